@@ -1,0 +1,32 @@
+//! The pure core: every decision of the pipeline, as functions over plain types. Nothing below this module knows a
+//! clock, a network, the environment or a task; time and chance come in as arguments.
+//!
+//! Read [`link`] for what is known of two accounts, [`resolve`] for how a snapshot changes it (the merge table, one
+//! function), [`pending`] for what a side lacks, and [`write`](mod@write) for what a writer does about it.
+
+pub mod account;
+pub mod attribute;
+pub mod change;
+pub mod command;
+pub mod dead_letter;
+pub mod failure;
+pub mod id;
+pub mod link;
+pub mod outcome;
+pub mod pending;
+pub mod resolve;
+pub mod rules;
+pub mod time;
+pub mod write;
+
+pub use account::{Freshness, Snapshot, Version};
+pub use attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+pub use change::{Cause, Change, Lane, Sighting};
+pub use command::Command;
+pub use dead_letter::{DeadLetter, Fingerprint, LetterContent, LetterEntry, LetterId, Resolution};
+pub use failure::{Code, Failure, FailureClass};
+pub use id::{AccountId, ConnectionName, Epoch, LinkId, RunId, Side, Sides, SystemName, Token};
+pub use link::Link;
+pub use outcome::{ChangeOutcome, CommandOutcome};
+pub use rules::Rules;
+pub use time::Timestamp;

@@ -1,0 +1,23 @@
+//! A command: what the mapper asks of a writer.
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Cause, Lane};
+use super::id::{ConnectionName, LinkId, Side};
+
+/// "Bring this side of this link up to date." It carries no values: what the side lacks is computed from the link when
+/// the writer looks at it, so a command may come twice, late, or in another order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Command {
+    /// The connection of the link.
+    pub connection: ConnectionName,
+    /// The link whose side is behind.
+    pub link: LinkId,
+    /// The side to write to.
+    pub side: Side,
+    /// The change that brought this about; the outcome is counted under it and `side`.
+    #[serde(flatten)]
+    pub cause: Cause,
+    /// The queue it takes.
+    pub lane: Lane,
+}

@@ -1,0 +1,204 @@
+//! The link: one account on side `a`, one on side `b`, and what is known of both. It is the truth of the pipeline:
+//! messages are hints, and what a side lacks is computed from here. One document, replaced by compare-and-set.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::account::Version;
+use super::attribute::{AttributePath, Digest, Value};
+use super::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
+use super::time::Timestamp;
+
+/// What is known of one pair of accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its id within the connection.
+    #[serde(rename = "i")]
+    pub id: LinkId,
+    /// Counts the commits of this document; 0 before the first. The store compares it at each commit.
+    #[serde(rename = "v")]
+    pub revision: u64,
+    /// The store's epoch in which the rest was learnt. In another one it is only a hint: see [`Link::enter`].
+    #[serde(rename = "e")]
+    pub epoch: Epoch,
+    /// How the two accounts came together.
+    #[serde(rename = "o")]
+    pub origin: Origin,
+    /// The two ends.
+    #[serde(rename = "s")]
+    pub sides: Sides<SideState>,
+    /// The value of each attribute that the two sides agreed on or were told.
+    #[serde(rename = "r")]
+    pub registers: BTreeMap<AttributePath, Register>,
+}
+
+/// How the two accounts came together. It decides what differing values mean when both are first seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// They met for the first time: differing values go to the policy.
+    #[serde(rename = "f")]
+    FirstMatch,
+    /// They were linked before and the store forgot it: the older value cannot be told, so differing values that both
+    /// sides may contribute are held (`base_lost`).
+    #[serde(rename = "r")]
+    Rebuilt,
+}
+
+/// What is known of one end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SideState {
+    /// The account; absent while there is none, or none is known.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<AccountId>,
+    /// The three-way merge's base: what this side was last seen to hold, as digests under its own comparison.
+    #[serde(rename = "s", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seen: BTreeMap<AttributePath, Digest>,
+    /// When that was true; absent until this side was read in this epoch.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub seen_at: Option<Version>,
+    /// Writes that were begun and whose answer has not been committed.
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    pub intents: Vec<Intent>,
+    /// The one writer that may write this side now.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
+    /// Set while a refused write waits for a person: no new command until what is pending, or the rules, change.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub dead: Option<Burial>,
+    /// In how many proofs in a row the account was absent; see [`super::resolve::ABSENCE_PROOFS`].
+    #[serde(rename = "m", default, skip_serializing_if = "is_zero")]
+    pub absences: u8,
+}
+
+/// The value that both sides should have of one attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The value; `None` is a clear. Kept because it is needed to write the other side.
+    #[serde(rename = "v")]
+    pub value: Option<Value>,
+    /// The version of the snapshot that set it.
+    #[serde(rename = "t")]
+    pub at: Version,
+    /// The side whose edit it was.
+    #[serde(rename = "b")]
+    pub by: Side,
+    /// Counts the values of this register, from 1.
+    #[serde(rename = "g")]
+    pub generation: u32,
+    /// The generation that each side is *known to hold now*; 0 for none. It may go down: a late write of ours, or an
+    /// older value of ours found on the side, sets it back.
+    #[serde(rename = "p")]
+    pub applied: Sides<u32>,
+    /// Why this attribute is not written for the time being.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+/// A write that was begun. Written to the store before the request leaves; removed by the answer to that very write, or
+/// by the first snapshot sent after the request can no longer take effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The write's own token.
+    #[serde(rename = "k")]
+    pub token: Token,
+    /// What it may put on the side: digest and generation of each attribute.
+    #[serde(rename = "w")]
+    pub writes: BTreeMap<AttributePath, (Digest, u32)>,
+    /// The side's `seen_at` on which the write was conditioned; absent for a creation.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub conditioned_on: Option<Version>,
+    /// From here on, in the target's clock, no request of this write can take effect any more.
+    #[serde(rename = "o")]
+    pub over_at: Timestamp,
+    /// The same point in the store's clock: until then a search after a foreign creation proves nothing.
+    #[serde(rename = "u")]
+    pub until: Timestamp,
+}
+
+/// One writer's exclusive hold of one side of one link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// Who holds it.
+    #[serde(rename = "k")]
+    pub token: Token,
+    /// When it ends, in the store's clock.
+    #[serde(rename = "u")]
+    pub until: Timestamp,
+}
+
+/// Marks a side whose pending values were refused for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burial {
+    /// Digest of what was pending, and of the rules' version. While it still matches, nothing is sent again.
+    #[serde(rename = "p")]
+    pub pending: Digest,
+    /// Code of the refusal, for `status`.
+    #[serde(rename = "c")]
+    pub code: String,
+}
+
+/// Why an attribute is not written for the time being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hold {
+    /// The store forgot which of two differing values is the later one. Ended by the next edit, by agreement, or by a
+    /// person.
+    BaseLost,
+}
+
+impl Link {
+    /// A link of which only the account on `side` is known.
+    pub fn new(id: LinkId, epoch: Epoch, origin: Origin, side: Side, account: AccountId) -> Self {
+        let mut sides = Sides::<SideState>::default();
+        sides[side].account = Some(account);
+        Self { id, revision: 0, epoch, origin, sides, registers: BTreeMap::new() }
+    }
+
+    /// Brings a link of another epoch into this one. What it remembers may be older than the truth, so all of it but
+    /// the pairing is dropped: both sides are read again before anything is decided.
+    pub fn enter(&mut self, epoch: Epoch) {
+        if self.epoch == epoch {
+            return;
+        }
+        self.epoch = epoch;
+        if self.sides.a.account.is_some() && self.sides.b.account.is_some() {
+            self.origin = Origin::Rebuilt;
+        }
+        self.registers.clear();
+        for side in Side::BOTH {
+            let account = self.sides[side].account.take();
+            self.sides[side] = SideState { account, ..SideState::default() };
+        }
+    }
+
+    /// Whether both ends have an account.
+    pub fn is_paired(&self) -> bool {
+        Side::BOTH.iter().all(|side| self.sides[*side].account.is_some())
+    }
+}
+
+impl SideState {
+    /// Whether a writer holds the lease at `now` (store clock).
+    pub fn leased(&self, now: Timestamp) -> Option<Lease> {
+        self.lease.filter(|lease| lease.until > now)
+    }
+
+    /// Whether some write, begun and not yet over, may have put this digest here.
+    pub fn intended(&self, path: &AttributePath, digest: Digest) -> Option<u32> {
+        // The latest write of that value is the likeliest author.
+        self.intents.iter().rev().find_map(|intent| match intent.writes.get(path) {
+            Some((intended, generation)) if *intended == digest => Some(*generation),
+            _ => None,
+        })
+    }
+
+    /// Whether a write of this attribute is open.
+    pub fn open_intents<'l>(&'l self, path: &'l AttributePath) -> impl Iterator<Item = &'l Intent> {
+        self.intents.iter().filter(move |intent| intent.writes.contains_key(path))
+    }
+}
+
+fn is_zero(count: &u8) -> bool {
+    *count == 0
+}

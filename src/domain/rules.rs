@@ -1,0 +1,160 @@
+//! The rules of one connection, as the pure core needs them: made from the configuration and the two schemas.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+use super::id::{ConnectionName, Side, Sides};
+
+/// Which way an attribute may flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Only towards this side; the other one contributes.
+    Towards(Side),
+    /// Both ways.
+    Both,
+}
+
+impl Flow {
+    /// Whether values of this side count.
+    pub fn contributes(self, side: Side) -> bool {
+        match self {
+            Self::Towards(target) => target != side,
+            Self::Both => true,
+        }
+    }
+
+    /// Whether this side may be written.
+    pub fn writes(self, side: Side) -> bool {
+        self.contributes(side.other())
+    }
+}
+
+/// Who wins when both sides edited one attribute since they last agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// This side wins (R57, R58).
+    DefaultSystem(Side),
+    /// The later edit wins. The two clocks are made comparable by `a_ahead_ms`; a tie, a stamp from the future and a
+    /// side without stamps go to `default`.
+    LastWrite {
+        /// Who wins where time does not tell.
+        default: Side,
+        /// Milliseconds by which the clock of side `a` is ahead of side `b`'s, from their `Date` headers.
+        a_ahead_ms: i64,
+    },
+}
+
+/// What happens to a value that a side which may not contribute has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Drift {
+    /// It stays until the contributing side next changes the attribute (R56).
+    #[default]
+    Keep,
+    /// It is overwritten at once.
+    Enforce,
+}
+
+/// When an attribute is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Occasion {
+    /// When the account is created, and whenever it changes.
+    #[default]
+    Always,
+    /// Only when the account is created.
+    Create,
+}
+
+/// The rule of one mapped attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeRule {
+    /// What the attribute is called on each side.
+    pub names: Sides<AttributePath>,
+    /// Which way it may flow.
+    pub flow: Flow,
+    /// Who wins a clash.
+    pub policy: Policy,
+    /// What happens to drift.
+    pub drift: Drift,
+    /// When it is written.
+    pub occasion: Occasion,
+    /// How each side compares values of it.
+    pub comparison: Sides<Comparison>,
+}
+
+/// What follows for the partner when an account leaves: it is gone, or no longer active.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Leavers {
+    /// Nothing but a line in the report.
+    #[default]
+    Report,
+    /// The partner is deactivated, and reactivated when the account comes back.
+    Deactivate,
+}
+
+/// What happens when an account that is to be created is found to exist already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnExisting {
+    /// Nothing is written; a dead letter says so (R12).
+    #[default]
+    Refuse,
+    /// The two are linked.
+    Link,
+}
+
+/// The rules of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// The connection's name.
+    pub connection: ConnectionName,
+    /// Changes whenever the configuration of the connection does, so that refused values are tried again.
+    pub version: u64,
+    /// The mapped attributes, under the name that the link keeps them by.
+    pub attributes: BTreeMap<AttributePath, AttributeRule>,
+    /// Whether accounts may be created on that side.
+    pub create: Sides<bool>,
+    /// What follows from a leaver.
+    pub leavers: Leavers,
+    /// What follows from an account that exists already.
+    pub on_existing: OnExisting,
+    /// Attributes (as the link names them) by which an existing account is found, in this order.
+    pub match_on: Vec<AttributePath>,
+    /// The grain of each side's modification stamp.
+    pub grain: Sides<Duration>,
+    /// The key of the link's digests.
+    pub digest_key: DigestKey,
+}
+
+impl Rules {
+    /// Digest of a value of an attribute as `side` compares it.
+    pub fn digest(&self, side: Side, path: &AttributePath, value: Option<&Value>) -> Digest {
+        let comparison = self.attributes.get(path).map(|rule| rule.comparison[side]).unwrap_or_default();
+        self.digest_key.digest(path, value, comparison)
+    }
+
+    /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by.
+    pub fn inbound(&self, side: Side, seen: &Attributes) -> Attributes {
+        self.attributes
+            .iter()
+            .filter_map(|(path, rule)| seen.get(&rule.names[side]).map(|value| (path.clone(), value.clone())))
+            .collect()
+    }
+
+    /// Attributes of the link under the names that `side` knows them by.
+    pub fn outbound(&self, side: Side, values: &Attributes) -> Attributes {
+        values
+            .iter()
+            .filter_map(|(path, value)| self.attributes.get(path).map(|rule| (rule.names[side].clone(), value.clone())))
+            .collect()
+    }
+
+    /// Whether `side` contributes at least one attribute: only such a side brings new links into being.
+    pub fn contributes(&self, side: Side) -> bool {
+        self.attributes.values().any(|rule| rule.flow.contributes(side))
+    }
+
+    /// Whether `side` is written to at all.
+    pub fn writes(&self, side: Side) -> bool {
+        self.attributes.values().any(|rule| rule.flow.writes(side))
+    }
+}

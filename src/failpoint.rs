@@ -1,0 +1,59 @@
+//! Named places at which a test can kill the process. Without the feature `failpoints` they cost nothing and do nothing.
+//!
+//! `MUSTER_FAILPOINT=writer.answered:3` kills the process with SIGKILL when it passes `writer.answered` for the third
+//! time, so no destructor runs and nothing is flushed.
+
+/// Every name that [`hit`] is called with, by stage; tests walk this list.
+pub const NAMES: &[&str] = &[
+    "producer.leased",
+    "producer.read",
+    "producer.reserved",
+    "producer.published",
+    "producer.moved_cursor",
+    "producer.ended_reading",
+    "mapper.received",
+    "mapper.found",
+    "mapper.committed",
+    "mapper.published",
+    "mapper.acked",
+    "writer.received",
+    "writer.loaded",
+    "writer.noted_intent",
+    "writer.searched",
+    "writer.answered",
+    "writer.committed",
+    "writer.acked",
+];
+
+/// Passes the place called `name`.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn hit(_name: &'static str) {}
+
+/// Passes the place called `name`.
+#[cfg(feature = "failpoints")]
+pub fn hit(name: &'static str) {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
+
+    debug_assert!(NAMES.contains(&name), "{name} is missing from failpoint::NAMES");
+    let armed = ARMED.get_or_init(|| {
+        let text = std::env::var("MUSTER_FAILPOINT").ok()?;
+        let (name, count) = text.split_once(':').unwrap_or((&text, "1"));
+        Some((name.to_owned(), AtomicU64::new(count.parse().unwrap_or(1))))
+    });
+    if let Some((armed, left)) = armed
+        && armed == name
+        && left.fetch_sub(1, Ordering::SeqCst) == 1
+    {
+        // A message on standard error is all that a test has to know the place by.
+        eprintln!("failpoint {name} reached");
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // The signal is on its way; nothing of this process may go on meanwhile.
+        loop {
+            std::thread::park();
+        }
+    }
+}

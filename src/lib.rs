@@ -1,0 +1,33 @@
+//! Muster keeps the user rosters of several systems in step.
+//!
+//! ```text
+//!  system ──read──▶ producer ──Change──▶ mapper ──Command──▶ writer ──write──▶ system
+//!                      │ cursor            │ link               │ link
+//!                      └──────────────── store ─────────────────┘
+//! ```
+//!
+//! Three stages, two hand-overs through a message broker, one store. Messages are hints and links are the truth: what a
+//! side lacks is computed from the link, so a message may be repeated, reordered or late and the outcome is the same.
+//!
+//! The map, in reading order:
+//!
+//! - [`domain`]: every decision, as pure functions. Begin here.
+//! - [`broker`], [`store`], [`systems`]: the three edges, each a trait and its implementations.
+//! - [`stages`]: producer, mapper, writer: read from the edges, ask the domain, write to the edges.
+//! - [`config`]: one TOML file, parsed whole into validated types.
+//! - [`ops`]: what the command line does, a file per subject.
+//! - [`telemetry`]: metrics, logs, health pages.
+//! - [`sandbox`]: imitations of the systems, with faults on demand. It knows nothing of the rest.
+//!
+//! Dependencies point one way: `bins → ops → stages → {broker, store, systems} → domain`.
+
+pub mod broker;
+pub mod config;
+pub mod domain;
+pub mod failpoint;
+pub mod ops;
+pub mod sandbox;
+pub mod stages;
+pub mod store;
+pub mod systems;
+pub mod telemetry;

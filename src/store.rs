@@ -1,0 +1,538 @@
+//! What the stages and the commands see of the store: links and their claims, cursors and leases of readers, runs and
+//! their counts, open letters, and what is known of each system. Redis is in [`redis`].
+//!
+//! The store holds nothing that cannot be rebuilt. Its answers are "this" or "unknown" ([`StoreError`]), never a guess:
+//! whoever gets an error waits and asks again, and acknowledges nothing meanwhile.
+
+use std::future::Future;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
+    Sides, SystemName, Timestamp, Token,
+};
+
+pub mod redis;
+
+/// The store did not answer the question.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, is loading, is full, is read-only, or did not answer in time. What was asked of it may
+    /// or may not have happened.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store's memory of this connection is not the one that the caller knew: it was emptied, restored, or failed
+    /// over. Ask [`Store::epoch`] and begin again.
+    #[error("the store lost its memory of connection {0}")]
+    EpochChanged(ConnectionName),
+    /// It holds something that this version cannot read, or is set up in a way that would lose data.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// The store's memory of one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochState {
+    /// Its id. All digests are keyed with it.
+    pub id: Epoch,
+    /// When it began, in the store's clock. A request from before may land until one lease and one request deadline
+    /// later; what is read earlier than that is no base.
+    pub began_at: Timestamp,
+    /// The store's clock now.
+    pub now: Timestamp,
+}
+
+/// What uniquely belongs to one link of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Claim {
+    /// An account of one side.
+    Account(Side, AccountId),
+    /// A value of a matching key, normalised: attribute, equals sign, digest of the value.
+    Key(Side, String),
+}
+
+/// Asks for the link of one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Find {
+    /// The claims that would find it, the surest first; the first that any link holds decides.
+    pub claims: Vec<Claim>,
+    /// The letter that a good reading of the account heals; `open_letter` tells whether it is open.
+    pub letter: Option<LetterId>,
+}
+
+/// Answer to a [`Find`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The link, and which of the claims found it (an index into `claims`).
+    pub link: Option<(Link, usize)>,
+    /// Whether the letter asked about is open.
+    pub open_letter: bool,
+}
+
+/// Links with the store's time and epoch at which they were read.
+#[derive(Debug, Clone)]
+pub struct Loaded<T> {
+    /// The store's clock.
+    pub now: Timestamp,
+    /// The epoch that the answer belongs to.
+    pub epoch: Epoch,
+    /// One answer for each question, in the same order.
+    pub items: Vec<T>,
+}
+
+/// One atomic step: all of it happens, or nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// The link as it shall be. Its `revision` is the one that was read (0 for a new link); the store puts the next.
+    pub link: Option<Link>,
+    /// Claims that the link takes; one that another link holds fails the commit.
+    pub claim: Vec<Claim>,
+    /// Claims that the link gives up.
+    pub release: Vec<Claim>,
+    /// The outcome to count, at most once for its place in the run.
+    pub count: Option<Count>,
+    /// Letters that are open from now on (replacing one of the same id).
+    pub open: Vec<DeadLetter>,
+    /// Letters that are closed.
+    pub close: Vec<LetterId>,
+    /// Accounts to be read again, by the reader of that side.
+    pub reread: Vec<(Side, AccountId)>,
+    /// Values that lost, kept so that they can be given back.
+    pub journal: Vec<JournalEntry>,
+}
+
+/// Which outcome to count, and for which place in which run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Count {
+    /// The terminal outcome of change `number`, and the sides for which it emits a command.
+    Change {
+        /// The run.
+        run: RunId,
+        /// The change's number.
+        number: u32,
+        /// What became of it.
+        outcome: ChangeOutcome,
+        /// The sides for which a command follows: each is counted as emitted once.
+        emits: Sides<bool>,
+    },
+    /// The terminal outcome of the command that change `number` emitted for `side`.
+    Command {
+        /// The run.
+        run: RunId,
+        /// The number of the change that caused it.
+        number: u32,
+        /// The side that it was to write.
+        side: Side,
+        /// What became of it.
+        outcome: CommandOutcome,
+    },
+}
+
+/// What became of a [`Commit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It happened. For a counted change: the sides for which an earlier delivery of the same change had already
+    /// counted a command as emitted that has no outcome yet. That command may never have been published, so it must be
+    /// published again.
+    Done {
+        /// See above; both false for everything but a counted change.
+        owed: Sides<bool>,
+    },
+    /// Nothing happened: the link was committed by somebody else since it was read.
+    Moved,
+    /// Nothing happened: another link holds this claim.
+    Taken {
+        /// The claim.
+        claim: Claim,
+        /// Who holds it.
+        holder: LinkId,
+    },
+}
+
+/// A value that lost a clash, or that may have been a person's. Kept until `expires`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// The link.
+    pub link: LinkId,
+    /// The attribute, as the link names it.
+    pub attribute: crate::domain::AttributePath,
+    /// The side whose value it was.
+    pub side: Side,
+    /// The value; `None` for a clear.
+    pub value: Option<crate::domain::Value>,
+    /// Why it is kept.
+    pub reason: crate::domain::resolve::JournalReason,
+    /// When it was seen, in the system's clock.
+    pub seen_at: Timestamp,
+}
+
+/// Where the reader of one side stands. Replaced as a whole, only by the holder of the reader's lease.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ReaderState {
+    /// Where the next incremental read begins: the connector's own text, opaque here. Absent before the first complete
+    /// read of this epoch.
+    pub watermark: Option<String>,
+    /// The read under way, if one was begun and not finished.
+    pub active: Option<ActiveRead>,
+}
+
+/// A read under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveRead {
+    /// The run that it belongs to.
+    pub run: RunId,
+    /// Whether it reads every account (a reconcile), or only those changed since the watermark.
+    pub complete: bool,
+    /// The connector's position: what was published up to here is durable. Absent at the beginning.
+    pub position: Option<String>,
+    /// Numbers reserved for a page that is being published: `(first, count)`. Found by the next holder of the lease,
+    /// it means that some of them may never have been published.
+    pub reserved: Option<(u32, u32)>,
+}
+
+/// Something that reads or works for a while and must be alone: named in Redis keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum LeaseName {
+    /// The reader of one side.
+    Reader(Side),
+    /// Whoever begins and ends the runs of the connection.
+    Runs,
+}
+
+/// What kind of run it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// Incremental where a watermark allows it, else complete.
+    Sync,
+    /// Every account of both sides.
+    Reconcile,
+    /// One account.
+    Only,
+    /// The hourly bucket in which live changes are counted. Never "over".
+    Live,
+}
+
+/// A run and its counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// What it reads.
+    pub kind: RunKind,
+    /// Who or what began it: `user@host`, or `schedule`.
+    pub by: String,
+    /// When it began, in the store's clock.
+    pub began_at: Timestamp,
+    /// For [`RunKind::Only`]: the account.
+    pub only: Option<(Side, AccountId)>,
+    /// Which sides have still to be read to their end.
+    pub reading: Sides<bool>,
+    /// Numbers given out so far: every change that was read.
+    pub read: u32,
+    /// Accounts that the systems say there are, if they said so: for progress and time left.
+    pub expected: Option<u64>,
+    /// Changes by outcome.
+    pub changes: Vec<(ChangeOutcome, u32)>,
+    /// Commands emitted.
+    pub emitted: u32,
+    /// Commands by outcome.
+    pub commands: Vec<(CommandOutcome, u32)>,
+    /// Why it ended before its end (a system that could not be read), if it did.
+    pub failed: Option<String>,
+}
+
+impl Run {
+    /// Changes that have no outcome yet.
+    pub fn changes_in_flight(&self) -> i64 {
+        i64::from(self.read) - self.changes.iter().map(|(_, count)| i64::from(*count)).sum::<i64>()
+    }
+
+    /// Commands that have no outcome yet.
+    pub fn commands_in_flight(&self) -> i64 {
+        i64::from(self.emitted) - self.commands.iter().map(|(_, count)| i64::from(*count)).sum::<i64>()
+    }
+
+    /// Whether everything was read and nothing is in flight (B16).
+    pub fn is_over(&self) -> bool {
+        !self.reading.a && !self.reading.b && self.changes_in_flight() == 0 && self.commands_in_flight() == 0
+    }
+
+    /// How many changes had this outcome.
+    pub fn changes(&self, outcome: ChangeOutcome) -> u32 {
+        self.changes.iter().filter(|(o, _)| *o == outcome).map(|(_, count)| count).sum()
+    }
+
+    /// How many commands had this outcome.
+    pub fn commands(&self, outcome: CommandOutcome) -> u32 {
+        self.commands.iter().filter(|(o, _)| *o == outcome).map(|(_, count)| count).sum()
+    }
+}
+
+/// A "sync now" (R63) that waits for a producer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncRequest {
+    /// The run that it asks for; whoever asked follows it by this id.
+    pub run: RunId,
+    /// What it shall read.
+    pub kind: RunKind,
+    /// Who asked.
+    pub by: String,
+    /// For [`RunKind::Only`]: the account.
+    pub only: Option<(Side, AccountId)>,
+}
+
+/// What all workers know of one system.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SystemState {
+    /// Nobody calls it before this time (store clock), because it asked for that or refused the credential.
+    pub not_before: Option<Timestamp>,
+    /// Why, for `status`: a code such as `throttled` or `unauthorised`.
+    pub reason: Option<String>,
+    /// Calls used and allowed in the system's own window, as it last said (Salesforce: 24 hours).
+    pub usage: Option<(u64, u64)>,
+}
+
+/// A process that works, for `status` and for `sync` to know whether somebody will serve it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// `producer`, `mapper` or `writer`.
+    pub role: String,
+    /// `host/pid`.
+    pub name: String,
+    /// Version of the program.
+    pub version: String,
+    /// When it was last heard of, in the store's clock.
+    pub seen_at: Timestamp,
+}
+
+/// Counts over all links of a connection, for `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LinkCounts {
+    /// Links.
+    pub links: u64,
+    /// Accounts claimed, by side.
+    pub accounts: Sides<u64>,
+    /// Open letters of the connection.
+    pub letters: u64,
+    /// Accounts that wait to be read again, by side.
+    pub rereads: Sides<u64>,
+}
+
+/// The store.
+pub trait Store: Clone + Send + Sync + 'static {
+    // --- memory ---
+
+    /// The epoch of a connection; begins a new one where the memory is empty or may have lost something.
+    fn epoch(&self, connection: &ConnectionName) -> impl Future<Output = Result<EpochState, StoreError>> + Send;
+
+    /// Finds the links of several accounts in one round trip.
+    fn find(
+        &self,
+        connection: &ConnectionName,
+        questions: Vec<Find>,
+    ) -> impl Future<Output = Result<Loaded<Found>, StoreError>> + Send;
+
+    /// Loads links by id in one round trip; `None` for one that is not there.
+    fn load(
+        &self,
+        connection: &ConnectionName,
+        links: &[LinkId],
+    ) -> impl Future<Output = Result<Loaded<Option<Link>>, StoreError>> + Send;
+
+    /// Makes these steps, each atomic by itself, in one round trip. All of them were decided in `epoch`; in another
+    /// one nothing is committed and [`StoreError::EpochChanged`] is the answer. On [`StoreError::Unavailable`] any of
+    /// them may have happened.
+    fn commit(
+        &self,
+        connection: &ConnectionName,
+        epoch: Epoch,
+        commits: Vec<Commit>,
+    ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
+
+    /// One page of the accounts of a side that links hold, with where the next page begins (`None`: that was the last).
+    /// Accounts claimed or released meanwhile may or may not appear; one may appear twice.
+    fn accounts(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        from: Option<String>,
+    ) -> impl Future<Output = Result<(Vec<(AccountId, LinkId)>, Option<String>), StoreError>> + Send;
+
+    /// Counts over all links.
+    fn counts(&self, connection: &ConnectionName) -> impl Future<Output = Result<LinkCounts, StoreError>> + Send;
+
+    // --- readers ---
+
+    /// Takes a lease for `ttl`, or renews it when `token` already holds it. `false`: somebody else holds it.
+    fn lease(
+        &self,
+        connection: &ConnectionName,
+        name: &LeaseName,
+        token: Token,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Gives a lease up; nothing happens if `token` does not hold it.
+    fn release(
+        &self,
+        connection: &ConnectionName,
+        name: &LeaseName,
+        token: Token,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Where the reader of a side stands; the default if nothing is known in this epoch.
+    fn reader(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+    ) -> impl Future<Output = Result<ReaderState, StoreError>> + Send;
+
+    /// Replaces the reader's state. `false`, and nothing happens, if `token` does not hold the reader's lease.
+    fn set_reader(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        token: Token,
+        state: &ReaderState,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Gives out `count` numbers of a run and returns the first. The run's `read` grows by as many. With a reader's
+    /// lease and state given, both happen in one step, `active.reserved` being set to the range, or neither does
+    /// (`None`).
+    fn reserve(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+        reader: Option<(Side, Token, &ReaderState)>,
+    ) -> impl Future<Output = Result<Option<u32>, StoreError>> + Send;
+
+    /// Closes the books on numbers that may never have been published: each that has no outcome yet is counted
+    /// `stale`, since what it read is read again.
+    fn abandon(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        range: (u32, u32),
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Accounts of a side that somebody asked to have read again, the longest waiting first, at most `limit`.
+    fn rereads(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(AccountId, Timestamp)>, StoreError>> + Send;
+
+    /// These were read again. An account asked for once more since (a later time than given) stays.
+    fn reread_done(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        accounts: &[(AccountId, Timestamp)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // --- runs ---
+
+    /// Begins a run; nothing happens if one of this id exists.
+    fn begin_run(&self, connection: &ConnectionName, run: &Run) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes that a side of a run was read to its end, or (with a reason) that it cannot be.
+    fn end_reading(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        side: Side,
+        failed: Option<&str>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes how many accounts the systems say there are (added up over the sides).
+    fn expect(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        accounts: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// A run with its counts.
+    fn run(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+    ) -> impl Future<Output = Result<Option<Run>, StoreError>> + Send;
+
+    /// The latest runs, newest first.
+    fn runs(
+        &self,
+        connection: &ConnectionName,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Run>, StoreError>> + Send;
+
+    /// Asks a producer for a run.
+    fn request(
+        &self,
+        connection: &ConnectionName,
+        request: &SyncRequest,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What is asked for, oldest first. A request stays until [`Store::request_done`].
+    fn requests(
+        &self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<Vec<SyncRequest>, StoreError>> + Send;
+
+    /// The run asked for has begun.
+    fn request_done(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // --- letters ---
+
+    /// Opens or closes letters that belong to no link, outside any connection's books.
+    fn file_letters(
+        &self,
+        open: &[DeadLetter],
+        close: &[LetterId],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The open letters of a connection (`None`: those of no connection), oldest first.
+    fn letters(
+        &self,
+        connection: Option<&ConnectionName>,
+    ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
+
+    // --- systems and processes ---
+
+    /// What is known of a system.
+    fn system(&self, system: &SystemName) -> impl Future<Output = Result<SystemState, StoreError>> + Send;
+
+    /// Asks all workers not to call a system for `pause`. A pause that ends later than this one stays.
+    fn pause_system(
+        &self,
+        system: &SystemName,
+        pause: Duration,
+        reason: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes what a system said of its own quota.
+    fn note_usage(
+        &self,
+        system: &SystemName,
+        used: u64,
+        allowed: u64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// This process works. Forgotten 15 seconds after the last call.
+    fn beat(&self, role: &str, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The processes heard of in the last 15 seconds.
+    fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, StoreError>> + Send;
+
+    /// Whether the store answers, for `/readyz`.
+    fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -1,0 +1,249 @@
+//! What the stages see of an outside system. Each system is one folder: its wire types, its connector, its schema. They
+//! speak canonical attributes and classified failures to the rest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Failure, Snapshot, Timestamp, Version};
+
+pub mod http;
+pub mod salesforce;
+pub mod scim;
+
+/// What a system holds of an account, and under which rules: the same for all accounts of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema {
+    /// The attributes that can be mapped, by their canonical names.
+    pub attributes: Vec<AttributeSchema>,
+    /// The grain of the modification stamp: two changes closer together than this may carry the same one.
+    pub grain: Duration,
+    /// Accounts that one call can write.
+    pub batch: usize,
+    /// Whether accounts can be written at all.
+    pub writable: bool,
+    /// Whether the system can list accounts changed since a position.
+    pub incremental: bool,
+    /// Brings an account id as people write it (Salesforce's 15 characters) to the form that [`AccountId`]s have; `None`
+    /// if it is none.
+    pub parse_id: fn(&str) -> Option<AccountId>,
+    /// Longest time between a write and the moment when a search finds it.
+    pub search_lag: Duration,
+}
+
+/// One attribute of a [`Schema`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeSchema {
+    /// Canonical name.
+    pub path: AttributePath,
+    /// What kind of value it has.
+    pub kind: ValueKind,
+    /// Longest text in characters, if the system has a limit.
+    pub max_chars: Option<usize>,
+    /// Whether an account cannot be created without it, nor have it cleared.
+    pub required: bool,
+    /// Whether it can be written.
+    pub writable: bool,
+    /// How the system compares values.
+    pub comparison: Comparison,
+}
+
+/// The kind of an attribute's values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueKind {
+    /// Text.
+    Text,
+    /// Text that must have the form of an e-mail address (R18).
+    Email,
+    /// Yes or no.
+    Bool,
+    /// A whole number.
+    Int,
+    /// Several texts.
+    Set,
+    /// Another account of the same system.
+    Reference,
+}
+
+impl Schema {
+    /// The attribute of this name.
+    pub fn attribute(&self, path: &AttributePath) -> Option<&AttributeSchema> {
+        self.attributes.iter().find(|attribute| attribute.path == *path)
+    }
+}
+
+/// One thing that [`System::preflight`] looked at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What was looked at, such as `token` or `field Email`.
+    pub subject: String,
+    /// `None`: it is well. Else what is wrong and what to do.
+    pub problem: Option<String>,
+}
+
+/// What a read of accounts covers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Every account, from the beginning.
+    Start,
+    /// Accounts changed since a watermark that an earlier read ended with; overlaps by at least the stamp's grain.
+    Watermark(String),
+    /// On from a page of the same read.
+    Position(String),
+}
+
+/// One page of accounts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// What was read.
+    pub records: Vec<Record>,
+    /// Where it goes on.
+    pub next: Next,
+    /// How many accounts the whole read will list, if the system says so.
+    pub expected: Option<u64>,
+}
+
+/// One record of a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// An account.
+    Account(Snapshot),
+    /// Something listed that cannot be used.
+    Unreadable {
+        /// The account, if it has a usable id.
+        account: Option<AccountId>,
+        /// What is wrong.
+        code: Code,
+        /// The attribute at fault.
+        attribute: Option<AttributePath>,
+    },
+}
+
+/// Where a read goes on after a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// At this position of the same read.
+    Page(String),
+    /// That was the last page.
+    End {
+        /// Where the next incremental read begins; absent if the system has none.
+        watermark: Option<String>,
+        /// Whether the pages of this read, taken together, are proven to be every account there is: the count that the
+        /// system gave was reached and stayed the same. Only such a read can show that an account is gone (B12).
+        proven_complete: bool,
+        /// Some account was read within its stamp's grain and may change again under the same stamp: read again from
+        /// the watermark after this time.
+        unsettled: Option<Duration>,
+    },
+}
+
+/// What became of one account asked for by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// There it is.
+    Found(Snapshot),
+    /// The system says that there is no such account. The time is when it was asked, in its own clock.
+    Absent(Timestamp),
+    /// There it is, but it cannot be used.
+    Unreadable {
+        /// What is wrong.
+        code: Code,
+        /// The attribute at fault.
+        attribute: Option<AttributePath>,
+    },
+}
+
+/// By what an account is searched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SearchKey {
+    /// The field in which the system keeps the partner's id.
+    Partner(AccountId),
+    /// The value of an attribute.
+    Attribute(AttributePath, String),
+}
+
+/// A write of one account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// What to do.
+    pub action: Action,
+    /// Values under the system's own attribute names; `None` clears.
+    pub values: Attributes,
+}
+
+/// What a write does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Creates an account that carries its partner's id wherever the system has a field for it.
+    Create {
+        /// The account on the other side.
+        partner: AccountId,
+    },
+    /// Changes an account, unless it was changed since.
+    Update {
+        /// The account.
+        account: AccountId,
+        /// The state that the write was decided on.
+        unless_changed_since: Version,
+    },
+}
+
+/// Answer to a [`Write`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// Done. The snapshot is what the account holds now: from the answer, or read back.
+    Done(Snapshot),
+    /// Nothing was written: the account is no longer in the state that the write was decided on. This is its state.
+    Moved(Snapshot),
+    /// Nothing was written: there is no such account (any more).
+    Gone(Timestamp),
+    /// Nothing was written: an account with this unique value exists.
+    Exists {
+        /// The attribute that must be unique, if the system said which.
+        attribute: Option<AttributePath>,
+    },
+    /// It failed, and perhaps was carried out all the same: [`Failure::in_doubt`].
+    Failed(Failure),
+}
+
+/// What the answers of a system said about calling it, collected since it was last asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CallReport {
+    /// Calls sent, by operation (`query`, `create`, ...) and HTTP status (0: no answer).
+    pub calls: Vec<(&'static str, u16, u64)>,
+    /// Calls used and allowed in the system's own window, as it last said.
+    pub usage: Option<(u64, u64)>,
+}
+
+/// A system: one organisation, one login, one API budget.
+#[async_trait]
+pub trait System: Send + Sync + 'static {
+    /// What it holds.
+    fn schema(&self) -> &Schema;
+
+    /// Proves credentials, rights and fields, without changing anything.
+    async fn preflight(&self) -> Vec<Finding>;
+
+    /// Reads one page of accounts.
+    async fn read(&self, from: &ReadFrom) -> Result<Page, Failure>;
+
+    /// Reads accounts by id; one answer for each, in the same order.
+    async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
+
+    /// Searches accounts. What is returned truly has the value: the connector checks, since some systems ignore filters.
+    async fn search(&self, key: &SearchKey) -> Result<Vec<Snapshot>, Failure>;
+
+    /// Writes accounts, at most `schema().batch`; one answer for each, in the same order. Every request of it ends, and
+    /// can take effect no more, by `deadline`.
+    async fn write(&self, writes: &[Write], deadline: tokio::time::Instant) -> Vec<Written>;
+
+    /// Now, in the system's clock, and not later than the truth: for `read_at`. Own clock until it first answered.
+    fn clock(&self) -> Timestamp;
+
+    /// Takes the report of the calls since the last time.
+    fn report(&self) -> CallReport;
+}
+
+/// The systems of a configuration, shared by all tasks of a process.
+pub type SharedSystem = Arc<dyn System>;
