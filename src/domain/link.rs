@@ -66,9 +66,24 @@ pub struct SideState {
     /// Set while a refused write waits for a person: no new command until what is pending, or the rules, change.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<Burial>,
-    /// In how many proofs in a row the account was absent; see [`super::resolve::ABSENCE_PROOFS`].
-    #[serde(rename = "m", default, skip_serializing_if = "is_zero")]
-    pub absences: u8,
+    /// Proofs in a row that the account is not there.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Absence>,
+    /// `seen_at` was last moved by a snapshot that did not show every attribute. An older one that shows more is not
+    /// used either, but then the account is read again.
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+/// Proofs in a row that an account is not there (B12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    /// How many.
+    #[serde(rename = "n")]
+    pub proofs: u8,
+    /// When the last of them was read, in the system's clock: the same proof delivered twice counts once.
+    #[serde(rename = "t")]
+    pub last_at: Timestamp,
 }
 
 /// The value that both sides should have of one attribute.
@@ -138,13 +153,16 @@ pub struct Burial {
     pub code: String,
 }
 
-/// Why an attribute is not written for the time being.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Why an attribute is not written for the time being. It sits on the attribute: the rest of the account flows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hold {
     /// The store forgot which of two differing values is the later one. Ended by the next edit, by agreement, or by a
     /// person.
-    BaseLost,
+    BaseLost {
+        /// The value that the register does not have: the other side's.
+        other: Option<Value>,
+    },
 }
 
 impl Link {
@@ -179,12 +197,17 @@ impl Link {
 }
 
 impl SideState {
+    /// Whether the account was proven gone.
+    pub fn is_gone(&self) -> bool {
+        self.absence.is_some_and(|absence| absence.proofs >= super::resolve::ABSENCE_PROOFS)
+    }
+
     /// Whether a writer holds the lease at `now` (store clock).
     pub fn leased(&self, now: Timestamp) -> Option<Lease> {
         self.lease.filter(|lease| lease.until > now)
     }
 
-    /// Whether some write, begun and not yet over, may have put this digest here.
+    /// The generation that some write, begun and not known to be over, may have put here with this digest.
     pub fn intended(&self, path: &AttributePath, digest: Digest) -> Option<u32> {
         // The latest write of that value is the likeliest author.
         self.intents.iter().rev().find_map(|intent| match intent.writes.get(path) {
@@ -193,12 +216,8 @@ impl SideState {
         })
     }
 
-    /// Whether a write of this attribute is open.
+    /// The open writes of this attribute.
     pub fn open_intents<'l>(&'l self, path: &'l AttributePath) -> impl Iterator<Item = &'l Intent> {
         self.intents.iter().filter(move |intent| intent.writes.contains_key(path))
     }
-}
-
-fn is_zero(count: &u8) -> bool {
-    *count == 0
 }

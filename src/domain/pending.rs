@@ -1,1 +1,123 @@
-//! pending
+//! What a side lacks. It is the only source of commands, and of what a writer writes.
+
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use super::attribute::{AttributePath, Attributes, Digest, Value};
+use super::id::{AccountId, Side};
+use super::link::{Link, Register};
+use super::rules::{Occasion, Rules};
+
+/// What a side of a link lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Whether the account is to be created or changed.
+    pub need: Need,
+    /// The values, under the names that the link keeps them by.
+    pub values: Attributes,
+    /// The generation of each.
+    pub generations: Vec<(AttributePath, u32)>,
+}
+
+/// Whether an account is to be created or changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Need {
+    /// There is none yet; it will carry its partner's id.
+    Create {
+        /// The account on the other side.
+        partner: AccountId,
+    },
+    /// This one.
+    Update {
+        /// The account.
+        account: AccountId,
+    },
+}
+
+impl Pending {
+    /// Stands for what is pending under these rules: a refusal holds as long as it stays the same.
+    pub fn digest(&self, rules: &Rules) -> Digest {
+        let mut hasher = SipHasher24::new();
+        hasher.write_u64(rules.version);
+        hasher.write_u8(u8::from(matches!(self.need, Need::Create { .. })));
+        for (path, generation) in &self.generations {
+            hasher.write(path.as_str().as_bytes());
+            hasher.write_u8(0);
+            hasher.write_u32(*generation);
+        }
+        Digest(hasher.finish())
+    }
+
+    /// Whether it takes the right to use the account away: such a command always travels live.
+    pub fn deactivates(&self) -> bool {
+        self.values.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)))
+    }
+}
+
+/// What `side` lacks and nothing forbids to write; `None` if that is nothing, also while a refusal of the very same
+/// values stands.
+pub fn pending(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
+    let lacking = lacking(link, side, rules)?;
+    let refused = link.sides[side].dead.as_ref().is_some_and(|dead| dead.pending == lacking.digest(rules));
+    (!refused).then_some(lacking)
+}
+
+/// What `side` lacks, whether or not it was refused before.
+pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
+    let need = need(link, side, rules)?;
+    let creating = matches!(need, Need::Create { .. });
+    let mut values = Attributes::new();
+    let mut generations = Vec::new();
+    for (path, register) in writable(link, side, rules, creating) {
+        let clears_nothing = creating && register.value.is_none();
+        if register.hold.is_none() && !clears_nothing {
+            values.insert(path.clone(), register.value.clone());
+            generations.push((path.clone(), register.generation));
+        }
+    }
+    (!values.is_empty()).then_some(Pending { need, values, generations })
+}
+
+/// Whether `side` lacks something that is on hold.
+pub fn is_held(link: &Link, side: Side, rules: &Rules) -> bool {
+    need(link, side, rules).is_some_and(|need| {
+        let creating = matches!(need, Need::Create { .. });
+        writable(link, side, rules, creating).any(|(_, register)| register.hold.is_some())
+    })
+}
+
+/// Whether there is an account to write, or one to create, and both sides were read in this epoch.
+fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
+    let (own, other) = (&link.sides[side], &link.sides[side.other()]);
+    let partner = other.account.clone()?;
+    if other.seen_at.is_none() || own.is_gone() {
+        return None;
+    }
+    match &own.account {
+        Some(account) => own.seen_at.is_some().then(|| Need::Update { account: account.clone() }),
+        None => {
+            let leaver = link
+                .registers
+                .get(&AttributePath::active())
+                .is_some_and(|register| register.value == Some(Value::Bool(false)));
+            (rules.create[side] && !leaver && !other.is_gone()).then_some(Need::Create { partner })
+        }
+    }
+}
+
+/// The registers that may be written to `side` and that it does not hold.
+fn writable<'l>(
+    link: &'l Link,
+    side: Side,
+    rules: &'l Rules,
+    creating: bool,
+) -> impl Iterator<Item = (&'l AttributePath, &'l Register)> {
+    link.registers.iter().filter(move |(path, register)| {
+        rules.attributes.get(*path).is_some_and(|rule| {
+            rule.flow.writes(side)
+                && (creating || rule.occasion == Occasion::Always)
+                && (creating || register.applied[side] != register.generation)
+        })
+    })
+}

@@ -1,15 +1,377 @@
-//! resolve
+//! How a snapshot of one side changes the link: the three-way merge. [`decide`] is the merge table, one row an arm;
+//! [`resolve`] asks it for each attribute and carries the answers out.
+
 use serde::{Deserialize, Serialize};
-/// Proofs of absence in a row before an account counts as gone (B12).
+
+use super::account::{Freshness, Snapshot, Version};
+use super::attribute::{AttributePath, Attributes, Value};
+use super::id::{Side, Sides};
+use super::link::{Absence, Hold, Link, Origin, Register};
+use super::outcome::ChangeOutcome;
+use super::pending::pending;
+use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules};
+use super::time::Timestamp;
+
+/// Proofs of absence, each from a complete read and a probe of its own, before an account counts as gone (B12).
 pub const ABSENCE_PROOFS: u8 = 2;
-/// Why a value is journalled.
+
+/// A modification stamp further ahead of now than this is set aside: it must not win every clash from now on.
+pub const FUTURE_STAMP_MS: i64 = 5 * 60 * 1000;
+
+/// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The side holds the register's value: both agree. A hold ends.
+    Agree,
+    /// The side holds what it was last seen to hold.
+    NoEdit,
+    /// The side holds what it was last seen to hold, and was modified after a write of ours left: perhaps that write
+    /// landed and a person took it back. The register stays, the value is journalled, and the side counts as behind.
+    InDoubt,
+    /// A write of ours, of this generation, may have put the value there: our own hand, not an edit.
+    OwnHand {
+        /// The generation of that write.
+        generation: u32,
+    },
+    /// First sight of a value that asserts nothing: noted as base, no more. Nothing is cleared on a first sight.
+    Noted,
+    /// First sight of a value that stays as it is although the register is a clear.
+    LeftAlone,
+    /// First sight of a differing value after a loss of the store: which is the later one cannot be told.
+    BaseLost,
+    /// An edit by a side that may not contribute this attribute.
+    Drift,
+    /// Both sides edited the attribute since they last agreed, and this side loses.
+    ConflictLost,
+    /// Both sides edited the attribute since they last agreed, and this side wins.
+    ConflictWon,
+    /// An edit.
+    Edit,
+}
+
+/// What [`decide`] looks at: one attribute of one snapshot of side `side`.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'q> {
+    /// The link before.
+    pub link: &'q Link,
+    /// The side that was read.
+    pub side: Side,
+    /// The attribute.
+    pub path: &'q AttributePath,
+    /// Its value in the snapshot.
+    pub value: Option<&'q Value>,
+    /// The snapshot's version.
+    pub version: &'q Version,
+    /// The attribute's rule.
+    pub rule: &'q AttributeRule,
+    /// The connection's rules.
+    pub rules: &'q Rules,
+    /// Now, in the store's clock.
+    pub now: Timestamp,
+}
+
+/// **The merge table.** The first row that fits decides.
+pub fn decide(question: Question<'_>) -> Decision {
+    let Question { link, side, path, value, rule, rules, .. } = question;
+    let state = &link.sides[side];
+    let register = link.registers.get(path);
+    let digest = rules.digest(side, path, value);
+    let base = state.seen.get(path).copied();
+    let agrees = register.is_some_and(|register| rules.digest(side, path, register.value.as_ref()) == digest);
+
+    if agrees {
+        return Decision::Agree;
+    }
+    if base == Some(digest) {
+        let modified_since_a_write_left = state.open_intents(path).any(|intent| question.is_modified_after(intent));
+        return if register.is_some() && modified_since_a_write_left { Decision::InDoubt } else { Decision::NoEdit };
+    }
+    if let Some(generation) = state.intended(path, digest) {
+        return Decision::OwnHand { generation };
+    }
+    let contributes = rule.flow.contributes(side);
+    if base.is_none() {
+        return match register {
+            None if value.is_none() || !contributes => Decision::Noted,
+            None => Decision::Edit,
+            // The other side has nothing here, and this side was not asked to clear what it has.
+            Some(Register { value: None, .. }) if !contributes => Decision::LeftAlone,
+            Some(Register { value: None, .. }) => Decision::Edit,
+            // The register flows here, whoever was first: this side has no value, or its value does not count.
+            Some(_) if value.is_none() || !contributes => Decision::Noted,
+            Some(_) if link.origin == Origin::Rebuilt && rule.flow.contributes(side.other()) => Decision::BaseLost,
+            Some(register) => question.clash(register),
+        };
+    }
+    if !contributes {
+        return Decision::Drift;
+    }
+    match register {
+        Some(Register { hold: Some(_), .. }) => Decision::Edit,
+        Some(register) if register.by != side && register.applied[side] != register.generation => {
+            question.clash(register)
+        }
+        _ => Decision::Edit,
+    }
+}
+
+impl Question<'_> {
+    /// Who wins a clash of this value with the register's.
+    fn clash(&self, register: &Register) -> Decision {
+        let wins = match self.rule.policy {
+            Policy::DefaultSystem(default) => default == self.side,
+            Policy::LastWrite { default, a_ahead_ms } => {
+                let on_clock_of_b = |side, version: &Version| {
+                    version.modified_at.map(|at| if side == Side::A { at.0 - a_ahead_ms } else { at.0 })
+                };
+                let credible = |at: &i64| *at <= self.now.0 + FUTURE_STAMP_MS;
+                let own = on_clock_of_b(self.side, self.version).filter(credible);
+                let other = on_clock_of_b(register.by, &register.at).filter(credible);
+                match (own, other) {
+                    (Some(own), Some(other)) if own != other => own > other,
+                    _ => default == self.side,
+                }
+            }
+        };
+        if wins { Decision::ConflictWon } else { Decision::ConflictLost }
+    }
+
+    /// Whether the side was modified after the state that `intent` was conditioned on.
+    fn is_modified_after(&self, intent: &super::link::Intent) -> bool {
+        let stamp = |version: &Version| version.modified_at;
+        match (stamp(self.version), intent.conditioned_on.as_ref().and_then(stamp)) {
+            (Some(now), Some(then)) => now > then,
+            // Without stamps it cannot be told; the write, still open, keeps the attribute pending.
+            _ => false,
+        }
+    }
+}
+
+/// Why a value is kept in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JournalReason {
-    /// It lost a clash.
+    /// It lost a clash (B5).
     ConflictLost,
-    /// It may have been a person's edit, taken for our own hand.
-    InDoubt,
-    /// It was held and a later edit settled the matter.
-    HeldThenOverruled,
+    /// It was taken for our own hand, or overruled by a write that may have landed; it may have been a person's.
+    MayBeAPersons,
+    /// It was on hold, and a later edit settled the matter.
+    Overruled,
 }
+
+/// A value that did not win, kept so that it can be given back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The attribute.
+    pub path: AttributePath,
+    /// The side whose value it was.
+    pub side: Side,
+    /// The value; `None` is a clear.
+    pub value: Option<Value>,
+    /// Why it is kept.
+    pub reason: JournalReason,
+}
+
+/// What a change does to a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The link after.
+    pub link: Link,
+    /// Whether the link must be committed. An unchanged account read again on a settled base need not be: whatever was
+    /// read between then and now shows the same.
+    pub changed: bool,
+    /// What became of the change.
+    pub outcome: ChangeOutcome,
+    /// Values for the journal.
+    pub lost: Vec<Lost>,
+    /// The account must be read again: what was read cannot be ordered.
+    pub reread: bool,
+    /// The sides that lack something now, for each of which a command follows.
+    pub emits: Sides<bool>,
+}
+
+impl Resolution {
+    /// Nothing is known that was not known before, and no command follows.
+    fn unusable(link: &Link, reread: bool) -> Self {
+        Self {
+            link: link.clone(),
+            changed: false,
+            outcome: ChangeOutcome::Stale,
+            lost: Vec::new(),
+            reread,
+            emits: Sides::default(),
+        }
+    }
+}
+
+/// What a snapshot of `side` does to the link. The caller has made sure that the snapshot was read in the link's epoch
+/// and belongs to the account on that side.
+pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
+    let inbound = rules.inbound(side, &snapshot.attributes);
+    let state = &link.sides[side];
+    let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| snapshot.version.against(seen_at));
+    match freshness {
+        Freshness::Older => return Resolution::unusable(link, state.partial),
+        Freshness::Tie if differs(link, side, &inbound, rules) => return Resolution::unusable(link, true),
+        Freshness::Tie | Freshness::Newer => {}
+    }
+
+    let mut after = link.clone();
+    let mut lost = Vec::new();
+    let mut outcome = ChangeOutcome::Unchanged;
+    for (path, value) in &inbound {
+        let Some(rule) = rules.attributes.get(path) else { continue };
+        let question =
+            Question { link, side, path, value: value.as_ref(), version: &snapshot.version, rule, rules, now };
+        let decision = decide(question);
+        carry_out(decision, question, &mut after, &mut lost);
+        outcome = match (outcome, decision) {
+            (_, Decision::Edit | Decision::ConflictWon) => ChangeOutcome::Accepted,
+            (ChangeOutcome::Unchanged, Decision::ConflictLost) => ChangeOutcome::ConflictLost,
+            (outcome, _) => outcome,
+        };
+    }
+
+    let settled_before = state.seen_at.as_ref().is_some_and(|seen_at| {
+        seen_at.settled(rules.grain[side])
+            && seen_at.modified_at == snapshot.version.modified_at
+            && seen_at.tag == snapshot.version.tag
+    });
+    let state = &mut after.sides[side];
+    state.absence = None;
+    let partial = state.seen.keys().any(|path| !inbound.contains_key(path));
+    if freshness == Freshness::Newer {
+        state.partial = partial;
+        forget_intents_that_are_over(state, &inbound, snapshot.version.read_at);
+    }
+    // Only `seen_at` could still move, and on a settled base that says nothing new.
+    let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
+    let changed = moves || after != *link;
+    if moves {
+        after.sides[side].seen_at = Some(snapshot.version.clone());
+    }
+    let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
+    Resolution { changed, link: after, outcome, lost, reread: false, emits }
+}
+
+/// Whether the snapshot shows anything else than the side's base.
+fn differs(link: &Link, side: Side, inbound: &Attributes, rules: &Rules) -> bool {
+    let seen = &link.sides[side].seen;
+    inbound.iter().any(|(path, value)| seen.get(path) != Some(&rules.digest(side, path, value.as_ref())))
+}
+
+/// Does to the link what was decided for one attribute.
+fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost: &mut Vec<Lost>) {
+    let Question { side, path, value, version, rule, rules, .. } = question;
+    let digest = rules.digest(side, path, value);
+    after.sides[side].seen.insert(path.clone(), digest);
+    let journal = |lost: &mut Vec<Lost>, side, value: Option<&Value>, reason| {
+        lost.push(Lost { path: path.clone(), side, value: value.cloned(), reason });
+    };
+    let other_side_has = other_side_has(after, question);
+    let register = after.registers.get_mut(path);
+    match (decision, register) {
+        (Decision::Agree, Some(register)) => {
+            register.applied[side] = register.generation;
+            register.hold = None;
+        }
+        (Decision::InDoubt, Some(register)) => {
+            register.applied[side] = 0;
+            journal(lost, side, value, JournalReason::MayBeAPersons);
+        }
+        (Decision::OwnHand { generation }, Some(register)) => {
+            register.applied[side] = generation;
+            journal(lost, side, value, JournalReason::MayBeAPersons);
+        }
+        (Decision::LeftAlone, Some(register)) => register.applied[side] = register.generation,
+        (Decision::BaseLost, Some(register)) => register.hold = Some(Hold::BaseLost { other: value.cloned() }),
+        (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => register.applied[side] = 0,
+        (Decision::ConflictLost, Some(_)) => journal(lost, side, value, JournalReason::ConflictLost),
+        (Decision::ConflictWon | Decision::Edit, register) => {
+            let previous = register.as_deref();
+            if let Some(previous) = previous {
+                if decision == Decision::ConflictWon {
+                    journal(lost, side.other(), previous.value.as_ref(), JournalReason::ConflictLost);
+                }
+                if let Some(Hold::BaseLost { other }) = &previous.hold {
+                    let overruled = if previous.by == side { other.as_ref() } else { previous.value.as_ref() };
+                    journal(lost, side.other(), overruled, JournalReason::Overruled);
+                }
+            }
+            let generation = previous.map_or(0, |previous| previous.generation) + 1;
+            let mut applied = previous.map(|previous| previous.applied).unwrap_or_default();
+            applied[side] = generation;
+            if other_side_has {
+                applied[side.other()] = generation;
+            }
+            let next =
+                Register { value: value.cloned(), at: version.clone(), by: side, generation, applied, hold: None };
+            after.registers.insert(path.clone(), next);
+        }
+        (
+            Decision::Agree
+            | Decision::NoEdit
+            | Decision::InDoubt
+            | Decision::OwnHand { .. }
+            | Decision::Noted
+            | Decision::LeftAlone
+            | Decision::BaseLost
+            | Decision::Drift
+            | Decision::ConflictLost,
+            _,
+        ) => {}
+    }
+}
+
+/// Whether the other side was last seen to hold this very value, and no open write can have changed that.
+fn other_side_has(link: &Link, question: Question<'_>) -> bool {
+    let Question { side, path, value, rules, .. } = question;
+    let other = &link.sides[side.other()];
+    other.seen.get(path) == Some(&rules.digest(side.other(), path, value)) && other.open_intents(path).next().is_none()
+}
+
+/// Drops what a snapshot sent after the end of a write has settled: that write can put nothing there any more.
+fn forget_intents_that_are_over(state: &mut super::link::SideState, inbound: &Attributes, read_at: Timestamp) {
+    for intent in &mut state.intents {
+        if intent.over_at < read_at {
+            intent.writes.retain(|path, _| !inbound.contains_key(path));
+        }
+    }
+    state.intents.retain(|intent| !intent.writes.is_empty());
+}
+
+/// What a proof of absence does to the link (B12): nothing before the account was proven absent
+/// [`ABSENCE_PROOFS`] times in a row, then what the connection's policy for leavers says.
+pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rules) -> Resolution {
+    let state = &link.sides[side];
+    let seen_later = state.seen_at.as_ref().is_some_and(|seen_at| seen_at.read_at >= read_at);
+    let counted = state.absence.is_some_and(|absence| absence.last_at >= read_at);
+    if state.account.is_none() || seen_later || counted {
+        return Resolution::unusable(link, false);
+    }
+    let mut after = link.clone();
+    let proofs = state.absence.map_or(0, |absence| absence.proofs).saturating_add(1);
+    after.sides[side].absence = Some(Absence { proofs, last_at: read_at });
+
+    let mut outcome = ChangeOutcome::Unchanged;
+    let active = AttributePath::active();
+    let follows = rules.leavers == Leavers::Deactivate
+        && rules.attributes.get(&active).is_some_and(|rule| rule.flow.contributes(side));
+    if after.sides[side].is_gone() && follows {
+        let off = Some(Value::Bool(false));
+        let register = after.registers.get(&active);
+        if register.is_none_or(|register| register.value != off) {
+            let generation = register.map_or(0, |register| register.generation) + 1;
+            let mut applied = register.map(|register| register.applied).unwrap_or_default();
+            applied[side] = generation;
+            let at = Version { modified_at: None, read_at, tag: None };
+            after.registers.insert(active, Register { value: off, at, by: side, generation, applied, hold: None });
+            outcome = ChangeOutcome::Accepted;
+        }
+    }
+    let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
+    Resolution { changed: true, link: after, outcome, lost: Vec::new(), reread: false, emits }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,8 @@ pub enum Flow {
     Towards(Side),
     /// Both ways.
     Both,
+    /// Taken note of on this side, and written nowhere.
+    WatchedOn(Side),
 }
 
 impl Flow {
@@ -21,12 +23,17 @@ impl Flow {
         match self {
             Self::Towards(target) => target != side,
             Self::Both => true,
+            Self::WatchedOn(watched) => watched == side,
         }
     }
 
     /// Whether this side may be written.
     pub fn writes(self, side: Side) -> bool {
-        self.contributes(side.other())
+        match self {
+            Self::Towards(target) => target == side,
+            Self::Both => true,
+            Self::WatchedOn(_) => false,
+        }
     }
 }
 

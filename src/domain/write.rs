@@ -1,1 +1,243 @@
-//! write
+//! What a writer does about one side of one link, as pure steps on the link: [`plan`] what to do, [`begin`] before the
+//! request leaves, and one of [`finish`], [`withdraw`], [`give_up`], [`bury`] and [`adopt`] when its answer is known.
+
+use std::collections::BTreeMap;
+
+use super::account::{Snapshot, Version};
+use super::attribute::{AttributePath, Attributes};
+use super::id::{AccountId, Side, Token};
+use super::link::{Burial, Intent, Lease, Link, Origin};
+use super::pending::{Need, Pending, is_held, lacking, pending};
+use super::rules::Rules;
+use super::time::Timestamp;
+
+/// What is to be done about a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// The side lacks nothing.
+    Nothing,
+    /// What it lacks waits for a person.
+    Held,
+    /// What it lacks was refused, and nothing has changed since.
+    Buried,
+    /// Another writer has the side. The command waits: that writer may be dead.
+    Leased {
+        /// When its lease ends, in the store's clock.
+        until: Timestamp,
+    },
+    /// The account is known and has not been read in this epoch: it must be read, and what is seen is a change.
+    Unseen {
+        /// The account.
+        account: AccountId,
+    },
+    /// A creation by somebody else may still be under way, so that a search now would prove nothing.
+    Wait {
+        /// Until when, in the store's clock.
+        until: Timestamp,
+    },
+    /// Write this.
+    Write(Pending),
+}
+
+/// What to do about `side` at `now` (store clock).
+pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
+    let state = &link.sides[side];
+    if let (Some(account), None) = (&state.account, &state.seen_at)
+        && !state.is_gone()
+    {
+        return Plan::Unseen { account: account.clone() };
+    }
+    let Some(wanted) = pending(link, side, rules) else {
+        return if lacking(link, side, rules).is_some() {
+            Plan::Buried
+        } else if is_held(link, side, rules) {
+            Plan::Held
+        } else {
+            Plan::Nothing
+        };
+    };
+    if let Some(lease) = state.leased(now) {
+        return Plan::Leased { until: lease.until };
+    }
+    if matches!(wanted.need, Need::Create { .. })
+        && let Some(until) = state.intents.iter().map(|intent| intent.until).max()
+        && until > now
+    {
+        return Plan::Wait { until };
+    }
+    Plan::Write(wanted)
+}
+
+/// When a write that begins now ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// When the lease ends, in the store's clock.
+    pub lease_until: Timestamp,
+    /// When no request of the write can take effect any more, in the target's clock.
+    pub over_at: Timestamp,
+    /// The same in the store's clock, with the target's search lag added.
+    pub search_counts_at: Timestamp,
+}
+
+/// Takes the lease of the side and notes the write, before any request of it leaves.
+pub fn begin(link: &Link, side: Side, token: Token, wanted: &Pending, rules: &Rules, deadlines: Deadlines) -> Link {
+    let mut after = link.clone();
+    let state = &mut after.sides[side];
+    let writes: BTreeMap<_, _> = wanted
+        .generations
+        .iter()
+        .map(|(path, generation)| {
+            let value = wanted.values.get(path).and_then(Option::as_ref);
+            (path.clone(), (rules.digest(side, path, value), *generation))
+        })
+        .collect();
+    state.lease = Some(Lease { token, until: deadlines.lease_until });
+    state.intents.push(Intent {
+        token,
+        writes,
+        conditioned_on: state.seen_at.clone(),
+        over_at: deadlines.over_at,
+        until: deadlines.search_counts_at,
+    });
+    after
+}
+
+/// What an answer that the write was carried out does to the link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// The side holds what was written.
+    Done {
+        /// The link after.
+        link: Link,
+        /// What the answer shows besides what was written: a change like any other, if there is any of it.
+        rest: Option<Snapshot>,
+    },
+    /// The side was read since the write began, so its state cannot be told from this answer: it is read again.
+    Fenced {
+        /// The link after.
+        link: Link,
+    },
+    /// The lease moved on: nothing may be touched.
+    LostLease,
+}
+
+/// Commits the answer of a write that was carried out. `answer` is what the account holds now.
+pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &Snapshot, rules: &Rules) -> Finish {
+    let state = &link.sides[side];
+    if state.lease.is_none_or(|lease| lease.token != token) {
+        return Finish::LostLease;
+    }
+    let conditioned_on = state.intents.iter().find(|intent| intent.token == token).map(|intent| &intent.conditioned_on);
+    let untouched = conditioned_on == Some(&state.seen_at)
+        && state.account.as_ref().is_none_or(|account| *account == answer.account);
+    let mut after = link.clone();
+    let state = &mut after.sides[side];
+    state.lease = None;
+    if !untouched {
+        for intent in state.intents.iter_mut().filter(|intent| intent.token == token) {
+            // The answer came, so the request is over; only a read sent later tells what it left.
+            intent.over_at = intent.over_at.min(answer.version.read_at);
+        }
+        return Finish::Fenced { link: after };
+    }
+    state.intents.retain(|intent| intent.token != token);
+    state.account = Some(answer.account.clone());
+    state.dead = None;
+    state.absence = None;
+    let inbound = rules.inbound(side, &answer.attributes);
+    let mut rest = Attributes::new();
+    for (path, value) in &inbound {
+        let digest = rules.digest(side, path, value.as_ref());
+        if wanted.values.contains_key(path) {
+            after.sides[side].seen.insert(path.clone(), digest);
+        } else if after.sides[side].seen.get(path) != Some(&digest) {
+            let asserts_nothing = value.is_none() && !after.sides[side].seen.contains_key(path);
+            if asserts_nothing {
+                after.sides[side].seen.insert(path.clone(), digest);
+            } else {
+                rest.insert(rules.attributes[path].names[side].clone(), value.clone());
+            }
+        }
+    }
+    for (path, generation) in &wanted.generations {
+        if !inbound.contains_key(path) {
+            let value = wanted.values.get(path).and_then(Option::as_ref);
+            after.sides[side].seen.insert(path.clone(), rules.digest(side, path, value));
+        }
+        if let Some(register) = after.registers.get_mut(path) {
+            // The generation that was written, even if the register has moved on meanwhile.
+            register.applied[side] = *generation;
+        }
+    }
+    after.sides[side].seen_at = Some(answer.version.clone());
+    let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
+    Finish::Done { link: after, rest }
+}
+
+/// Gives the side back after a write of which nothing was carried out. `None`: the lease moved on, nothing is touched.
+pub fn withdraw(link: &Link, side: Side, token: Token) -> Option<Link> {
+    let mut after = leaving(link, side, token)?;
+    after.sides[side].intents.retain(|intent| intent.token != token);
+    Some(after)
+}
+
+/// Gives the side back after a write whose effect is unknown: the intent stays until it is over.
+/// `None`: the lease moved on, nothing is touched.
+pub fn give_up(link: &Link, side: Side, token: Token) -> Option<Link> {
+    leaving(link, side, token)
+}
+
+/// Gives the side back after a refusal that only a person can lift. Nothing was carried out.
+/// `None`: the lease moved on, nothing is touched.
+pub fn bury(link: &Link, side: Side, token: Token, wanted: &Pending, code: &str, rules: &Rules) -> Option<Link> {
+    let mut after = withdraw(link, side, token)?;
+    after.sides[side].dead = Some(Burial { pending: wanted.digest(rules), code: code.to_owned() });
+    Some(after)
+}
+
+/// Lets a buried side ask for commands again.
+pub fn unbury(link: &Link, side: Side) -> Link {
+    let mut after = link.clone();
+    after.sides[side].dead = None;
+    after
+}
+
+/// Links an account that a search found instead of creating one. `remembered`: it names its partner, so the two were
+/// linked before. What it holds is a change like any other. `None`: the lease moved on, nothing is touched.
+pub fn adopt(link: &Link, side: Side, token: Token, account: AccountId, remembered: bool) -> Option<Link> {
+    let state = &link.sides[side];
+    // Also somebody else's open creation is explained by the account that was found.
+    let ours_in_flight = state.intents.iter().any(|intent| intent.token != token);
+    let mut after = withdraw(link, side, token)?;
+    after.sides[side].account = Some(account);
+    if remembered && !ours_in_flight {
+        after.origin = Origin::Rebuilt;
+    }
+    Some(after)
+}
+
+/// The link without the lease of `token`, if it has it.
+fn leaving(link: &Link, side: Side, token: Token) -> Option<Link> {
+    link.sides[side].lease.filter(|lease| lease.token == token)?;
+    let mut after = link.clone();
+    after.sides[side].lease = None;
+    Some(after)
+}
+
+/// The state on which an update is conditioned.
+pub fn base(link: &Link, side: Side) -> Option<&Version> {
+    link.sides[side].seen_at.as_ref()
+}
+
+/// Values of a write under the names that the side knows them by.
+pub fn outbound(rules: &Rules, side: Side, wanted: &Pending) -> Attributes {
+    rules.outbound(side, &wanted.values)
+}
+
+/// The attribute of the link that `side` calls by this name.
+pub fn named(rules: &Rules, side: Side, name: &AttributePath) -> Option<AttributePath> {
+    rules.attributes.iter().find(|(_, rule)| rule.names[side] == *name).map(|(path, _)| path.clone())
+}
+
+#[cfg(test)]
+mod tests;
