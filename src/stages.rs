@@ -1,1 +1,308 @@
-//! Written next.
+//! The three stages, and what they share: the pipeline they work in, the loop that takes deliveries, and patience with
+//! a broker or a store that is away.
+//!
+//! Each stage reads from the edges, asks [`crate::domain`] what to do, and writes to the edges. A process may die
+//! between any two lines: nothing is acknowledged before its effect is durable elsewhere, and everything may be done
+//! again.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backoff::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
+use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Sides, SystemName};
+use crate::store::{Store, StoreError};
+use crate::systems::SharedSystem;
+use crate::telemetry::metrics::Metrics;
+
+pub mod connection;
+mod intake;
+mod letters;
+pub mod mapper;
+pub mod producer;
+mod retry;
+mod validate;
+pub mod writer;
+
+pub use retry::RetryPolicy;
+
+/// Everything that a stage works with.
+#[derive(Clone)]
+pub struct Pipeline<B, S> {
+    /// The broker.
+    pub broker: B,
+    /// The store.
+    pub store: S,
+    /// The systems, logged in on first use.
+    pub systems: Arc<BTreeMap<SystemName, SharedSystem>>,
+    /// The connections.
+    pub connections: Arc<BTreeMap<ConnectionName, Arc<Connection>>>,
+    /// What can be set.
+    pub settings: Settings,
+    /// Where outcomes are counted for Prometheus.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A connection, ready to work with.
+pub struct Connection {
+    /// Its name.
+    pub name: ConnectionName,
+    /// The system of each side.
+    pub systems: Sides<SystemName>,
+    /// How often it is read without being asked; `None`: only when asked.
+    pub every: Option<Duration>,
+    /// How each side's system brings account ids to one form.
+    pub parse_id: Sides<fn(&str) -> Option<AccountId>>,
+    /// Its rules, except for the key of the digests, which changes with the epoch.
+    template: Rules,
+    keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
+}
+
+impl Connection {
+    /// A connection with these rules.
+    pub fn new(
+        systems: Sides<SystemName>,
+        every: Option<Duration>,
+        parse_id: Sides<fn(&str) -> Option<AccountId>>,
+        template: Rules,
+    ) -> Self {
+        Self { name: template.connection.clone(), systems, every, parse_id, template, keyed: Mutex::new(None) }
+    }
+
+    /// The rules with the digests of this epoch.
+    pub fn rules(&self, epoch: Epoch) -> Arc<Rules> {
+        let mut keyed = self.keyed.lock().expect("nothing panics while the lock is held");
+        if let Some((of, rules)) = keyed.as_ref()
+            && *of == epoch
+        {
+            return Arc::clone(rules);
+        }
+        let rules = Arc::new(Rules { digest_key: DigestKey::new(&self.name, epoch), ..self.template.clone() });
+        *keyed = Some((epoch, Arc::clone(&rules)));
+        rules
+    }
+
+    /// The rules without a usable digest key: for what does not look at digests.
+    pub fn template(&self) -> &Rules {
+        &self.template
+    }
+}
+
+/// What can be set about the stages.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How long a writer may hold one side of one link.
+    pub lease: Duration,
+    /// How long one call of a write may take; shorter than the lease.
+    pub deadline: Duration,
+    /// Failed attempts after which a command becomes a dead letter.
+    pub attempts: u32,
+    /// Messages that one worker has in hand at once.
+    pub concurrency: usize,
+    /// Unsettled messages that the broker may hand one worker for each queue.
+    pub prefetch: u16,
+    /// Calls that one message may have under way at a target that takes one account a call.
+    pub calls_in_flight: usize,
+    /// How long a stopping worker finishes what it has in hand.
+    pub drain: Duration,
+    /// `host/pid`, for `status`.
+    pub instance: String,
+}
+
+impl Settings {
+    /// From the beginning of an epoch, how long a request from before it may still land.
+    pub fn quarantine(&self) -> Duration {
+        self.lease + self.deadline
+    }
+}
+
+/// Why work was left undone. The delivery in hand comes again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Halt {
+    /// The process stops.
+    #[error("the process stops")]
+    Stopped,
+    /// The store began a new epoch: what was computed so far is void.
+    #[error("the store began a new epoch")]
+    NewEpoch,
+    /// The store holds something that cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+    /// A message cannot be published whatever is tried.
+    #[error(transparent)]
+    Publish(#[from] crate::broker::PublishError),
+}
+
+impl<B: Broker, S: Store> Pipeline<B, S> {
+    /// The system of this name. Connections name only configured systems.
+    pub(crate) fn system(&self, name: &SystemName) -> &SharedSystem {
+        self.systems.get(name).expect("the configuration was checked: each connection's systems exist")
+    }
+
+    /// Asks the store until it answers. An unavailable store is waited out; it is never taken for an empty one.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        stop: &CancellationToken,
+        mut question: impl FnMut() -> F + Send,
+    ) -> Result<T, Halt>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let mut delays = delays();
+        loop {
+            match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(StoreError::EpochChanged(_)) => return Err(Halt::NewEpoch),
+                Err(StoreError::Unusable(reason)) => return Err(Halt::Unusable(reason)),
+                Err(StoreError::Unavailable(reason)) => {
+                    self.metrics.store_up(false);
+                    let delay = delays.next().unwrap_or(LONGEST_DELAY);
+                    warn!("The store does not answer, asking again in {delay:?}: {reason}");
+                    wait(stop, delay).await?;
+                }
+            }
+        }
+    }
+
+    /// All queues of changes, live first.
+    pub fn change_queues(&self) -> Vec<Queue> {
+        let bulk = self.connections.keys().map(|name| Queue::ChangesBulk(name.clone()));
+        std::iter::once(Queue::Changes).chain(bulk).collect()
+    }
+
+    /// All queues of commands, live first.
+    pub fn command_queues(&self) -> Vec<Queue> {
+        let targets = self.targets();
+        let live = targets.iter().map(|name| Queue::Commands(name.clone()));
+        let bulk = targets.iter().map(|name| Queue::CommandsBulk(name.clone()));
+        live.chain(bulk).collect()
+    }
+
+    /// Every queue.
+    pub fn queues(&self) -> Vec<Queue> {
+        let mut queues = self.change_queues();
+        queues.extend(self.command_queues());
+        queues
+    }
+
+    /// The systems that some connection writes to.
+    fn targets(&self) -> Vec<SystemName> {
+        let mut targets: Vec<_> = self
+            .connections
+            .values()
+            .flat_map(|connection| {
+                crate::domain::Side::BOTH
+                    .into_iter()
+                    .filter(|side| connection.template.writes(*side))
+                    .map(|side| connection.systems[side].clone())
+            })
+            .collect();
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+
+    /// Tells the store every few seconds that this process works, until it stops.
+    pub(crate) async fn beat(&self, role: &'static str, stop: CancellationToken) {
+        loop {
+            let up = self.store.beat(role, &self.settings.instance).await.is_ok();
+            self.metrics.store_up(up);
+            self.report_calls().await;
+            if wait(&stop, Duration::from_secs(3)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Hands on what the systems said about being called.
+    pub(crate) async fn report_calls(&self) {
+        for (name, system) in self.systems.iter() {
+            let report = system.report();
+            for (operation, status, count) in report.calls {
+                self.metrics.api_calls(name, operation, status, count);
+            }
+            if let Some((used, allowed)) = report.usage {
+                self.metrics.api_quota(name, used, allowed);
+                if let Err(error) = self.store.note_usage(name, used, allowed).await {
+                    tracing::debug!("Did not note the usage of {name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// The longest wait between two questions to a store that is away.
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// Growing waits with full jitter, without end.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> + Send {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(100))
+        .with_max_delay(LONGEST_DELAY)
+        .without_max_times()
+        .with_jitter()
+        .build()
+}
+
+/// Waits, unless the process stops first.
+pub(crate) async fn wait(stop: &CancellationToken, duration: Duration) -> Result<(), Halt> {
+    tokio::select! {
+        () = stop.cancelled() => Err(Halt::Stopped),
+        () = tokio::time::sleep(duration) => Ok(()),
+    }
+}
+
+/// Takes deliveries from these queues and hands each to `handle`, at most `concurrency` at once, until `stop`; then
+/// finishes what is in hand within the drain deadline. What is not finished by then comes again.
+pub(crate) async fn work<B, S, H, F>(
+    pipeline: &Pipeline<B, S>,
+    queues: Vec<Queue>,
+    stop: CancellationToken,
+    handle: H,
+) -> Result<(), BrokerError>
+where
+    B: Broker,
+    S: Store,
+    H: Fn(<B::Consumer as Consumer>::Delivery, CancellationToken) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let settings = &pipeline.settings;
+    let mut consumer = pipeline.broker.consume(queues, settings.prefetch).await?;
+    let permits = Arc::new(Semaphore::new(settings.concurrency));
+    let tasks = TaskTracker::new();
+    // Cancelled when the drain deadline is over: whoever still waits for something gives up.
+    let give_up = CancellationToken::new();
+    loop {
+        let permit = tokio::select! {
+            () = stop.cancelled() => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
+        };
+        let delivery = tokio::select! {
+            () = stop.cancelled() => break,
+            delivery = consumer.next() => match delivery {
+                Some(delivery) => delivery,
+                None => break,
+            },
+        };
+        let work = handle(delivery, give_up.clone());
+        tasks.spawn(async move {
+            work.await;
+            drop(permit);
+        });
+    }
+    consumer.stop().await;
+    tasks.close();
+    if tokio::time::timeout(settings.drain, tasks.wait()).await.is_err() {
+        info!("Not everything in hand was finished in {:?}; it will come again", settings.drain);
+        give_up.cancel();
+        tasks.wait().await;
+    }
+    Ok(())
+}

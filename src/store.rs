@@ -211,6 +211,8 @@ pub enum RunKind {
     Reconcile,
     /// One account.
     Only,
+    /// Dead letters that a person sent again.
+    Retry,
     /// The hourly bucket in which live changes are counted. Never "over".
     Live,
 }
@@ -499,6 +501,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         open: &[DeadLetter],
         close: &[LetterId],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// An open letter.
+    fn letter(
+        &self,
+        connection: Option<&ConnectionName>,
+        id: &LetterId,
+    ) -> impl Future<Output = Result<Option<DeadLetter>, StoreError>> + Send;
 
     /// The open letters of a connection (`None`: those of no connection), oldest first.
     fn letters(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::account::{Snapshot, Version};
-use super::attribute::{AttributePath, Attributes};
+use super::attribute::{AttributePath, Attributes, Digest};
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, Lease, Link, Origin};
 use super::pending::{Need, Pending, is_held, lacking, pending};
@@ -187,18 +187,20 @@ pub fn give_up(link: &Link, side: Side, token: Token) -> Option<Link> {
     leaving(link, side, token)
 }
 
-/// Gives the side back after a refusal that only a person can lift. Nothing was carried out.
-/// `None`: the lease moved on, nothing is touched.
-pub fn bury(link: &Link, side: Side, token: Token, wanted: &Pending, code: &str, rules: &Rules) -> Option<Link> {
-    let mut after = withdraw(link, side, token)?;
+/// Marks what is wanted as refused until a person, the rules or the values change.
+pub fn bury(link: &Link, side: Side, wanted: &Pending, code: &str, rules: &Rules) -> Link {
+    let mut after = link.clone();
     after.sides[side].dead = Some(Burial { pending: wanted.digest(rules), code: code.to_owned() });
-    Some(after)
+    after
 }
 
-/// Lets a buried side ask for commands again.
-pub fn unbury(link: &Link, side: Side) -> Link {
+/// Lets a buried side ask for commands again. The mark stays, matching nothing, so that a later success knows that it
+/// heals a letter.
+pub fn exhume(link: &Link, side: Side) -> Link {
     let mut after = link.clone();
-    after.sides[side].dead = None;
+    if let Some(dead) = &mut after.sides[side].dead {
+        dead.pending = Digest(0);
+    }
     after
 }
 

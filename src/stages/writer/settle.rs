@@ -1,0 +1,183 @@
+//! How an attempt ends that did not write: given back, tried again, refused or buried with a letter.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::attempt::{Attempt, Begun};
+use super::{Fate, count};
+use crate::broker::Broker;
+use crate::domain::pending::{Need, Pending};
+use crate::domain::write;
+use crate::domain::{
+    AttributePath, CommandOutcome, Code, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link,
+};
+use crate::failpoint::hit;
+use crate::stages::Halt;
+use crate::stages::letters::wall_clock;
+use crate::stages::retry::{RetryPolicy, Verdict};
+use crate::store::{Commit, Committed, Store};
+
+/// The pause of a system that refuses the credential: long enough not to lock it, short enough to notice a new one.
+const UNAUTHORISED_PAUSE: Duration = Duration::from_secs(30);
+
+/// The pause of a system that asked for fewer calls and did not say for how long.
+const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
+
+impl<B: Broker, S: Store> Attempt<'_, B, S> {
+    /// Releases the lease, and takes back the intent unless the write is `in_doubt`. `extra` is committed with it.
+    /// Where the lease moved on, nothing is touched.
+    pub(super) async fn give_back(
+        &self,
+        begun: &Begun,
+        link: Link,
+        in_doubt: bool,
+        extra: Commit,
+    ) -> Result<(), Halt> {
+        self.step(link, |link| {
+            let after = if in_doubt {
+                write::give_up(link, self.side(), begun.token)
+            } else {
+                write::withdraw(link, self.side(), begun.token)
+            };
+            after.map(|link| Commit { link: Some(link), ..extra.clone() })
+        })
+        .await
+    }
+
+    /// Commits what `next` makes of the link, and of the link as others left it if it moved meanwhile. `None` from
+    /// `next`: there is nothing to commit any more.
+    async fn step(&self, link: Link, next: impl Fn(&Link) -> Option<Commit> + Send) -> Result<(), Halt> {
+        let mut link = link;
+        loop {
+            let Some(commit) = next(&link) else { return Ok(()) };
+            match self.commit(commit).await? {
+                Committed::Done { .. } => {
+                    hit("writer.committed");
+                    return Ok(());
+                }
+                Committed::Moved | Committed::Taken { .. } => match self.reload().await? {
+                    Some(moved) => link = moved,
+                    None => return Err(Halt::NewEpoch),
+                },
+            }
+        }
+    }
+
+    /// A call of the write failed.
+    pub(super) async fn failed(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
+        self.note_failure(failure).await?;
+        let policy = RetryPolicy { attempts: self.pipeline.settings.attempts };
+        match policy.verdict(failure.class, self.again.attempt, failure.retry_after) {
+            Verdict::Retry { after, attempt } => {
+                warn!(
+                    account = begun_account(begun),
+                    "Writing to {} failed, trying again in about {after:?}: {failure}",
+                    self.connection.systems[self.side()]
+                );
+                self.give_back(begun, link, failure.in_doubt, Commit::default()).await?;
+                Ok(Fate::Later { after, attempt })
+            }
+            Verdict::Dead => self.bury(begun, link, failure).await,
+        }
+    }
+
+    /// Tells all workers what the failure says about the system.
+    pub(super) async fn note_failure(&self, failure: &Failure) -> Result<(), Halt> {
+        let target = &self.connection.systems[self.side()];
+        self.pipeline.metrics.retry(target, failure.class);
+        let pause = match failure.class {
+            FailureClass::Throttled => failure.retry_after.unwrap_or(THROTTLED_PAUSE),
+            FailureClass::Unauthorised => UNAUTHORISED_PAUSE,
+            FailureClass::Transient | FailureClass::Permanent | FailureClass::Busy => return Ok(()),
+        };
+        let store = &self.pipeline.store;
+        self.pipeline.ask(self.stop, || store.pause_system(target, pause, failure.class.as_str())).await
+    }
+
+    /// Refused before anything was begun.
+    pub(super) async fn refuse(&self, link: Link, wanted: &Pending, failure: &Failure) -> Result<Fate, Halt> {
+        let letter = self.open_letter(&link, wanted, failure).await?;
+        self.step(link, |link| Some(self.burial(write::bury(link, self.side(), wanted, failure.code.as_str(), &self.rules()), &letter)))
+            .await?;
+        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
+        Ok(Fate::Over)
+    }
+
+    /// Refused by the target for good, or given up after the last attempt.
+    pub(super) async fn bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
+        let letter = self.open_letter(&link, &begun.wanted, failure).await?;
+        let rules = self.rules();
+        self.step(link, |link| {
+            let released = if failure.in_doubt {
+                write::give_up(link, self.side(), begun.token)
+            } else {
+                write::withdraw(link, self.side(), begun.token)
+            };
+            // Where the lease moved on, somebody else decides about the link; the letter and the count stand.
+            let commit = match released {
+                Some(link) => {
+                    let buried = write::bury(&link, self.side(), &begun.wanted, failure.code.as_str(), &rules);
+                    self.burial(buried, &letter)
+                }
+                None => Commit { link: None, ..self.burial(link.clone(), &letter) },
+            };
+            Some(commit)
+        })
+        .await?;
+        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
+        Ok(Fate::Over)
+    }
+
+    fn burial(&self, link: Link, letter: &DeadLetter) -> Commit {
+        Commit {
+            link: Some(link),
+            count: Some(count(self.command, CommandOutcome::Dead)),
+            open: vec![letter.clone()],
+            ..Commit::default()
+        }
+    }
+
+    /// Logs the letter; what fails again joins the one that is open (B7).
+    async fn open_letter(&self, link: &Link, wanted: &Pending, failure: &Failure) -> Result<DeadLetter, Halt> {
+        let (name, side) = (&self.connection.name, self.side());
+        let id = LetterId::of_link(name, side, link.id);
+        let open = self.pipeline.ask(self.stop, || self.pipeline.store.letter(Some(name), &id)).await?;
+        let now = wall_clock();
+        let account = match &wanted.need {
+            Need::Update { account } => Some(account.clone()),
+            Need::Create { .. } => None,
+        };
+        // The attribute under the name that the link and the configuration know it by.
+        let attribute =
+            failure.attribute.as_ref().map(|path| write::named(&self.rules(), side, path).unwrap_or_else(|| path.clone()));
+        let letter = DeadLetter {
+            id,
+            fingerprint: Fingerprint {
+                target: Some(self.connection.systems[side].clone()),
+                class: failure.class,
+                code: failure.code.clone(),
+                attribute,
+            },
+            connection: Some(name.clone()),
+            account,
+            partner: link.sides[side.other()].account.clone(),
+            first_at: open.as_ref().map_or(now, |letter| letter.first_at),
+            last_at: now,
+            failures: open.as_ref().map_or(0, |letter| letter.failures) + self.again.attempt + 1,
+            message: failure.to_string(),
+            status: failure.status,
+            request_id: failure.request_id.clone(),
+            content: LetterContent::Command { command: self.command.clone() },
+        };
+        self.pipeline.log_opened(std::slice::from_ref(&letter)).await?;
+        Ok(letter)
+    }
+}
+
+fn begun_account(begun: &Begun) -> &str {
+    match &begun.wanted.need {
+        Need::Create { partner } => partner.as_str(),
+        Need::Update { account } => account.as_str(),
+    }
+}
