@@ -91,16 +91,20 @@ pub fn schema() -> serde_json::Value {
 }
 
 fn root(table: &mut Table<'_, '_>) -> Option<Config> {
-    let later = "add it; the embedded default, without a broker and a store of your own, comes in a later version";
-    let broker = table.required(
+    let remedy = |what| {
+        format!("add {what}; running without a server of one's own (the embedded default) comes in a later version")
+    };
+    let broker = table.required_or(
         "broker",
         Sub(infrastructure::broker),
-        &format!("The RabbitMQ that all processes share: [broker] with a url. {later}"),
+        "The RabbitMQ that all processes share.",
+        &remedy("[broker] with the url of a RabbitMQ"),
     );
-    let store = table.required(
+    let store = table.required_or(
         "store",
         Sub(infrastructure::store),
-        &format!("The Redis that all processes share: [store] with a url. {later}"),
+        "The Redis or Valkey that all processes share.",
+        &remedy("[store] with the url of a Redis"),
     );
     let name_rule = "a name has 1 to 64 characters of a-z, 0-9 and -, and begins with a letter";
     let systems = table.optional(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::rules::{Drift, Flow, Occasion};
 use crate::domain::{AttributePath, Side, Sides};
 
-use super::connection::{ATTRIBUTE_RULE, Direction, End, side_named};
+use super::connection::{ATTRIBUTE_RULE, End, FLOWS, side_named};
 use super::shape::{Entries, Words, parsed};
 use super::table::Table;
 
@@ -34,12 +34,12 @@ impl AttributeConfig {
 
 pub(super) fn attributes(
     table: &mut Table<'_, '_>,
-    direction: Option<Direction>,
+    connection: Option<Flow>,
     ends: Option<&Sides<End>>,
 ) -> Option<Option<BTreeMap<AttributePath, AttributeConfig>>> {
     let shape = Entries {
         name: parsed::<AttributePath>("an attribute", ATTRIBUTE_RULE),
-        read: |table: &mut Table<'_, '_>, path: &AttributePath| attribute(table, path, direction, ends),
+        read: |table: &mut Table<'_, '_>, path: &AttributePath| attribute(table, path, connection, ends),
     };
     let doc = "The attributes to keep in step, by their SCIM names; without this table all that both systems know.";
     let Some(entries) = table.optional("attributes", shape, doc)? else { return Some(None) };
@@ -53,7 +53,7 @@ pub(super) fn attributes(
 fn attribute(
     table: &mut Table<'_, '_>,
     path: &AttributePath,
-    direction: Option<Direction>,
+    connection: Option<Flow>,
     ends: Option<&Sides<End>>,
 ) -> Option<AttributeConfig> {
     table.advise_on_nested("quote a name that has dots: \"name.givenName\" = { ... }");
@@ -62,7 +62,7 @@ fn attribute(
     let b = table.optional("b", name(), "What side b calls it, if not the same.");
     let flow = table.optional(
         "direction",
-        Words(&[("a_to_b", Flow::Towards(Side::B)), ("b_to_a", Flow::Towards(Side::A)), ("two_way", Flow::Both)]),
+        Words(FLOWS),
         "Which way it flows, if not as the connection does. Only in a two-way connection.",
     );
     let owner = table.optional(
@@ -87,9 +87,9 @@ fn attribute(
         table.mistake("", "`active` is carried by the leaver policy, not as an attribute", remedy);
         return None;
     }
-    let of_connection = direction?.flow();
-    let flow = flow?.unwrap_or(of_connection);
-    if of_connection != Flow::Both && flow != of_connection {
+    let connection = connection?;
+    let flow = flow?.unwrap_or(connection);
+    if connection != Flow::Both && flow != connection {
         let remedy = "leave it out, or make the connection two_way";
         table.mistake("direction", "a one-way connection has no attributes that flow another way", remedy);
         return None;

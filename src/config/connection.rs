@@ -131,7 +131,7 @@ pub(super) fn connection(
         let problem = format!("both ends are the same records of {}", ends.a.system);
         table.mistake("b", problem, "name another system");
     }
-    let direction = direction(table, ends.as_ref());
+    let (flow, direction) = direction(table, ends.as_ref());
     let create = table.default(
         "create",
         Words(&[("manual", Create::Manual), ("automatic", Create::Automatic)]),
@@ -157,7 +157,7 @@ pub(super) fn connection(
         vec!["userName".parse().expect("userName is an attribute")],
         "Attributes by which existing accounts of the two systems are recognised as partners, the surest first.",
     );
-    let attributes = attributes(table, direction, ends.as_ref());
+    let attributes = attributes(table, flow, ends.as_ref());
     if let (Some(match_on), Some(Some(attributes))) = (&match_on, &attributes) {
         for path in match_on.iter().filter(|path| !attributes.contains_key(path)) {
             let mapped: Vec<_> = attributes.keys().map(AttributePath::as_str).collect();
@@ -262,18 +262,10 @@ fn records<'c>(end: &'c End, systems: &'c Systems) -> Records<'c> {
     (&end.system, end.object.as_deref().or(usual))
 }
 
-fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> Option<Direction> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Way {
-        AToB,
-        BToA,
-        TwoWay,
-    }
-    let way = table.required(
-        "direction",
-        Words(&[("a_to_b", Way::AToB), ("b_to_a", Way::BToA), ("two_way", Way::TwoWay)]),
-        "Which way values flow: \"a_to_b\", \"b_to_a\" or \"two_way\".",
-    );
+/// The flow is known even where the rest of the direction has mistakes.
+fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Flow>, Option<Direction>) {
+    let flow =
+        table.required("direction", Words(FLOWS), "Which way values flow: \"a_to_b\", \"b_to_a\" or \"two_way\".");
     let default_system = table.optional(
         "default_system",
         parsed::<String>("the name of a system", "one of the two systems"),
@@ -282,22 +274,36 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> Option<Dir
     let conflict = table.optional(
         "conflict",
         Words(&[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)]),
-        "Who wins where both changed the same attribute: the default system (default), or the later edit. Only for two_way.",
+        "Who wins where both changed the same attribute: the default system (default), or the later edit. Only for \
+         two_way.",
     );
-    let (way, default_system, conflict) = (way?, default_system?, conflict?);
-    if way != Way::TwoWay {
-        for key in ["default_system", "conflict"] {
-            if table.has(key) {
-                table.mistake(
-                    key,
-                    "has no meaning in a one-way connection",
-                    "leave it out, or set direction = \"two_way\"",
-                );
+    let direction = match flow {
+        Some(Flow::Both) => two_way(table, ends, default_system, conflict),
+        Some(Flow::Towards(target)) => {
+            for key in ["default_system", "conflict"] {
+                if table.has(key) {
+                    let remedy = "leave it out, or set direction = \"two_way\"";
+                    table.mistake(key, "has no meaning in a one-way connection", remedy);
+                }
             }
+            Some(if target == Side::B { Direction::AToB } else { Direction::BToA })
         }
-        return Some(if way == Way::AToB { Direction::AToB } else { Direction::BToA });
-    }
-    let Some(default_system) = default_system else {
+        None => None,
+    };
+    (flow, direction)
+}
+
+/// The words for directions, of connections and attributes alike.
+pub(super) const FLOWS: &[(&str, Flow)] =
+    &[("a_to_b", Flow::Towards(Side::B)), ("b_to_a", Flow::Towards(Side::A)), ("two_way", Flow::Both)];
+
+fn two_way(
+    table: &mut Table<'_, '_>,
+    ends: Option<&Sides<End>>,
+    default_system: Option<Option<String>>,
+    conflict: Option<Option<Conflict>>,
+) -> Option<Direction> {
+    let Some(default_system) = default_system? else {
         let remedy = match ends {
             Some(ends) => format!("add default_system = \"{}\" or \"{}\"", ends.a.system, ends.b.system),
             None => "add default_system with the name of one of the two systems".to_owned(),
@@ -306,7 +312,7 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> Option<Dir
         return None;
     };
     let default_side = side_named(table, "default_system", &default_system, ends?)?;
-    Some(Direction::TwoWay { default_side, conflict: conflict.unwrap_or(Conflict::DefaultSystem) })
+    Some(Direction::TwoWay { default_side, conflict: conflict?.unwrap_or(Conflict::DefaultSystem) })
 }
 
 /// The side of the system of this name. Where both ends are of one system, `a` and `b` name them.

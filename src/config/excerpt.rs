@@ -140,10 +140,11 @@ impl<'f> Source<'f> {
             shown.push(line.start, key);
             if key.len() < text.len() {
                 shown.push(line.start + key.len(), "= ");
-                shown.hide(line.start + key.len() + 1);
+                // Behind everything else, so that the caret of whatever follows points here.
+                shown.hide(usize::MAX);
             }
         } else if !text.trim().is_empty() {
-            shown.hide(line.start);
+            shown.hide(usize::MAX);
         }
         (shown.text, shown.offsets)
     }

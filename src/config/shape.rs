@@ -9,7 +9,7 @@ use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use super::table::{Found, Place, Reader, Table, entries, not_known, suggestion};
+use super::table::{Found, Place, Reader, Table, entries, known_words, not_known, suggestion};
 
 /// The form of a value.
 pub(super) trait Shape {
@@ -44,8 +44,8 @@ impl<T> Shape for Text<T> {
     }
 
     fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<T> {
-        let text = found.text(&format!("a string: {}", self.rule), reader)?;
         reader.is_plain(&found.place);
+        let text = found.text(&format!("a string: {}", self.rule), reader)?;
         let value = (self.parse)(text);
         if value.is_none() {
             let cut: String = text.chars().take(60).collect();
@@ -78,8 +78,8 @@ impl<T: Copy + PartialEq> Shape for Words<T> {
 
     fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<T> {
         let words: Vec<_> = self.0.iter().map(|(word, _)| *word).collect();
-        let text = found.text(&suggestion("", &words), reader)?;
         reader.is_plain(&found.place);
+        let text = found.text(&format!("a string; {}", known_words(&words)), reader)?;
         let value = self.0.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if value.is_none() {
             reader.mistake(&found.place, not_known(text), suggestion(text, &words));
@@ -134,10 +134,10 @@ impl Shape for Flag {
     }
 
     fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<bool> {
+        reader.is_plain(&found.place);
         let value = found.value.as_bool();
-        match value {
-            Some(_) => reader.is_plain(&found.place),
-            None => found.wrong_type("true or false", reader),
+        if value.is_none() {
+            found.wrong_type("true or false", reader);
         }
         value
     }
@@ -162,11 +162,11 @@ impl<T: Copy + PartialOrd + Display + TryFrom<i64> + Into<u64>> Shape for Whole<
 
     fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<T> {
         let expected = format!("a whole number from {} to {}", self.0.start(), self.0.end());
+        reader.is_plain(&found.place);
         let DeValue::Integer(digits) = found.value else {
             found.wrong_type(&expected, reader);
             return None;
         };
-        reader.is_plain(&found.place);
         let number = i64::from_str_radix(digits.as_str(), digits.radix()).ok();
         let value = number.and_then(|number| T::try_from(number).ok()).filter(|number| self.0.contains(number));
         if value.is_none() {
@@ -195,8 +195,8 @@ impl Shape for Lasting {
     fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<Duration> {
         let (least, most) = (show_duration(*self.0.start()), show_duration(*self.0.end()));
         let expected = format!("a duration from {least} to {most}, such as \"8s\", \"15m\" or \"1h30m\"");
-        let text = found.text(&expected, reader)?;
         reader.is_plain(&found.place);
+        let text = found.text(&expected, reader)?;
         let value = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
         match value {
             Some(duration) if self.0.contains(&duration) => return value,
@@ -249,19 +249,19 @@ where
             reader.mistake(&found.place, "is empty", "name at least one");
             return None;
         }
-        let mut values: Option<Vec<S::Value>> = Some(Vec::new());
+        let mut values = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let place = Place { span: item.span(), key: format!("{}[{index}]", found.place.key) };
             let item = Found { value: item.get_ref(), place };
-            match (self.of.read(&item, reader), &mut values) {
-                (Some(value), Some(values)) if values.contains(&value) => {
+            match self.of.read(&item, reader) {
+                Some(value) if values.contains(&value) => {
                     reader.mistake(&item.place, "is there twice", "name it once");
                 }
-                (Some(value), Some(values)) => values.push(value),
-                _ => values = None,
+                Some(value) => values.push(value),
+                None => {}
             }
         }
-        values
+        (values.len() == items.len()).then_some(values)
     }
 }
 

@@ -154,13 +154,18 @@ impl<'t, 'e> Table<'t, 'e> {
 
     /// A key that must be there.
     pub fn required<S: Shape>(&mut self, key: &'static str, shape: S, doc: &str) -> Option<S::Value> {
+        self.required_or(key, shape, doc, &format!("add it: {doc}"))
+    }
+
+    /// A key that must be there, with what to do if it is not.
+    pub fn required_or<S: Shape>(&mut self, key: &'static str, shape: S, doc: &str, remedy: &str) -> Option<S::Value> {
         self.property(key, &shape, doc, true, None);
         self.node?;
         match self.find(key) {
             Some(found) => shape.read(&found, self.reader),
             None => {
                 let place = self.place_of(key);
-                self.reader.note(Kind::Missing, &place, "is missing", doc);
+                self.reader.note(Kind::Missing, &place, "is missing", remedy);
                 None
             }
         }
@@ -325,6 +330,11 @@ impl<'t, 'e> Table<'t, 'e> {
                 Some(remedy) if value.get_ref().is_table() => remedy.to_owned(),
                 _ => suggestion(key.get_ref(), &known),
             };
+            if let Some(meant) = nearest(key.get_ref(), &known) {
+                // A key that is missing because it is misspelt is one mistake, not two.
+                let meant = join(&self.place.key, meant);
+                self.reader.mistakes.retain(|raw| raw.kind != Kind::Missing || raw.place.key != meant);
+            }
             let place = Place { span: key.span(), key: join(&self.place.key, key.get_ref()) };
             self.reader.note(Kind::UnknownKey, &place, "is not a known key", remedy);
         }
@@ -380,21 +390,26 @@ pub(super) fn not_known(text: &str) -> String {
 
 /// The known word nearest to a wrong one, and all of them.
 pub(super) fn suggestion(wrong: &str, known: &[&str]) -> String {
-    let all = known_words(known);
-    // Long texts are no misspelt keys, and the comparison is quadratic.
-    let nearest = known
-        .iter()
-        .filter(|_| wrong.len() <= 64)
-        .map(|word| (strsim::damerau_levenshtein(wrong, word), word))
-        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
-        .min();
-    match nearest {
-        Some((_, word)) if known.len() > 1 => format!("did you mean {word:?}? {all}"),
-        _ => all,
+    match nearest(wrong, known) {
+        Some(word) => format!("did you mean {word:?}? {}", known_words(known)),
+        None => known_words(known),
     }
 }
 
-fn known_words(known: &[&str]) -> String {
+/// The known word that a wrong one was probably meant to be.
+fn nearest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
+    known
+        .iter()
+        // Long texts are no misspelt keys, and the comparison is quadratic.
+        .filter(|_| wrong.len() <= 64)
+        .map(|word| (strsim::damerau_levenshtein(wrong, word), *word))
+        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// A list of words, as a sentence.
+pub(super) fn known_words(known: &[&str]) -> String {
     let quoted: Vec<_> = known.iter().map(|word| format!("{word:?}")).collect();
     match quoted.as_slice() {
         [] => "nothing is known here".to_owned(),
