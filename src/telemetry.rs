@@ -1,1 +1,1 @@
-//! Written next.
+//! What a process shows of its work: metrics, logs, health pages.

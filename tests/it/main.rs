@@ -1,1 +1,3 @@
-//! x
+//! Everything that is tested through the public interface, a file per subject.
+
+mod config;

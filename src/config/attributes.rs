@@ -1,0 +1,126 @@
+//! `[connections.<name>.attributes]`: which attributes are kept in step, and how each differs from the connection.
+
+use std::collections::BTreeMap;
+
+use crate::domain::rules::{Drift, Flow, Occasion};
+use crate::domain::{AttributePath, Side, Sides};
+
+use super::connection::{ATTRIBUTE_RULE, End, FLOWS, side_named};
+use super::shape::{Entries, Words, parsed};
+use super::table::Table;
+
+/// A mapped attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttributeConfig {
+    /// What the two systems call it.
+    pub names: Sides<AttributePath>,
+    /// Which way it flows.
+    pub flow: Flow,
+    /// The side that wins a clash, whatever the connection says. Only where it flows both ways.
+    pub owner: Option<Side>,
+    /// When it is written.
+    pub occasion: Occasion,
+    /// What happens to a value that the side written to has changed. Only where it flows one way.
+    pub drift: Drift,
+}
+
+impl AttributeConfig {
+    /// An attribute about which nothing in particular is said.
+    pub fn plain(path: &AttributePath, flow: Flow) -> Self {
+        let names = Sides { a: path.clone(), b: path.clone() };
+        Self { names, flow, owner: None, occasion: Occasion::default(), drift: Drift::default() }
+    }
+}
+
+pub(super) fn attributes(
+    table: &mut Table<'_, '_>,
+    connection: Option<Flow>,
+    ends: Option<&Sides<End>>,
+) -> Option<Option<BTreeMap<AttributePath, AttributeConfig>>> {
+    let shape = Entries {
+        name: parsed::<AttributePath>("an attribute", ATTRIBUTE_RULE),
+        read: |table: &mut Table<'_, '_>, path: &AttributePath| attribute(table, path, connection, ends),
+    };
+    let doc = "The attributes to keep in step, by their SCIM names; without this table all that both systems know.";
+    let Some(entries) = table.optional("attributes", shape, doc)? else { return Some(None) };
+    if entries.is_empty() {
+        table.mistake("attributes", "maps nothing", "leave the table out to map all attributes that both systems know");
+        return None;
+    }
+    entries.into_iter().map(|entry| entry.value.map(|value| (entry.name, value))).collect::<Option<_>>().map(Some)
+}
+
+fn attribute(
+    table: &mut Table<'_, '_>,
+    path: &AttributePath,
+    connection: Option<Flow>,
+    ends: Option<&Sides<End>>,
+) -> Option<AttributeConfig> {
+    table.advise_on_nested("quote a name that has dots: \"name.givenName\" = { ... }");
+    let name = || parsed::<AttributePath>("an attribute", ATTRIBUTE_RULE);
+    let a = table.optional("a", name(), "What side a calls it, if not the same.");
+    let b = table.optional("b", name(), "What side b calls it, if not the same.");
+    let flow = table.optional(
+        "direction",
+        Words(FLOWS),
+        "Which way it flows, if not as the connection does. Only in a two-way connection.",
+    );
+    let owner = table.optional(
+        "owner",
+        parsed::<String>("the name of a system", "one of the two systems"),
+        "The system that wins where both changed this attribute. Only where it flows both ways.",
+    );
+    let occasion = table.default(
+        "on",
+        Words(&[("always", Occasion::Always), ("create", Occasion::Create)]),
+        Occasion::Always,
+        "When it is written: on every change, or only when the account is created.",
+    );
+    let drift = table.optional(
+        "drift",
+        Words(&[("keep", Drift::Keep), ("enforce", Drift::Enforce)]),
+        "What happens to a value that was changed on the side written to: it stays until the next change (default), or \
+         it is overwritten at once. Only where it flows one way.",
+    );
+    if path.is_active() {
+        let remedy = "leave it out, and set leavers = \"deactivate\" on the connection if it shall be carried over";
+        table.mistake("", "`active` is carried by the leaver policy, not as an attribute", remedy);
+        return None;
+    }
+    let connection = connection?;
+    let flow = flow?.unwrap_or(connection);
+    if connection != Flow::Both && flow != connection {
+        let remedy = "leave it out, or make the connection two_way";
+        table.mistake("direction", "a one-way connection has no attributes that flow another way", remedy);
+        return None;
+    }
+    let owner = match owner? {
+        None => None,
+        Some(_) if flow != Flow::Both => {
+            table.mistake("owner", "has no meaning for an attribute that flows one way", "leave it out");
+            return None;
+        }
+        Some(name) => Some(side_named(table, "owner", &name, ends?)?),
+    };
+    let drift = drift?;
+    if drift.is_some() && flow == Flow::Both {
+        table.mistake("drift", "has no meaning for an attribute that flows both ways", "leave it out");
+        return None;
+    }
+    let names = Sides { a: a?.unwrap_or_else(|| path.clone()), b: b?.unwrap_or_else(|| path.clone()) };
+    Some(AttributeConfig { names, flow, owner, occasion: occasion?, drift: drift.unwrap_or_default() })
+}
+
+/// Reports an attribute of a system that is mapped twice.
+pub(super) fn check_names(table: &mut Table<'_, '_>, attributes: &BTreeMap<AttributePath, AttributeConfig>) {
+    for side in Side::BOTH {
+        let mut named: BTreeMap<&AttributePath, &AttributePath> = BTreeMap::new();
+        for (path, attribute) in attributes {
+            let name = &attribute.names[side];
+            if let Some(first) = named.insert(name, path) {
+                let problem = format!("{first} and {path} are both {name} on side {side}");
+                table.mistake("attributes", problem, "map each attribute of a system once");
+            }
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! `[connections.<name>]`: the rules that keep the accounts of two systems in step.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::domain::rules::{Flow, Leavers, OnExisting};
+use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
+
+use super::attributes::{AttributeConfig, attributes, check_names};
+use super::shape::{Either, Entry, Lasting, List, Mapped, Word, Words, parsed};
+use super::system::SystemKind;
+use super::table::{Table, suggestion};
+
+/// A configured connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionConfig {
+    /// Its name.
+    pub name: ConnectionName,
+    /// Its two ends.
+    pub ends: Sides<End>,
+    /// Which way it flows.
+    pub direction: Direction,
+    /// Who creates missing accounts.
+    pub create: Create,
+    /// When it runs by itself.
+    pub schedule: Schedule,
+    /// What happens when an account that is to be created exists already.
+    pub on_existing: OnExisting,
+    /// What follows when an account leaves.
+    pub leavers: Leavers,
+    /// Attributes (as the link names them) by which partners are found, the surest first.
+    pub match_on: Vec<AttributePath>,
+    /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
+    pub attributes: Option<BTreeMap<AttributePath, AttributeConfig>>,
+    /// Changes whenever anything above does, and with nothing else: not with comments, order, or a spelt-out default.
+    pub version: u64,
+}
+
+/// One end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The system.
+    pub system: SystemName,
+    /// The kind of record (R54). `None` where the file names none: the system's usual one.
+    pub object: Option<String>,
+}
+
+/// Which way a connection flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// `b` follows `a`.
+    AToB,
+    /// `a` follows `b`.
+    BToA,
+    /// Each follows the other.
+    TwoWay {
+        /// The side of the system that the file names as `default_system` (R57).
+        default_side: Side,
+        /// Who wins a clash.
+        conflict: Conflict,
+    },
+}
+
+/// Who wins when both sides changed one attribute since they last agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// The default system (R58).
+    DefaultSystem,
+    /// The later edit; where time does not tell, the default system.
+    LastWrite,
+}
+
+/// Who creates an account that is missing on the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// A person, by a command (R45).
+    Manual,
+    /// Muster.
+    Automatic,
+}
+
+/// When a connection runs by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    /// Never: only when told to (R64).
+    Manual,
+    /// Every so often (R65).
+    Every(Duration),
+}
+
+impl Direction {
+    /// The flow of an attribute for which the file says nothing else.
+    pub fn flow(self) -> Flow {
+        match self {
+            Self::AToB => Flow::Towards(Side::B),
+            Self::BToA => Flow::Towards(Side::A),
+            Self::TwoWay { .. } => Flow::Both,
+        }
+    }
+}
+
+impl ConnectionConfig {
+    /// What is configured for an attribute. Where the file lists none, every attribute has the connection's flow and
+    /// the same name on both sides; where it lists some, the others are not mapped.
+    pub fn attribute(&self, path: &AttributePath) -> Option<AttributeConfig> {
+        match &self.attributes {
+            Some(attributes) => attributes.get(path).cloned(),
+            None => Some(AttributeConfig::plain(path, self.direction.flow())),
+        }
+    }
+
+    /// The sides on which accounts are created without being asked for.
+    pub fn creates(&self) -> Sides<bool> {
+        let flow = self.direction.flow();
+        Sides::from_fn(|side| self.create == Create::Automatic && flow.writes(side))
+    }
+}
+
+/// What connections may refer to: every configured system, with its kind unless that has mistakes.
+pub(super) type Systems = BTreeMap<SystemName, Option<SystemKind>>;
+
+pub(super) fn connection(
+    table: &mut Table<'_, '_>,
+    name: &ConnectionName,
+    systems: &Systems,
+) -> Option<ConnectionConfig> {
+    let a = end(table, "a", systems, "One end: the name of a system, or { system = \"crm\", object = \"User\" }.");
+    let b = end(table, "b", systems, "The other end.");
+    let ends = a.zip(b).map(|(a, b)| Sides { a, b });
+    if let Some(ends) = ends.as_ref().filter(|ends| records(&ends.a, systems) == records(&ends.b, systems)) {
+        let problem = format!("both ends are the same records of {}", ends.a.system);
+        table.mistake("b", problem, "name another system");
+    }
+    let (flow, direction) = direction(table, ends.as_ref());
+    let create = table.default(
+        "create",
+        Words(&[("manual", Create::Manual), ("automatic", Create::Automatic)]),
+        Create::Manual,
+        "Whether accounts that are missing on the side written to are created without a command.",
+    );
+    let schedule = schedule(table);
+    let on_existing = table.default(
+        "on_existing",
+        Words(&[("refuse", OnExisting::Refuse), ("link", OnExisting::Link)]),
+        OnExisting::Refuse,
+        "What happens when an account that is to be created exists already: a dead letter, or the two are linked.",
+    );
+    let leavers = table.default(
+        "leavers",
+        Words(&[("report", Leavers::Report), ("deactivate", Leavers::Deactivate)]),
+        Leavers::Report,
+        "What follows for the partner of an account that is gone or no longer active.",
+    );
+    let match_on = table.default(
+        "match",
+        List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
+        vec!["userName".parse().expect("userName is an attribute")],
+        "Attributes by which existing accounts of the two systems are recognised as partners, the surest first.",
+    );
+    let attributes = attributes(table, flow, ends.as_ref());
+    if let (Some(match_on), Some(Some(attributes))) = (&match_on, &attributes) {
+        for path in match_on.iter().filter(|path| !attributes.contains_key(path)) {
+            let mapped: Vec<_> = attributes.keys().map(AttributePath::as_str).collect();
+            table.mistake(
+                "match",
+                format!("matches by {path}, which is not among the attributes"),
+                suggestion(path.as_str(), &mapped),
+            );
+        }
+        check_names(table, attributes);
+    }
+    let mut connection = ConnectionConfig {
+        name: name.clone(),
+        ends: ends?,
+        direction: direction?,
+        create: create?,
+        schedule: schedule?,
+        on_existing: on_existing?,
+        leavers: leavers?,
+        match_on: match_on?,
+        attributes: attributes?,
+        version: 0,
+    };
+    connection.version = super::fingerprint::of_connection(&connection);
+    Some(connection)
+}
+
+pub(super) const ATTRIBUTE_RULE: &str =
+    "an attribute is a SCIM name such as \"emails\" or \"name.givenName\", a urn: extension, or native.<field>";
+
+fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &str) -> Option<End> {
+    let text = || {
+        parsed::<SystemName>(
+            "the name of a system",
+            "a name has 1 to 64 characters of a-z, 0-9 and -, and begins with a letter",
+        )
+    };
+    let name = |name: SystemName, table: &mut Table<'_, '_>, key: &str| {
+        let known: Vec<_> = systems.keys().map(SystemName::as_str).collect();
+        if !systems.contains_key(&name) {
+            let remedy = match known.as_slice() {
+                [] => format!("add [systems.{name}]"),
+                known => suggestion(name.as_str(), known),
+            };
+            table.mistake(key, format!("there is no system {name}"), remedy);
+            return None;
+        }
+        Some(name)
+    };
+    let with_object = |table: &mut Table<'_, '_>| {
+        let system = table.required("system", text(), "The name of a system.");
+        let object = table.optional(
+            "object",
+            parsed::<String>("a kind of record", "the kind of record"),
+            "The kind of record; the system's usual one if left out.",
+        );
+        let system = name(system?, table, "system")?;
+        let object = object?;
+        if let (Some(object), Some(Some(kind))) = (&object, systems.get(&system))
+            && !kind.objects().contains(&object.as_str())
+        {
+            let problem = format!("{} has no records {object:?} that can be connected", kind.as_str());
+            table.mistake("object", problem, suggestion(object, kind.objects()));
+            return None;
+        }
+        Some(End { system, object })
+    };
+    let plain = Mapped(text(), |system| End { system, object: None });
+    let end = table.required(key, Either(plain, with_object), doc)?;
+    // The table has looked for its system already; the plain name is looked for here.
+    let system = name(end.system, table, key)?;
+    Some(End { system, object: end.object })
+}
+
+/// Reports connections between the same records: each account would have two links, with two opinions about it.
+pub(super) fn check_ends(
+    table: &mut Table<'_, '_>,
+    connections: Option<&Vec<Entry<ConnectionName, ConnectionConfig>>>,
+    systems: &Systems,
+) {
+    let mut seen: Vec<(&ConnectionName, [Records<'_>; 2])> = Vec::new();
+    for entry in connections.into_iter().flatten() {
+        let Some(connection) = &entry.value else { continue };
+        let mut ends = [records(&connection.ends.a, systems), records(&connection.ends.b, systems)];
+        ends.sort_unstable();
+        match seen.iter().find(|(_, other)| *other == ends) {
+            Some((other, _)) => {
+                let problem = format!("connects the same records as connections.{other}");
+                table.mistake_at(&entry.place, problem, "make one two-way connection of the two, or leave one out");
+            }
+            None => seen.push((&entry.name, ends)),
+        }
+    }
+}
+
+/// A system and a kind of record in it.
+type Records<'c> = (&'c SystemName, Option<&'c str>);
+
+fn records<'c>(end: &'c End, systems: &'c Systems) -> Records<'c> {
+    let kind = systems.get(&end.system).and_then(Option::as_ref);
+    let usual = kind.and_then(|kind| kind.objects().first().copied());
+    (&end.system, end.object.as_deref().or(usual))
+}
+
+/// The flow is known even where the rest of the direction has mistakes.
+fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Flow>, Option<Direction>) {
+    let flow =
+        table.required("direction", Words(FLOWS), "Which way values flow: \"a_to_b\", \"b_to_a\" or \"two_way\".");
+    let default_system = table.optional(
+        "default_system",
+        parsed::<String>("the name of a system", "one of the two systems"),
+        "The system that wins where both changed the same attribute. Required for two_way, and only there.",
+    );
+    let conflict = table.optional(
+        "conflict",
+        Words(&[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)]),
+        "Who wins where both changed the same attribute: the default system (default), or the later edit. Only for \
+         two_way.",
+    );
+    let direction = match flow {
+        Some(Flow::Both) => two_way(table, ends, default_system, conflict),
+        Some(Flow::Towards(target)) => {
+            for key in ["default_system", "conflict"] {
+                if table.has(key) {
+                    let remedy = "leave it out, or set direction = \"two_way\"";
+                    table.mistake(key, "has no meaning in a one-way connection", remedy);
+                }
+            }
+            Some(if target == Side::B { Direction::AToB } else { Direction::BToA })
+        }
+        None => None,
+    };
+    (flow, direction)
+}
+
+/// The words for directions, of connections and attributes alike.
+pub(super) const FLOWS: &[(&str, Flow)] =
+    &[("a_to_b", Flow::Towards(Side::B)), ("b_to_a", Flow::Towards(Side::A)), ("two_way", Flow::Both)];
+
+fn two_way(
+    table: &mut Table<'_, '_>,
+    ends: Option<&Sides<End>>,
+    default_system: Option<Option<String>>,
+    conflict: Option<Option<Conflict>>,
+) -> Option<Direction> {
+    let Some(default_system) = default_system? else {
+        let remedy = match ends {
+            Some(ends) => format!("add default_system = \"{}\" or \"{}\"", ends.a.system, ends.b.system),
+            None => "add default_system with the name of one of the two systems".to_owned(),
+        };
+        table.mistake("default_system", "a two-way connection needs a default system", remedy);
+        return None;
+    };
+    let default_side = side_named(table, "default_system", &default_system, ends?)?;
+    Some(Direction::TwoWay { default_side, conflict: conflict?.unwrap_or(Conflict::DefaultSystem) })
+}
+
+/// The side of the system of this name. Where both ends are of one system, `a` and `b` name them.
+pub(super) fn side_named(table: &mut Table<'_, '_>, key: &str, name: &str, ends: &Sides<End>) -> Option<Side> {
+    let names = if ends.a.system == ends.b.system {
+        Sides { a: "a", b: "b" }
+    } else {
+        Sides { a: ends.a.system.as_str(), b: ends.b.system.as_str() }
+    };
+    let side = Side::BOTH.into_iter().find(|side| names[*side] == name);
+    if side.is_none() {
+        let problem = format!("{name:?} is no end of this connection");
+        table.mistake(key, problem, suggestion(name, &[names.a, names.b]));
+    }
+    side
+}
+
+fn schedule(table: &mut Table<'_, '_>) -> Option<Schedule> {
+    let every = |table: &mut Table<'_, '_>| {
+        let least = Duration::from_secs(1);
+        let most = Duration::from_secs(31 * 24 * 60 * 60);
+        table
+            .required("every", Lasting(least..=most), "The time from one run to the next: \"15m\".")
+            .map(Schedule::Every)
+    };
+    table.default(
+        "schedule",
+        Either(Word("manual", || Schedule::Manual), every),
+        Schedule::Manual,
+        "When it runs by itself: never (\"manual\"), or { every = \"15m\" }.",
+    )
+}

@@ -1,0 +1,178 @@
+//! Numbers that change with the meaning of a configuration and with nothing else: not with order, comments, or a default
+//! that is spelt out. They are kept in links, so the texts hashed here must not change without need.
+
+use std::fmt::Write;
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher24;
+
+use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
+use crate::domain::{Side, Sides};
+
+use super::attributes::AttributeConfig;
+use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
+use super::system::{SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+use super::{Config, Infrastructure, WriterConfig};
+
+/// Of everything that a connection says.
+pub(super) fn of_connection(connection: &ConnectionConfig) -> u64 {
+    hash(&connection_text(connection))
+}
+
+/// Of everything that all processes of an installation must have in common. Secrets are left out, so that they can be
+/// renewed, and so is what concerns one process alone.
+pub(super) fn of_config(config: &Config) -> u64 {
+    // Named one by one, so that a new field does not compile until it was thought of here.
+    let Config { infrastructure, systems, connections, writer, telemetry: _, fingerprint: _ } = config;
+    let Infrastructure { broker, store } = infrastructure;
+    let WriterConfig { attempts, lease, request_timeout, concurrency: _ } = writer;
+    let mut text = format!("broker {} {}\nstore {} {}\n", broker.url, broker.prefix, store.url, store.prefix);
+    push(&mut text, "attempts", attempts);
+    push(&mut text, "lease", lease.as_millis());
+    push(&mut text, "request_timeout", request_timeout.as_millis());
+    systems.values().for_each(|system| text.push_str(&system_text(system)));
+    connections.values().for_each(|connection| text.push_str(&connection_text(connection)));
+    hash(&text)
+}
+
+fn hash(text: &str) -> u64 {
+    // Any fixed key will do: the number is compared, it protects nothing.
+    let mut hasher = SipHasher24::new_with_keys(0x6d75_7374_6572, 1);
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+fn push(text: &mut String, key: &str, value: impl std::fmt::Display) {
+    writeln!(text, "{key}={value}").expect("a String takes everything");
+}
+
+fn system_text(system: &SystemConfig) -> String {
+    let mut text = format!("[system {}]\n", system.name);
+    match &system.kind {
+        SystemKind::Salesforce(SalesforceConfig {
+            url,
+            auth,
+            api_version,
+            fields,
+            page_size: _,
+            request_timeout: _,
+            ca_file: _,
+        }) => {
+            push(&mut text, "salesforce", url);
+            push(&mut text, "client_id", &auth.client_id);
+            push(&mut text, "api_version", api_version);
+            push(&mut text, "fields", fields.join(","));
+        }
+        SystemKind::Scim(ScimConfig { url, auth, page_size: _, concurrency: _, request_timeout: _, ca_file: _ }) => {
+            push(&mut text, "scim", url);
+            push(
+                &mut text,
+                "auth",
+                match auth {
+                    ScimAuth::Bearer { .. } => "bearer",
+                    ScimAuth::None => "none",
+                },
+            );
+        }
+    }
+    text
+}
+
+fn connection_text(connection: &ConnectionConfig) -> String {
+    let ConnectionConfig {
+        name,
+        ends,
+        direction,
+        create,
+        schedule,
+        on_existing,
+        leavers,
+        match_on,
+        attributes,
+        version: _,
+    } = connection;
+    let mut text = format!("[connection {name}]\n");
+    let Sides { a, b } = ends;
+    for (key, End { system, object }) in [("a", a), ("b", b)] {
+        push(&mut text, key, format_args!("{system} {}", object.as_deref().unwrap_or("")));
+    }
+    match direction {
+        Direction::AToB => push(&mut text, "direction", "a_to_b"),
+        Direction::BToA => push(&mut text, "direction", "b_to_a"),
+        Direction::TwoWay { default_side, conflict } => {
+            push(&mut text, "default", default_side);
+            push(
+                &mut text,
+                "conflict",
+                match conflict {
+                    Conflict::DefaultSystem => "default_system",
+                    Conflict::LastWrite => "last_write",
+                },
+            );
+        }
+    }
+    push(
+        &mut text,
+        "create",
+        match create {
+            Create::Manual => "manual",
+            Create::Automatic => "automatic",
+        },
+    );
+    match schedule {
+        Schedule::Manual => push(&mut text, "schedule", "manual"),
+        Schedule::Every(every) => push(&mut text, "every", every.as_millis()),
+    }
+    push(
+        &mut text,
+        "on_existing",
+        match on_existing {
+            OnExisting::Refuse => "refuse",
+            OnExisting::Link => "link",
+        },
+    );
+    push(
+        &mut text,
+        "leavers",
+        match leavers {
+            Leavers::Report => "report",
+            Leavers::Deactivate => "deactivate",
+        },
+    );
+    match_on.iter().for_each(|path| push(&mut text, "match", path));
+    match attributes {
+        None => push(&mut text, "attributes", "all"),
+        Some(attributes) => {
+            for (path, AttributeConfig { names, flow, owner, occasion, drift }) in attributes {
+                push(&mut text, "attribute", format_args!("{path} {} {}", names.a, names.b));
+                push(
+                    &mut text,
+                    "flow",
+                    match flow {
+                        Flow::Towards(Side::A) => "a",
+                        Flow::Towards(Side::B) => "b",
+                        Flow::Both => "both",
+                    },
+                );
+                push(&mut text, "owner", owner.map_or("", Side::as_str));
+                push(
+                    &mut text,
+                    "on",
+                    match occasion {
+                        Occasion::Always => "always",
+                        Occasion::Create => "create",
+                    },
+                );
+                push(
+                    &mut text,
+                    "drift",
+                    match drift {
+                        Drift::Keep => "keep",
+                        Drift::Enforce => "enforce",
+                    },
+                );
+            }
+        }
+    }
+    text
+}
