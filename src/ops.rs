@@ -1,1 +1,12 @@
-//! Written next.
+//! What people do with Muster: one file per subject. The command line is a thin layer over it.
+
+pub mod check;
+pub mod cli;
+pub mod connect;
+pub mod dead;
+pub mod exit;
+pub mod output;
+pub mod status;
+pub mod sync;
+pub mod topology;
+pub mod worker;

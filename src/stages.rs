@@ -31,6 +31,7 @@ mod retry;
 mod validate;
 pub mod writer;
 
+pub use letters::from_base64;
 pub use retry::RetryPolicy;
 
 /// Everything that a stage works with.

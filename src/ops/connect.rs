@@ -1,0 +1,158 @@
+//! From the configuration to a pipeline: makes the systems, checks the connections against their schemas, and opens the
+//! broker and the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::broker::amqp::{AmqpBroker, AmqpSettings};
+use crate::config::{Config, ScimAuth, SystemConfig, SystemKind};
+use crate::domain::{Sides, SystemName};
+use crate::stages::{Connection, Pipeline, Settings, connection};
+use crate::store::redis::{RedisSettings, RedisStore};
+use crate::systems::SharedSystem;
+use crate::systems::salesforce::{Salesforce, SalesforceSettings};
+use crate::systems::scim::{Scim, ScimSettings};
+use crate::telemetry::metrics::Metrics;
+
+/// The pipeline over RabbitMQ and Redis.
+pub type Distributed = Pipeline<AmqpBroker, RedisStore>;
+
+/// What the systems cannot do of what is configured, or why one of them cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct Unfit(pub Vec<String>);
+
+/// Makes the systems. Nothing is called yet.
+pub fn systems(config: &Config) -> Result<BTreeMap<SystemName, SharedSystem>, Unfit> {
+    let mut systems = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, system) in &config.systems {
+        match make(system) {
+            Ok(system) => drop(systems.insert(name.clone(), system)),
+            Err(problem) => problems.push(format!("system {name}: {problem}")),
+        }
+    }
+    if problems.is_empty() { Ok(systems) } else { Err(Unfit(problems)) }
+}
+
+fn make(system: &SystemConfig) -> Result<SharedSystem, String> {
+    Ok(match &system.kind {
+        SystemKind::Salesforce(config) => Arc::new(
+            Salesforce::new(SalesforceSettings {
+                name: system.name.clone(),
+                url: config.url.clone(),
+                api_version: config.api_version.clone(),
+                client_id: config.auth.client_id.clone(),
+                client_secret: config.auth.client_secret.clone(),
+                fields: config.fields.clone(),
+                page_size: config.page_size,
+                request_timeout: config.request_timeout,
+                ca_file: config.ca_file.clone(),
+            })
+            .map_err(|error| error.to_string())?,
+        ),
+        SystemKind::Scim(config) => Arc::new(
+            Scim::new(ScimSettings {
+                name: system.name.clone(),
+                url: config.url.clone(),
+                token: match &config.auth {
+                    ScimAuth::Bearer { token } => Some(token.clone()),
+                    ScimAuth::None => None,
+                },
+                page_size: config.page_size,
+                concurrency: config.concurrency,
+                request_timeout: config.request_timeout,
+                ca_file: config.ca_file.clone(),
+            })
+            .map_err(|error| error.to_string())?,
+        ),
+    })
+}
+
+/// Puts the connections together.
+pub fn connections(
+    config: &Config,
+    systems: &BTreeMap<SystemName, SharedSystem>,
+) -> Result<BTreeMap<crate::domain::ConnectionName, Arc<Connection>>, Unfit> {
+    let mut connections = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (name, connection_config) in &config.connections {
+        let schemas = Sides::from_fn(|side| systems[&connection_config.ends[side].system].schema());
+        match connection::connect(connection_config, schemas) {
+            Ok(connection) => drop(connections.insert(name.clone(), Arc::new(connection))),
+            Err(found) => problems.extend(found.into_iter().map(|problem| format!("connection {name}: {problem}"))),
+        }
+    }
+    if problems.is_empty() { Ok(connections) } else { Err(Unfit(problems)) }
+}
+
+/// Opens everything. The broker connects in the background; the store is checked, since a wrong setting there loses
+/// data.
+pub async fn pipeline(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<Distributed> {
+    let systems = systems(config)?;
+    let connections = connections(config, &systems)?;
+    let store = store(config)?;
+    for warning in store.verify().await? {
+        tracing::warn!("{warning}");
+    }
+    Ok(Pipeline {
+        broker: broker(config),
+        store,
+        systems: Arc::new(systems),
+        connections: Arc::new(connections),
+        settings: settings(config),
+        metrics,
+    })
+}
+
+/// The broker of the configuration.
+pub fn broker(config: &Config) -> AmqpBroker {
+    let broker = &config.infrastructure.broker;
+    AmqpBroker::open(AmqpSettings {
+        prefix: broker.prefix.clone(),
+        declare: broker.declare,
+        ca_file: broker.ca_file.clone(),
+        ..AmqpSettings::new(broker.url_with_password())
+    })
+}
+
+/// The store of the configuration.
+pub fn store(config: &Config) -> anyhow::Result<RedisStore> {
+    let store = &config.infrastructure.store;
+    Ok(RedisStore::open(RedisSettings {
+        prefix: store.prefix.clone(),
+        ca_file: store.ca_file.clone(),
+        ..RedisSettings::new(store.url_with_password())
+    })?)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        lease: config.writer.lease,
+        deadline: config.writer.request_timeout,
+        attempts: config.writer.attempts,
+        concurrency: usize::try_from(config.writer.concurrency).unwrap_or(usize::MAX),
+        prefetch: config.infrastructure.broker.prefetch,
+        calls_in_flight: 8,
+        drain: Duration::from_secs(20),
+        instance: instance(),
+    }
+}
+
+/// `host/pid`.
+pub fn instance() -> String {
+    format!("{}/{}", host(), std::process::id())
+}
+
+/// Who runs this command: `user@host`.
+pub fn operator() -> String {
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
+    format!("{user}@{}", host())
+}
+
+fn host() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    if host.is_empty() { "localhost".to_owned() } else { host.to_owned() }
+}

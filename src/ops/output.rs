@@ -1,0 +1,70 @@
+//! What the command line prints: tables for people, JSON for machines, progress for those who wait at a terminal.
+
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people.
+    Text,
+    /// For machines: lists one object a line, everything else one object.
+    Json,
+}
+
+/// Prints a line. A reader that has gone away (`muster status | head -1`) is no failure.
+pub fn line(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    if writeln!(out, "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// Prints one object.
+pub fn object(value: &impl Serialize) {
+    line(serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")));
+}
+
+/// A table without lines, as wide as the terminal at most.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    if std::io::stdout().is_terminal() {
+        let (_, columns) = console::Term::stdout().size();
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+    }
+    table
+}
+
+/// Prints a table.
+pub fn print(table: &Table) {
+    for row in table.lines() {
+        line(row.trim_end());
+    }
+}
+
+/// A duration for people: `350 ms`, `4.2 s`, `3 min 5 s`.
+pub fn duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short() {
+        for (millis, text) in [(350, "350 ms"), (4_200, "4.2 s"), (185_000, "3 min 5 s"), (7_260_000, "2 h 1 min")] {
+            assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `muster sync`: asks for a run and follows it. Beside running workers it only asks; stages that nobody runs, it runs
+//! itself for as long as the run takes.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connect::{Distributed, operator};
+use super::exit::Exit;
+use super::output::{self, Form};
+use super::worker::{self, Role};
+use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, Side};
+use crate::stages::producer::new_run_id;
+use crate::stages::Connection;
+use crate::store::{Run, RunKind, Store, StoreError, SyncRequest};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// Only this account, as `<system>:<id>`.
+    pub only: Option<String>,
+    /// Every account of both sides.
+    pub full: bool,
+    /// Whether to wait for the end.
+    pub wait: bool,
+}
+
+/// What was asked for does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(String);
+
+impl UsageError {
+    /// With this text for the person.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// How long a store that does not answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks for a run, and follows it if asked to.
+pub async fn run(
+    pipeline: &Distributed,
+    name: &ConnectionName,
+    ask: Ask,
+    stop: CancellationToken,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let connection = pipeline.connections.get(name).ok_or_else(|| {
+        let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
+        UsageError(format!("there is no connection {name}; the configuration has: {known}"))
+    })?;
+    let only = ask.only.as_deref().map(|text| account(pipeline, connection, text)).transpose()?;
+    let kind = match (&only, ask.full) {
+        (Some(_), _) => RunKind::Only,
+        (None, true) => RunKind::Reconcile,
+        (None, false) => RunKind::Sync,
+    };
+    let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
+    pipeline.store.request(name, &request).await?;
+
+    let missing = missing(pipeline).await?;
+    if !ask.wait && !missing.contains(&Role::Producer) {
+        return asked(name, &request, &missing, form);
+    }
+    let own = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let run_here: Vec<_> = missing.into_iter().filter(|role| ask.wait || *role == Role::Producer).collect();
+    for role in &run_here {
+        let (pipeline, own, role) = (pipeline.clone(), own.clone(), *role);
+        tasks.spawn(async move {
+            if let Err(error) = worker::stage(role, pipeline, own).await {
+                tracing::error!("The {} ended: {error:#}", role.as_str());
+            }
+        });
+    }
+    tasks.close();
+    let until = if ask.wait { Until::Over } else { Until::Read };
+    let followed = tokio::select! {
+        followed = follow(pipeline, name, &request, until, form) => followed,
+        () = stop.cancelled() => Err(anyhow::anyhow!(
+            "stopped waiting for run {}; what was read goes on with the workers, see `muster status`", request.run
+        )),
+    };
+    own.cancel();
+    tasks.wait().await;
+    let (run, took) = followed?;
+    report(name, &run, took, form);
+    Ok(exit(&run))
+}
+
+fn asked(name: &ConnectionName, request: &SyncRequest, missing: &[Role], form: Form) -> anyhow::Result<Exit> {
+    match form {
+        Form::Json => output::object(&serde_json::json!({ "connection": name, "run": request.run })),
+        Form::Text => {
+            output::line(format!("Asked the producer for run {}; follow it with `muster status`", request.run));
+            for role in missing {
+                output::line(format!("No {0} is running: start muster-{0}, or use --wait", role.as_str()));
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The account that somebody means by `<system>:<id>`.
+fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyhow::Result<(Side, AccountId)> {
+    let (system, id) = text.split_once(':').ok_or_else(|| {
+        UsageError(format!("`{text}` is no account; write <system>:<id>, such as {}:005...", connection.systems.a))
+    })?;
+    let side = Side::BOTH.into_iter().find(|side| connection.systems[*side].as_str() == system).ok_or_else(|| {
+        UsageError(format!("{} connects {} and {}, not {system}", connection.name, connection.systems.a, connection.systems.b))
+    })?;
+    let schema = pipeline.systems[&connection.systems[side]].schema();
+    let id = (schema.parse_id)(id).ok_or_else(|| UsageError(format!("`{id}` is no account id of {system}")))?;
+    Ok((side, id))
+}
+
+/// The stages that nobody runs.
+async fn missing(pipeline: &Distributed) -> anyhow::Result<Vec<Role>> {
+    let alive = pipeline.store.instances().await?;
+    Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
+}
+
+/// How far a run is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    Read,
+    Over,
+}
+
+/// Follows a run, with a progress bar at a terminal.
+async fn follow(
+    pipeline: &Distributed,
+    name: &ConnectionName,
+    request: &SyncRequest,
+    until: Until,
+    form: Form,
+) -> anyhow::Result<(Run, Duration)> {
+    let began = Instant::now();
+    let bar = bar(form);
+    let mut seen = false;
+    let mut away_since: Option<Instant> = None;
+    loop {
+        match pipeline.store.run(name, &request.run).await {
+            Ok(Some(run)) => {
+                seen = true;
+                away_since = None;
+                show(&bar, &run);
+                let read = !run.reading.a && !run.reading.b;
+                if (until == Until::Read && read) || (run.is_over() && quiet(pipeline, name).await?) {
+                    bar.finish_and_clear();
+                    return Ok((run, began.elapsed()));
+                }
+            }
+            Ok(None) if seen => {
+                bar.finish_and_clear();
+                anyhow::bail!("the store lost run {}; what is in step stays so, run the command again", request.run);
+            }
+            Ok(None) => waiting(pipeline, name, request, &bar).await?,
+            Err(StoreError::Unavailable(reason)) => {
+                let since = *away_since.get_or_insert_with(Instant::now);
+                bar.set_message(format!("waiting for the store: {reason}"));
+                anyhow::ensure!(since.elapsed() < PATIENCE, "the store does not answer: {reason}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Says what a run that has not begun waits for.
+async fn waiting(
+    pipeline: &Distributed,
+    name: &ConnectionName,
+    request: &SyncRequest,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let asked = pipeline.store.requests(name).await?;
+    bar.set_message("waiting for the run to begin");
+    anyhow::ensure!(
+        asked.iter().any(|asked| asked.run == request.run) || pipeline.store.run(name, &request.run).await?.is_some(),
+        "the store lost the request; run the command again"
+    );
+    Ok(())
+}
+
+/// Whether nothing that belongs to the connection is still under way: accounts to read again, and live changes.
+async fn quiet(pipeline: &Distributed, name: &ConnectionName) -> Result<bool, StoreError> {
+    let rereads = pipeline.store.counts(name).await?.rereads;
+    let runs = pipeline.store.runs(name, 5).await?;
+    let live = runs.iter().filter(|run| run.kind == RunKind::Live);
+    Ok(rereads.a == 0 && rereads.b == 0 && live.fold(true, |quiet, run| quiet && run.is_over()))
+}
+
+fn bar(form: Form) -> ProgressBar {
+    let shown = form == Form::Text && std::io::stderr().is_terminal();
+    let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{bar:30}] {pos}/{len} {per_sec} {eta}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, run: &Run) {
+    let over = |in_flight: i64, of: u32| u64::from(of).saturating_sub(u64::try_from(in_flight).unwrap_or(0));
+    let read = u64::from(run.read);
+    let expected = run.expected.unwrap_or(0).max(read);
+    bar.set_length(expected + u64::from(run.emitted));
+    bar.set_position(over(run.changes_in_flight(), run.read) + over(run.commands_in_flight(), run.emitted));
+    bar.set_message(match (run.reading.a || run.reading.b, run.changes_in_flight() > 0) {
+        (true, _) if run.read == 0 => "waiting to read".to_owned(),
+        (true, _) => format!("read {read}"),
+        (false, true) => "deciding".to_owned(),
+        (false, false) => format!("writing {}", run.emitted),
+    });
+}
+
+fn exit(run: &Run) -> Exit {
+    if run.failed.is_some() {
+        return Exit::Failed;
+    }
+    let waits = run.changes(ChangeOutcome::Refused)
+        + run.changes(ChangeOutcome::Undecodable)
+        + run.commands(CommandOutcome::Dead)
+        + run.commands(CommandOutcome::Held);
+    if waits > 0 { Exit::Attention } else { Exit::Done }
+}
+
+/// The outcomes of a run, and that they add up.
+#[derive(Serialize)]
+struct Report<'r> {
+    connection: &'r ConnectionName,
+    run: &'r crate::domain::RunId,
+    seconds: f64,
+    read: u32,
+    changes: std::collections::BTreeMap<&'static str, u32>,
+    changes_in_flight: i64,
+    emitted: u32,
+    commands: std::collections::BTreeMap<&'static str, u32>,
+    commands_in_flight: i64,
+    failed: Option<&'r str>,
+}
+
+fn report(name: &ConnectionName, run: &Run, took: Duration, form: Form) {
+    if form == Form::Json {
+        output::object(&Report {
+            connection: name,
+            run: &run.id,
+            seconds: took.as_secs_f64(),
+            read: run.read,
+            changes: ChangeOutcome::ALL.iter().map(|outcome| (outcome.as_str(), run.changes(*outcome))).collect(),
+            changes_in_flight: run.changes_in_flight(),
+            emitted: run.emitted,
+            commands: CommandOutcome::ALL.iter().map(|outcome| (outcome.as_str(), run.commands(*outcome))).collect(),
+            commands_in_flight: run.commands_in_flight(),
+            failed: run.failed.as_deref(),
+        });
+        return;
+    }
+    let rate = f64::from(run.read) / took.as_secs_f64().max(0.001);
+    output::line(format!("{name}: run {} took {}, {rate:.0} accounts/s", run.id, output::duration(took)));
+    let mut table = output::table(&["CHANGES", "", "COMMANDS", ""]);
+    let mut left: Vec<(String, String)> = vec![("read".to_owned(), run.read.to_string())];
+    left.extend(
+        ChangeOutcome::ALL.iter().filter(|o| run.changes(**o) > 0).map(|o| (format!("  {o}"), run.changes(*o).to_string())),
+    );
+    if run.changes_in_flight() != 0 {
+        left.push(("  in flight".to_owned(), run.changes_in_flight().to_string()));
+    }
+    let mut right: Vec<(String, String)> = vec![("emitted".to_owned(), run.emitted.to_string())];
+    right.extend(
+        CommandOutcome::ALL.iter().filter(|o| run.commands(**o) > 0).map(|o| (format!("  {o}"), run.commands(*o).to_string())),
+    );
+    if run.commands_in_flight() != 0 {
+        right.push(("  in flight".to_owned(), run.commands_in_flight().to_string()));
+    }
+    for row in 0..left.len().max(right.len()) {
+        let (a, b) = left.get(row).cloned().unwrap_or_default();
+        let (c, d) = right.get(row).cloned().unwrap_or_default();
+        table.add_row([a, b, c, d]);
+    }
+    output::print(&table);
+    if let Some(failed) = &run.failed {
+        output::line(format!("The run ended early: {failed}"));
+    }
+    if exit(run) == Exit::Attention {
+        output::line("Something waits for a person: see `muster dead list`");
+    }
+}

@@ -1,0 +1,189 @@
+//! The worker processes: one stage each, with its health pages, until a signal.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::connect::{self, Distributed};
+use super::exit::Exit;
+use crate::broker::Broker;
+use crate::config::{Config, ProcessEnvironment};
+use crate::stages::{mapper, producer, writer};
+use crate::store::Store;
+use crate::telemetry::health::{self, Readiness};
+use crate::telemetry::logs;
+use crate::telemetry::metrics::Metrics;
+
+/// A stage that has a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Reads the systems.
+    Producer,
+    /// Decides what follows.
+    Mapper,
+    /// Writes the systems.
+    Writer,
+}
+
+impl Role {
+    /// The word that `status` shows.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Producer => "producer",
+            Self::Mapper => "mapper",
+            Self::Writer => "writer",
+        }
+    }
+
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Producer, Self::Mapper, Self::Writer];
+}
+
+/// Arguments of a worker.
+#[derive(Debug, Parser)]
+#[command(version, about = "A worker of Muster: runs until SIGTERM or Ctrl-C, then finishes what it has in hand.")]
+struct Args {
+    /// The configuration.
+    #[arg(long, env = "MUSTER_CONFIG", default_value = "muster.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// The whole of a worker's `main`.
+pub async fn main(role: Role) -> ExitCode {
+    install_tls();
+    let args = Args::parse();
+    let config = match Config::load(&args.config, &ProcessEnvironment) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Usage.into();
+        }
+    };
+    logs::init(&config.telemetry);
+    match work(role, &config).await {
+        Ok(()) => Exit::Done.into(),
+        Err(error) if error.is::<connect::Unfit>() => {
+            eprintln!("{error}");
+            Exit::Usage.into()
+        }
+        Err(error) => {
+            error!("The {} ends: {error:#}", role.as_str());
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// The one TLS provider of the process. Whoever connects first would otherwise choose.
+pub fn install_tls() {
+    // An error means that one is installed already, which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+}
+
+async fn work(role: Role, config: &Config) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::new());
+    let pipeline = connect::pipeline(config, Arc::clone(&metrics)).await?;
+    let stop = on_signal()?;
+    let listen = match role {
+        Role::Producer => config.telemetry.listen.producer,
+        Role::Mapper => config.telemetry.listen.mapper,
+        Role::Writer => config.telemetry.listen.writer,
+    };
+    if let Some(address) = listen {
+        let ready = readiness(&pipeline, &metrics, &stop);
+        let bound = health::serve(address, Arc::clone(&metrics), ready, stop.clone())
+            .await
+            .with_context(|| format!("serving health pages on {address}; see [telemetry] listen"))?;
+        info!("Serving /livez, /readyz and /metrics on http://{bound}");
+    }
+    run(role, pipeline, stop).await
+}
+
+/// Runs a stage until `stop`, and closes the broker's connections.
+pub async fn run(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
+    let broker = pipeline.broker.clone();
+    let result = stage(role, pipeline, stop).await;
+    broker.close().await;
+    result
+}
+
+/// Runs a stage until `stop`.
+pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
+    let broker = pipeline.broker.clone();
+    info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
+    let declared = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        declared = broker.declare(&pipeline.queues()) => declared,
+    };
+    declared.context("declaring the queues")?;
+    let result = match role {
+        Role::Producer => producer::run(pipeline, stop).await,
+        Role::Mapper => mapper::run(pipeline, stop).await,
+        Role::Writer => writer::run(pipeline, stop).await,
+    };
+    result?;
+    info!("The {} has stopped", role.as_str());
+    Ok(())
+}
+
+/// Cancelled by SIGTERM or Ctrl-C.
+pub fn on_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            info!("Stopping: finishing what is in hand");
+            stop.cancel();
+        }
+    });
+    Ok(stop)
+}
+
+/// Ready means: broker and store answer. Looked at every second, so that asking costs nothing.
+fn readiness(
+    pipeline: &Distributed,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+) -> impl Fn() -> Readiness + Send + Sync + 'static {
+    let latest = Arc::new(std::sync::Mutex::new(Readiness::default()));
+    tokio::spawn({
+        let (pipeline, metrics, stop, latest) =
+            (pipeline.clone(), Arc::clone(metrics), stop.clone(), Arc::clone(&latest));
+        async move {
+            loop {
+                let health = pipeline.broker.health();
+                let store = pipeline.store.ping().await;
+                metrics.broker(&health);
+                metrics.store_up(store.is_ok());
+                let mut missing = Vec::new();
+                if !health.publishing {
+                    missing.push(match &health.blocked {
+                        Some(reason) => format!("the broker has blocked publishing: {reason}"),
+                        None => "no connection to the broker for publishing".to_owned(),
+                    });
+                }
+                if !health.consuming {
+                    missing.push("no connection to the broker for consuming".to_owned());
+                }
+                if let Err(error) = store {
+                    missing.push(error.to_string());
+                }
+                *latest.lock().expect("nothing panics while the lock is held") = Readiness { missing };
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
+                }
+            }
+        }
+    });
+    move || latest.lock().expect("nothing panics while the lock is held").clone()
+}
