@@ -1,1 +1,5 @@
-//! x
+//! Every integration test, in one crate.
+
+mod broker;
+mod proxy;
+mod rabbitmq;
