@@ -163,7 +163,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 Err(StoreError::EpochChanged(_)) => return Err(Halt::NewEpoch),
                 Err(StoreError::Unusable(reason)) => return Err(Halt::Unusable(reason)),
                 Err(StoreError::Unavailable(reason)) => {
-                    self.metrics.store_up(false);
+                    self.metrics.store(false);
                     let delay = delays.next().unwrap_or(LONGEST_DELAY);
                     warn!("The store does not answer, asking again in {delay:?}: {reason}");
                     wait(stop, delay).await?;
@@ -214,7 +214,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     pub(crate) async fn beat(&self, role: &'static str, stop: CancellationToken) {
         loop {
             let up = self.store.beat(role, &self.settings.instance).await.is_ok();
-            self.metrics.store_up(up);
+            self.metrics.store(up);
             self.report_calls().await;
             if wait(&stop, Duration::from_secs(3)).await.is_err() {
                 return;
@@ -226,11 +226,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     pub(crate) async fn report_calls(&self) {
         for (name, system) in self.systems.iter() {
             let report = system.report();
-            for (operation, status, count) in report.calls {
-                self.metrics.api_calls(name, operation, status, count);
-            }
+            self.metrics.calls(name, &report);
             if let Some((used, allowed)) = report.usage {
-                self.metrics.api_quota(name, used, allowed);
                 if let Err(error) = self.store.note_usage(name, used, allowed).await {
                     tracing::debug!("Did not note the usage of {name}: {error}");
                 }

@@ -49,7 +49,7 @@ async fn servers(config: &Config) -> anyhow::Result<Vec<Finding>> {
         }
         Err(error) => findings.push(Finding { subject: "store".to_owned(), problem: Some(error.to_string()) }),
     }
-    let broker = connect::broker(config);
+    let broker = connect::broker(config)?;
     let patience = std::time::Duration::from_secs(10);
     let answer = tokio::time::timeout(patience, broker.depths(&[])).await;
     let problem = match answer {

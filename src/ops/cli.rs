@@ -109,7 +109,10 @@ pub async fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    logs::init_for_commands(&config.telemetry);
+    if let Err(error) = logs::init_quiet(&config.telemetry) {
+        eprintln!("{error}");
+        return Exit::Usage.into();
+    }
     match run(cli.command, &config, form).await {
         Ok(exit) => exit.into(),
         Err(error) => {

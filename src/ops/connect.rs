@@ -97,7 +97,7 @@ pub async fn pipeline(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
         tracing::warn!("{warning}");
     }
     Ok(Pipeline {
-        broker: broker(config),
+        broker: broker(config)?,
         store,
         systems: Arc::new(systems),
         connections: Arc::new(connections),
@@ -107,14 +107,10 @@ pub async fn pipeline(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
 }
 
 /// The broker of the configuration.
-pub fn broker(config: &Config) -> AmqpBroker {
+pub fn broker(config: &Config) -> anyhow::Result<AmqpBroker> {
     let broker = &config.infrastructure.broker;
-    AmqpBroker::open(AmqpSettings {
-        prefix: broker.prefix.clone(),
-        declare: broker.declare,
-        ca_file: broker.ca_file.clone(),
-        ..AmqpSettings::new(broker.url_with_password())
-    })
+    let settings = AmqpSettings::new(&broker.url, broker.password.clone())?.with_prefix(&broker.prefix)?;
+    Ok(AmqpBroker::open(AmqpSettings { declare: broker.declare, ca_file: broker.ca_file.clone(), ..settings }))
 }
 
 /// The store of the configuration.

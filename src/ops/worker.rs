@@ -64,7 +64,10 @@ pub async fn main(role: Role) -> ExitCode {
             return Exit::Usage.into();
         }
     };
-    logs::init(&config.telemetry);
+    if let Err(error) = logs::init(&config.telemetry) {
+        eprintln!("{error}");
+        return Exit::Usage.into();
+    }
     match work(role, &config).await {
         Ok(()) => Exit::Done.into(),
         Err(error) if error.is::<connect::Unfit>() => {
@@ -95,10 +98,10 @@ async fn work(role: Role, config: &Config) -> anyhow::Result<()> {
     };
     if let Some(address) = listen {
         let ready = readiness(&pipeline, &metrics, &stop);
-        let bound = health::serve(address, Arc::clone(&metrics), ready, stop.clone())
+        let server = health::serve(address, Arc::clone(&metrics), ready, stop.clone())
             .await
             .with_context(|| format!("serving health pages on {address}; see [telemetry] listen"))?;
-        info!("Serving /livez, /readyz and /metrics on http://{bound}");
+        info!("Serving /livez, /readyz and /metrics on http://{}", server.address);
     }
     run(role, pipeline, stop).await
 }
@@ -163,21 +166,20 @@ fn readiness(
                 let health = pipeline.broker.health();
                 let store = pipeline.store.ping().await;
                 metrics.broker(&health);
-                metrics.store_up(store.is_ok());
-                let mut missing = Vec::new();
-                if !health.publishing {
-                    missing.push(match &health.blocked {
-                        Some(reason) => format!("the broker has blocked publishing: {reason}"),
-                        None => "no connection to the broker for publishing".to_owned(),
-                    });
+                metrics.store(store.is_ok());
+                let mut readiness = Readiness::default();
+                if let Some(reason) = &health.blocked {
+                    readiness = readiness.without("broker", format!("it has blocked publishing: {reason}"));
+                } else if !health.publishing {
+                    readiness = readiness.without("broker", "there is no connection for publishing");
                 }
                 if !health.consuming {
-                    missing.push("no connection to the broker for consuming".to_owned());
+                    readiness = readiness.without("broker", "there is no connection for consuming");
                 }
                 if let Err(error) = store {
-                    missing.push(error.to_string());
+                    readiness = readiness.without("store", error.to_string());
                 }
-                *latest.lock().expect("nothing panics while the lock is held") = Readiness { missing };
+                *latest.lock().expect("nothing panics while the lock is held") = readiness;
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}

@@ -38,7 +38,9 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 letter = %letter.id, code = %letter.fingerprint.code,
                 "Opened dead letter {}: {}. See `muster dead show '{}'`", letter.id, letter.message, letter.id
             );
-            self.metrics.letter_opened(letter.connection.as_ref());
+            if let Some(connection) = &letter.connection {
+                self.metrics.letter_opened(connection);
+            }
         }
         self.log_letters(letters.iter().map(|letter| LetterEntry::Opened { letter: Box::new(letter.clone()) }).collect())
             .await

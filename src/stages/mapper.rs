@@ -146,7 +146,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return Err((halt, changes));
         }
         for _ in &healed {
-            self.metrics.letter_healed(Some(name));
+            self.metrics.letter_healed(name);
         }
         let commits: Vec<_> = mapped.iter().map(|mapped| mapped.commit.clone()).collect();
         let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits.clone())).await {

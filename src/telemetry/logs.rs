@@ -31,6 +31,12 @@ pub fn init(config: &TelemetryConfig) -> Result<(), LogError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
 }
 
+/// The same for a command at a terminal, whose own output says what matters: only errors, unless `MUSTER_LOG` asks
+/// for more.
+pub fn init_quiet(config: &TelemetryConfig) -> Result<(), LogError> {
+    init(&TelemetryConfig { filter: "error".to_owned(), ..config.clone() })
+}
+
 /// The filter to use: `wish` if there is one (an empty one counts as none), else the configured one.
 fn filter(configured: &str, wish: Option<&str>) -> Result<EnvFilter, LogError> {
     let (text, origin) = match wish.filter(|wish| !wish.is_empty()) {

@@ -374,7 +374,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                         None => {
                             self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Applied);
                             if heals {
-                                self.pipeline.metrics.letter_healed(Some(&self.connection.name));
+                                self.pipeline.metrics.letter_healed(&self.connection.name);
                             }
                             Fate::Over
                         }
@@ -407,7 +407,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             .filter_map(|(path, _)| link.registers.get(path).and_then(|register| register.at.modified_at))
             .max();
         if let Some(edited_at) = newest {
-            self.pipeline.metrics.freshness(&self.connection.name, clock.since(edited_at));
+            self.pipeline.metrics.fresh(&self.connection.name, clock.since(edited_at));
         }
     }
 
