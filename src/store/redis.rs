@@ -1,1 +1,246 @@
-//! Written next.
+//! The store in Redis 6.2 or later, or Valkey.
+//!
+//! - [`keys`]: every key, its type and expiry. Begin here.
+//! - [`pool`]: connections, which know the server process they lead to; what errors mean.
+//! - [`script`]: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
+//! - [`epoch`]: finds out that the server forgot something.
+//! - [`links`] with [`packed`], [`readers`], [`runs`], [`letters`], [`systems`]: a file per concern of the trait.
+//! - [`verify`]: whether the server is set up as it must be.
+
+mod epoch;
+mod keys;
+mod letters;
+mod links;
+mod packed;
+mod pool;
+mod readers;
+mod runs;
+mod script;
+mod systems;
+mod verify;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use self::epoch::Memory;
+use self::keys::Keys;
+use self::pool::{Pool, failed};
+use super::{
+    Commit, Committed, EpochState, Find, Found, Instance, LeaseName, LinkCounts, Loaded, ReaderState, Run, Store,
+    StoreError, SyncRequest, SystemState,
+};
+use crate::domain::{
+    AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
+};
+
+pub use self::pool::RedisSettings;
+
+/// The store in Redis. Clones share the connections, and what the process remembers of each epoch: a process opens one.
+#[derive(Clone)]
+pub struct RedisStore {
+    pool: Pool,
+    prefix: Arc<str>,
+    memory: Arc<Memory>,
+}
+
+impl RedisStore {
+    /// Prepares the store; connects to nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unusable`] for settings that cannot be meant: a malformed URL, one with a password in it, a prefix
+    /// that would break the hash tags of keys, unreadable certificates.
+    pub fn open(settings: &RedisSettings) -> Result<Self, StoreError> {
+        let prefix = settings.prefix.as_str();
+        if prefix.is_empty() || prefix.contains(|c: char| "{}".contains(c) || c.is_whitespace() || c.is_control()) {
+            return Err(StoreError::Unusable(
+                "the store's prefix must be text without braces and white space".to_owned(),
+            ));
+        }
+        Ok(Self { pool: Pool::new(settings)?, prefix: prefix.into(), memory: Arc::default() })
+    }
+
+    fn keys(&self, connection: &ConnectionName) -> Keys {
+        Keys::new(&self.prefix, connection)
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisStore").field("pool", &self.pool).field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("domain types have string keys, so they are JSON")
+}
+
+impl Store for RedisStore {
+    async fn epoch(&self, connection: &ConnectionName) -> Result<EpochState, StoreError> {
+        self.current_epoch(connection).await
+    }
+
+    async fn find(&self, connection: &ConnectionName, questions: Vec<Find>) -> Result<Loaded<Found>, StoreError> {
+        self.find_links(connection, &questions).await
+    }
+
+    async fn load(&self, connection: &ConnectionName, links: &[LinkId]) -> Result<Loaded<Option<Link>>, StoreError> {
+        self.load_links(connection, links).await
+    }
+
+    async fn commit(
+        &self,
+        connection: &ConnectionName,
+        epoch: Epoch,
+        commits: Vec<Commit>,
+    ) -> Result<Vec<Committed>, StoreError> {
+        self.commit_all(connection, epoch, &commits).await
+    }
+
+    async fn accounts(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        from: Option<String>,
+    ) -> Result<(Vec<(AccountId, LinkId)>, Option<String>), StoreError> {
+        self.account_page(connection, side, from.as_deref()).await
+    }
+
+    async fn counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {
+        self.link_counts(connection).await
+    }
+
+    async fn lease(
+        &self,
+        connection: &ConnectionName,
+        name: &LeaseName,
+        token: Token,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.take_lease(connection, name, token, ttl).await
+    }
+
+    async fn release(&self, connection: &ConnectionName, name: &LeaseName, token: Token) -> Result<(), StoreError> {
+        self.release_lease(connection, name, token).await
+    }
+
+    async fn reader(&self, connection: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
+        self.reader_state(connection, side).await
+    }
+
+    async fn set_reader(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        token: Token,
+        state: &ReaderState,
+    ) -> Result<bool, StoreError> {
+        self.replace_reader(connection, side, token, state).await
+    }
+
+    async fn reserve(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+        reader: Option<(Side, Token, &ReaderState)>,
+    ) -> Result<Option<u32>, StoreError> {
+        self.reserve_numbers(connection, run, count, reader).await
+    }
+
+    async fn abandon(&self, connection: &ConnectionName, run: &RunId, range: (u32, u32)) -> Result<(), StoreError> {
+        self.abandon_numbers(connection, run, range).await
+    }
+
+    async fn rereads(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, Timestamp)>, StoreError> {
+        self.asked_rereads(connection, side, limit).await
+    }
+
+    async fn reread_done(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        accounts: &[(AccountId, Timestamp)],
+    ) -> Result<(), StoreError> {
+        self.forget_rereads(connection, side, accounts).await
+    }
+
+    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+        self.start_run(connection, run).await
+    }
+
+    async fn end_reading(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        side: Side,
+        failed: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.stop_reading(connection, run, side, failed).await
+    }
+
+    async fn expect(&self, connection: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
+        self.add_expected(connection, run, accounts).await
+    }
+
+    async fn run(&self, connection: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.one_run(connection, run).await
+    }
+
+    async fn runs(&self, connection: &ConnectionName, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.latest_runs(connection, limit).await
+    }
+
+    async fn request(&self, connection: &ConnectionName, request: &SyncRequest) -> Result<(), StoreError> {
+        self.add_request(connection, request).await
+    }
+
+    async fn requests(&self, connection: &ConnectionName) -> Result<Vec<SyncRequest>, StoreError> {
+        self.open_requests(connection).await
+    }
+
+    async fn request_done(&self, connection: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
+        self.drop_request(connection, run).await
+    }
+
+    async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {
+        self.file(open, close).await
+    }
+
+    async fn letters(&self, connection: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
+        self.open_letters(connection).await
+    }
+
+    async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
+        self.system_state(system).await
+    }
+
+    async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
+        self.pause(system, pause, reason).await
+    }
+
+    async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {
+        self.set_usage(system, used, allowed).await
+    }
+
+    async fn beat(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        self.note_instance(role, name).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+        self.heard_instances().await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut server = self.pool.lend().await?;
+        redis::cmd("PING").exec_async(&mut *server).await.map_err(failed)
+    }
+}

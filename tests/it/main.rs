@@ -1,8 +1,9 @@
 //! Everything that is tested through the public interface, a file per subject.
 
-mod config;
-//! Every integration test, in one crate.
-
 mod broker;
+mod config;
 mod proxy;
 mod rabbitmq;
+mod redis_server;
+mod redis_store;
+mod store;

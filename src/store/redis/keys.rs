@@ -1,0 +1,162 @@
+//! Every Redis key: its name, type, version and expiry. All keys of one connection carry the same hash tag, so that a
+//! script touches one slot of a cluster.
+//!
+//! A key whose form changes gets a new name (`links.2`); the names below are version 1 of theirs. `P` is the configured
+//! prefix, `C` a connection, `S` a system, `s` a side.
+//!
+//! | key | type | holds | expires |
+//! |---|---|---|---|
+//! | `P:{C}:epoch` | hash | `id`, `tick`, `began_at`, `run_id` of the server, `since` (the tick when that run id was taken over) | never |
+//! | `P:{C}:links` | hash | link id → revision, a colon, the packed link | never |
+//! | `P:{C}:accounts:s` | hash | account id → link id | never |
+//! | `P:{C}:keys:s` | hash | matching key → link id | never |
+//! | `P:{C}:letters` | hash | letter id → open letter, JSON | never |
+//! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
+//! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
+//! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
+//! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs` | string | token of the holder | with the lease |
+//! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
+//! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | [`RUN_TTL`], live runs [`LIVE_RUN_TTL`] |
+//! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
+//! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
+//! | `P:letters` | hash | letters about messages, as above | never |
+//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
+//! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
+
+use std::time::Duration;
+
+use crate::domain::{ConnectionName, RunId, Side, SystemName};
+use crate::store::LeaseName;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Entries of a connection's journal at most, about.
+pub(super) const JOURNAL_ENTRIES: usize = 100_000;
+/// Age at which an entry of the journal goes, about.
+pub(super) const JOURNAL_TTL: Duration = DAY.saturating_mul(30);
+/// Runs that are listed.
+pub(super) const RUNS_KEPT: usize = 5_000;
+/// Life of a run after its last number was given out or a side of it was read to its end.
+pub(super) const RUN_TTL: Duration = DAY.saturating_mul(30);
+/// The same for the hourly buckets of live changes.
+pub(super) const LIVE_RUN_TTL: Duration = DAY.saturating_mul(7);
+/// Life of requests that nobody serves, after the last of them.
+pub(super) const REQUESTS_TTL: Duration = DAY.saturating_mul(7);
+/// A process that was not heard of for as long does not work any more.
+pub(super) const INSTANCE_TTL: Duration = Duration::from_secs(15);
+
+/// Bits of a run's bitmap for each change.
+pub(super) const BITS_PER_NUMBER: u32 = 5;
+/// Numbers that a run can give out: a Redis string has 2^32 bits.
+pub(super) const NUMBERS_PER_RUN: u32 = u32::MAX / BITS_PER_NUMBER;
+
+/// The keys of one connection.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    /// `P:{C}:`
+    stem: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, connection: &ConnectionName) -> Self {
+        Self { stem: format!("{prefix}:{{{connection}}}:") }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.stem)
+    }
+
+    pub(super) fn epoch(&self) -> String {
+        self.key("epoch")
+    }
+
+    pub(super) fn links(&self) -> String {
+        self.key("links")
+    }
+
+    pub(super) fn accounts(&self, side: Side) -> String {
+        format!("{}accounts:{side}", self.stem)
+    }
+
+    pub(super) fn matching(&self, side: Side) -> String {
+        format!("{}keys:{side}", self.stem)
+    }
+
+    pub(super) fn letters(&self) -> String {
+        self.key("letters")
+    }
+
+    pub(super) fn rereads(&self, side: Side) -> String {
+        format!("{}rereads:{side}", self.stem)
+    }
+
+    pub(super) fn journal(&self) -> String {
+        self.key("journal")
+    }
+
+    pub(super) fn reader(&self, side: Side) -> String {
+        format!("{}reader:{side}", self.stem)
+    }
+
+    pub(super) fn lease(&self, name: &LeaseName) -> String {
+        match name {
+            LeaseName::Reader(side) => format!("{}lease:reader:{side}", self.stem),
+            LeaseName::Runs => self.key("lease:runs"),
+        }
+    }
+
+    pub(super) fn runs(&self) -> String {
+        self.key("runs")
+    }
+
+    pub(super) fn run(&self, run: &RunId) -> String {
+        format!("{}run:{run}", self.stem)
+    }
+
+    pub(super) fn run_bits(&self, run: &RunId) -> String {
+        format!("{}run:{run}:bits", self.stem)
+    }
+
+    pub(super) fn requests(&self) -> String {
+        self.key("requests")
+    }
+}
+
+/// Letters about messages that belong to no link.
+pub(super) fn message_letters(prefix: &str) -> String {
+    format!("{prefix}:letters")
+}
+
+/// What is known of a system.
+pub(super) fn system(prefix: &str, system: &SystemName) -> String {
+    format!("{prefix}:system:{{{system}}}")
+}
+
+/// The processes that work.
+pub(super) fn instances(prefix: &str) -> String {
+    format!("{prefix}:instances")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_connection_share_one_hash_tag() {
+        let keys = Keys::new("muster", &"crm-scim".parse().unwrap());
+        let run = "r1".parse().unwrap();
+        for key in [
+            keys.epoch(),
+            keys.accounts(Side::A),
+            keys.matching(Side::B),
+            keys.lease(&LeaseName::Reader(Side::A)),
+            keys.run(&run),
+            keys.run_bits(&run),
+            keys.requests(),
+        ] {
+            assert!(key.starts_with("muster:{crm-scim}:"), "{key}");
+        }
+        assert_eq!(keys.links(), "muster:{crm-scim}:links");
+        assert_eq!(system("muster", &"crm".parse().unwrap()), "muster:system:{crm}");
+    }
+}

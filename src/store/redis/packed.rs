@@ -1,0 +1,382 @@
+//! The form in which a link lies in Redis: the same document, with what repeats written once. In sync, an attribute
+//! costs its value and one digest.
+//!
+//! ```text
+//! <revision>:["<epoch>","f",[{side a},{side b}],[[modified,read,"tag"],..],{"1":["<digest>",0,["value",0,3]],..}]
+//! ```
+//!
+//! Versions are listed once and named by their place. An attribute has what `a` and `b` were last seen to hold (`null`:
+//! not seen; `0` for `b`: the same digest as `a`) and its register: value, twice the place of its version plus one if
+//! `b` set it, generation (or generation and the two applied ones, if these differ), hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::de::{self, Deserializer, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::domain::link::{Burial, Hold, Intent, Lease, Link, Origin, Register, SideState};
+use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
+
+/// Attributes that are written as their place in this list. Only ever add at its end.
+const SHORT: &[&str] = &[
+    "userName",
+    "emails",
+    "name.givenName",
+    "name.familyName",
+    "name.formatted",
+    "name.middleName",
+    "displayName",
+    "nickName",
+    "title",
+    "active",
+    "externalId",
+    "phoneNumbers",
+    "preferredLanguage",
+    "locale",
+    "timezone",
+    "userType",
+    "profileUrl",
+    "name.honorificPrefix",
+    "name.honorificSuffix",
+    "addresses",
+    "roles",
+    "groups",
+    "entitlements",
+    "photos",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:costCenter",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:organization",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:division",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+    "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
+];
+
+#[derive(Serialize, Deserialize)]
+struct Packed(Epoch, Origin, (PackedSide, PackedSide), Vec<PackedVersion>, BTreeMap<String, PackedAttribute>);
+
+#[derive(Serialize, Deserialize)]
+struct PackedVersion(
+    Option<Timestamp>,
+    Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Box<str>>,
+);
+
+#[derive(Serialize, Deserialize)]
+struct PackedSide {
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    account: Option<AccountId>,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    seen_at: Option<usize>,
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    intents: Vec<Intent>,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    dead: Option<Burial>,
+    #[serde(rename = "m", default, skip_serializing_if = "is_zero")]
+    absences: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PackedAttribute(Seen, Seen, #[serde(default, skip_serializing_if = "Option::is_none")] Option<PackedRegister>);
+
+#[derive(Serialize, Deserialize)]
+struct PackedRegister(
+    Option<Value>,
+    usize,
+    Generations,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Hold>,
+);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Generations {
+    InStep(u32),
+    Apart(u32, u32, u32),
+}
+
+enum Seen {
+    Nothing,
+    AsSideA,
+    Digest(Digest),
+}
+
+/// Why a stored link cannot be read. Names places, never values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum UnpackError {
+    #[error("it has no revision")]
+    Revision,
+    #[error("its document is not of the known form (column {column})")]
+    Form { column: usize },
+    #[error("it names a version that it does not list")]
+    Version,
+    #[error("it has an attribute without a name")]
+    Attribute,
+}
+
+/// The link as it is stored under this revision.
+pub(super) fn pack(link: &Link, revision: u64) -> String {
+    // Taken apart whole, so that a new field cannot be forgotten here.
+    let Link { id: _, revision: _, epoch, origin, sides, registers } = link;
+    let mut versions = Vec::new();
+    let mut place = |version: &Version| {
+        versions.iter().position(|known| *known == version.clone()).unwrap_or_else(|| {
+            versions.push(version.clone());
+            versions.len() - 1
+        })
+    };
+    let mut side = |state: &SideState| {
+        let SideState { account, seen: _, seen_at, intents, lease, dead, absences } = state;
+        PackedSide {
+            account: account.clone(),
+            seen_at: seen_at.as_ref().map(&mut place),
+            intents: intents.clone(),
+            lease: *lease,
+            dead: dead.clone(),
+            absences: *absences,
+        }
+    };
+    let packed_sides = (side(&sides.a), side(&sides.b));
+
+    let paths: BTreeSet<_> = sides.a.seen.keys().chain(sides.b.seen.keys()).chain(registers.keys()).collect();
+    let attributes = paths
+        .into_iter()
+        .map(|path| {
+            let (a, b) = (sides.a.seen.get(path).copied(), sides.b.seen.get(path).copied());
+            let seen_a = a.map_or(Seen::Nothing, Seen::Digest);
+            let seen_b = match b {
+                Some(_) if a == b => Seen::AsSideA,
+                other => other.map_or(Seen::Nothing, Seen::Digest),
+            };
+            let register = registers.get(path).map(|register| {
+                let Register { value, at, by, generation, applied, hold } = register;
+                let generations = if applied.a == *generation && applied.b == *generation {
+                    Generations::InStep(*generation)
+                } else {
+                    Generations::Apart(*generation, applied.a, applied.b)
+                };
+                PackedRegister(value.clone(), 2 * place(at) + usize::from(*by == Side::B), generations, *hold)
+            });
+            (shorten(path), PackedAttribute(seen_a, seen_b, register))
+        })
+        .collect();
+    let versions =
+        versions.into_iter().map(|version| PackedVersion(version.modified_at, version.read_at, version.tag)).collect();
+    let document = serde_json::to_string(&Packed(*epoch, *origin, packed_sides, versions, attributes))
+        .expect("domain types have string keys, so they are JSON");
+    format!("{revision}:{document}")
+}
+
+/// The link that lies in the store under this id.
+pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
+    let text = std::str::from_utf8(stored).map_err(|error| UnpackError::Form { column: error.valid_up_to() })?;
+    let (revision, document) = text.split_once(':').ok_or(UnpackError::Revision)?;
+    let revision = revision.parse().map_err(|_| UnpackError::Revision)?;
+    let Packed(epoch, origin, (a, b), versions, attributes) =
+        serde_json::from_str(document).map_err(|error| UnpackError::Form { column: error.column() })?;
+
+    let versions: Vec<Version> = versions
+        .into_iter()
+        .map(|PackedVersion(modified_at, read_at, tag)| Version { modified_at, read_at, tag })
+        .collect();
+    let version = |place: usize| versions.get(place).cloned().ok_or(UnpackError::Version);
+    let side = |side: PackedSide| -> Result<SideState, UnpackError> {
+        let PackedSide { account, seen_at, intents, lease, dead, absences } = side;
+        let seen_at = seen_at.map(version).transpose()?;
+        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absences })
+    };
+    let mut link =
+        Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
+
+    for (name, PackedAttribute(a, b, register)) in attributes {
+        let path = lengthen(&name)?;
+        let seen_a = a.digest(None);
+        for (side, digest) in [(Side::A, seen_a), (Side::B, b.digest(seen_a))] {
+            if let Some(digest) = digest {
+                link.sides[side].seen.insert(path.clone(), digest);
+            }
+        }
+        if let Some(PackedRegister(value, at_by, generations, hold)) = register {
+            let by = if at_by % 2 == 1 { Side::B } else { Side::A };
+            let (generation, applied) = match generations {
+                Generations::InStep(all) => (all, Sides { a: all, b: all }),
+                Generations::Apart(generation, a, b) => (generation, Sides { a, b }),
+            };
+            link.registers.insert(path, Register { value, at: version(at_by / 2)?, by, generation, applied, hold });
+        }
+    }
+    Ok(link)
+}
+
+fn shorten(path: &AttributePath) -> String {
+    match SHORT.iter().position(|known| *known == path.as_str()) {
+        // A path begins with a letter, so a number cannot be one.
+        Some(place) => place.to_string(),
+        None => path.as_str().to_owned(),
+    }
+}
+
+fn lengthen(name: &str) -> Result<AttributePath, UnpackError> {
+    let path = match name.parse::<usize>() {
+        Ok(place) => SHORT.get(place).copied().ok_or(UnpackError::Attribute)?,
+        Err(_) => name,
+    };
+    path.parse().map_err(|_| UnpackError::Attribute)
+}
+
+fn is_zero(count: &u8) -> bool {
+    *count == 0
+}
+
+impl Seen {
+    fn digest(&self, side_a: Option<Digest>) -> Option<Digest> {
+        match self {
+            Self::Nothing => None,
+            Self::AsSideA => side_a,
+            Self::Digest(digest) => Some(*digest),
+        }
+    }
+}
+
+/// The digits of a digest: 11 of them, six bits each.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+impl Serialize for Seen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nothing => serializer.serialize_unit(),
+            Self::AsSideA => serializer.serialize_u8(0),
+            Self::Digest(Digest(bits)) => {
+                let text: String =
+                    (0..11).map(|place| char::from(DIGITS[(bits >> (6 * place)) as usize & 63])).collect();
+                serializer.serialize_str(&text)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct SeenVisitor;
+        impl Visitor<'_> for SeenVisitor {
+            type Value = Seen;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("null, 0 or a digest")
+            }
+            fn visit_unit<E: de::Error>(self) -> Result<Seen, E> {
+                Ok(Seen::Nothing)
+            }
+            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Seen, E> {
+                Ok(Seen::AsSideA)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seen, E> {
+                let bits = text.bytes().enumerate().try_fold(0_u64, |bits, (place, byte)| {
+                    let digit = DIGITS.iter().position(|digit| *digit == byte)? as u64;
+                    (place < 11).then(|| bits | digit << (6 * place))
+                });
+                bits.map(|bits| Seen::Digest(Digest(bits))).ok_or_else(|| E::custom("not a digest"))
+            }
+        }
+        deserializer.deserialize_any(SeenVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::Token;
+
+    fn versions() -> impl Strategy<Value = Version> {
+        (proptest::option::of(0_i64..3), 0_i64..3, proptest::option::of("[a-z\"]{0,4}")).prop_map(|(m, r, tag)| {
+            Version { modified_at: m.map(Timestamp), read_at: Timestamp(r), tag: tag.map(String::into_boxed_str) }
+        })
+    }
+
+    fn paths() -> impl Strategy<Value = AttributePath> {
+        prop_oneof![
+            (0..SHORT.len()).prop_map(|place| SHORT[place].parse().unwrap()),
+            "[a-z][a-z0-9.:]{0,8}".prop_map(|text| text.parse().unwrap())
+        ]
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<String>().prop_map(Value::Text),
+            proptest::collection::btree_set(any::<String>(), 0..3).prop_map(Value::Set),
+            "[a-zA-Z0-9]{1,18}".prop_map(|id| Value::Reference { account: id.parse().unwrap() }),
+        ]
+    }
+
+    fn sides() -> impl Strategy<Value = SideState> {
+        let digests = prop_oneof![Just(u64::MAX), Just(0), any::<u64>()].prop_map(Digest);
+        let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions()))
+            .prop_map(|(token, path, digest, generation, conditioned_on)| Intent {
+                token: Token(token),
+                writes: [(path, (digest, generation))].into(),
+                conditioned_on,
+                over_at: Timestamp(5),
+                until: Timestamp(6),
+            });
+        (
+            proptest::option::of("[a-zA-Z0-9\"]{1,18}".prop_map(|id| id.parse().unwrap())),
+            proptest::collection::btree_map(paths(), digests.clone(), 0..6),
+            proptest::option::of(versions()),
+            proptest::collection::vec(intents, 0..2),
+            proptest::option::of(any::<u64>().prop_map(|token| Lease { token: Token(token), until: Timestamp(9) })),
+            proptest::option::of(digests.prop_map(|pending| Burial { pending, code: "email_exists".to_owned() })),
+            0_u8..3,
+        )
+            .prop_map(|(account, seen, seen_at, intents, lease, dead, absences)| SideState {
+                account,
+                seen,
+                seen_at,
+                intents,
+                lease,
+                dead,
+                absences,
+            })
+    }
+
+    fn links() -> impl Strategy<Value = Link> {
+        let registers =
+            (proptest::option::of(values()), versions(), any::<bool>(), 1_u32..4, (0_u32..4, 0_u32..4), any::<bool>())
+                .prop_map(|(value, at, b, generation, (a, applied_b), held)| Register {
+                    value,
+                    at,
+                    by: if b { Side::B } else { Side::A },
+                    generation,
+                    applied: Sides { a, b: applied_b },
+                    hold: held.then_some(Hold::BaseLost),
+                });
+        let registers = proptest::collection::btree_map(paths(), registers, 0..6);
+        (any::<u64>(), any::<u64>(), sides(), sides(), registers).prop_map(|(id, epoch, a, b, registers)| Link {
+            id: LinkId(id),
+            revision: 7,
+            epoch: Epoch(epoch),
+            origin: Origin::Rebuilt,
+            sides: Sides { a, b },
+            registers,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_link_is_read_back(link in links()) {
+            prop_assert_eq!(unpack(link.id, pack(&link, 7).as_bytes()), Ok(link));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_without_values() {
+        let stored = pack(&Link::new(LinkId(1), Epoch(2), Origin::FirstMatch, Side::A, "ada".parse().unwrap()), 3);
+        for broken in [stored.replace("3:", "x:"), stored.replace('[', "{"), stored.replace(r#""f""#, r#""ada""#)] {
+            let error = unpack(LinkId(1), broken.as_bytes()).unwrap_err();
+            assert!(!error.to_string().contains("ada"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is known of each system, and the processes that work.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::RedisStore;
+use super::keys::{self, INSTANCE_TTL};
+use super::pool::failed;
+use super::script::{Call, PAUSE, STAMP};
+use crate::domain::{SystemName, Timestamp};
+use crate::store::{Instance, StoreError, SystemState};
+
+/// An [`Instance`] without its time.
+#[derive(Serialize, Deserialize)]
+struct Heard {
+    role: String,
+    name: String,
+    version: String,
+}
+
+impl RedisStore {
+    /// See [`Store::system`](crate::store::Store::system).
+    pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
+        let mut server = self.pool.lend().await?;
+        let (not_before, reason, used, allowed): (Option<i64>, Option<String>, Option<u64>, Option<u64>) =
+            redis::cmd("HMGET")
+                .arg(keys::system(&self.prefix, system))
+                .arg(&["not_before", "reason", "used", "allowed"])
+                .query_async(&mut *server)
+                .await
+                .map_err(failed)?;
+        Ok(SystemState { not_before: not_before.map(Timestamp), reason, usage: used.zip(allowed) })
+    }
+
+    /// See [`Store::pause_system`](crate::store::Store::pause_system).
+    pub(super) async fn pause(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
+        let mut call = Call::new([keys::system(&self.prefix, system)]);
+        call.number(pause.as_millis()).arg(reason);
+        PAUSE.run::<()>(&mut *self.pool.lend().await?, &call).await
+    }
+
+    /// See [`Store::note_usage`](crate::store::Store::note_usage).
+    pub(super) async fn set_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {
+        let set = redis::cmd("HSET")
+            .arg(keys::system(&self.prefix, system))
+            .arg("used")
+            .arg(used)
+            .arg("allowed")
+            .arg(allowed)
+            .to_owned();
+        set.exec_async(&mut *self.pool.lend().await?).await.map_err(failed)
+    }
+
+    /// See [`Store::beat`](crate::store::Store::beat).
+    pub(super) async fn note_instance(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        let heard =
+            Heard { role: role.to_owned(), name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
+        let mut call = Call::new([keys::instances(&self.prefix)]);
+        call.arg(super::json(&heard)).arg("CH").number(INSTANCE_TTL.as_millis());
+        STAMP.run::<()>(&mut *self.pool.lend().await?, &call).await
+    }
+
+    /// See [`Store::instances`](crate::store::Store::instances).
+    pub(super) async fn heard_instances(&self) -> Result<Vec<Instance>, StoreError> {
+        let mut server = self.pool.lend().await?;
+        let ((seconds, micros), heard): ((i64, i64), Vec<(String, f64)>) = redis::pipe()
+            .cmd("TIME")
+            .cmd("ZRANGE")
+            .arg(keys::instances(&self.prefix))
+            .arg(&["0", "-1", "WITHSCORES"])
+            .query_async(&mut *server)
+            .await
+            .map_err(failed)?;
+        let now = Timestamp(seconds * 1000 + micros / 1000);
+        let mut instances = Vec::new();
+        for (heard, seen_at) in heard {
+            let seen_at = Timestamp(seen_at as i64);
+            if now.since(seen_at) > INSTANCE_TTL {
+                continue;
+            }
+            let Heard { role, name, version } = serde_json::from_str(&heard)
+                .map_err(|_| StoreError::Unusable("a process noted in the store is unreadable".to_owned()))?;
+            instances.push(Instance { role, name, version, seen_at });
+        }
+        instances.sort_by(|left, right| (&left.role, &left.name).cmp(&(&right.role, &right.name)));
+        Ok(instances)
+    }
+}
