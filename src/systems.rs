@@ -13,7 +13,7 @@ pub mod salesforce;
 pub mod scim;
 
 /// What a system holds of an account, and under which rules: the same for all accounts of one kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Schema {
     /// The attributes that can be mapped, by their canonical names.
     pub attributes: Vec<AttributeSchema>,

@@ -158,6 +158,11 @@ pub struct Comparison {
 }
 
 impl Comparison {
+    /// Whether two values (`None`: a clear) are one to the system.
+    pub fn equal(&self, left: Option<&Value>, right: Option<&Value>) -> bool {
+        self.canonical(left) == self.canonical(right)
+    }
+
     /// The value as the system would keep it, so that equal forms mean equal values.
     fn canonical<'v>(&self, value: Option<&'v Value>) -> Option<Cow<'v, Value>> {
         let value = value?;

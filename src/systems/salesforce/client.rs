@@ -1,0 +1,209 @@
+//! Calls to the REST API: the session, the one renewal, and the answers' own words.
+
+use std::collections::BTreeSet;
+
+use secrecy::ExposeSecret;
+use serde_json::Value as Json;
+use url::Url;
+
+use super::session::Sessions;
+use super::{errors, soql};
+use crate::domain::{Failure, Timestamp};
+use crate::systems::http::{self, Answer, Call, Http};
+
+/// The longest address that is sent. Salesforce takes 16,384 bytes of address and headers together; the token alone may
+/// have some two thousand.
+pub const MAX_ADDRESS_BYTES: usize = 12_000;
+
+/// One org.
+#[derive(Debug)]
+pub struct Client {
+    /// The HTTP client, its clock and its counts.
+    pub http: Http,
+    sessions: Sessions,
+    api_version: String,
+    page_size: usize,
+}
+
+/// One page of a query.
+#[derive(Debug)]
+pub struct Rows {
+    /// The rows.
+    pub records: Vec<Json>,
+    /// How many rows the whole query has.
+    pub total: u64,
+    /// The rest of the query, if this is not all.
+    pub locator: Option<String>,
+    /// When it was asked, in Salesforce's clock.
+    pub sent_at: Timestamp,
+    /// Whether some of the answer was not UTF-8.
+    pub lossy: bool,
+}
+
+impl Client {
+    /// A client of the org that `sessions` log in to.
+    pub fn new(http: Http, sessions: Sessions, api_version: String, page_size: usize) -> Self {
+        Self { http, sessions, api_version, page_size }
+    }
+
+    /// Logs in, if there is no session.
+    pub async fn log_in(&self) -> Result<(), Failure> {
+        self.sessions.session(&self.http, None).await.map(drop)
+    }
+
+    /// A GET of a path below `/services/data/<version>`, with a query string.
+    ///
+    /// A session that Salesforce refuses as expired is renewed once, and the call made once more. Other refusals are
+    /// faults of configuration, and a renewal would not end them.
+    async fn get(&self, operation: &'static str, path: &[&str], query: Option<&str>) -> Result<Answer, Failure> {
+        let mut refused = None;
+        loop {
+            let session = self.sessions.session(&self.http, refused.as_ref()).await?;
+            let url = self.address(&session.instance, path, query)?;
+            let request = self
+                .http
+                .client()
+                .get(url)
+                .bearer_auth(session.token.expose_secret())
+                .header("Sforce-Query-Options", format!("batchSize={}", self.page_size));
+            let answer = self.http.send(Call::read(operation), request).await?;
+            if let Some(usage) = answer.header("sforce-limit-info").and_then(api_usage) {
+                self.http.note_usage(usage.0, usage.1);
+            }
+            if answer.status.is_success() {
+                return Ok(answer);
+            }
+            let expired = answer.status == 401 && errors::error_code(&answer).as_deref() == Some("INVALID_SESSION_ID");
+            if !expired || refused.is_some() {
+                return Err(errors::classify(&answer));
+            }
+            refused = Some(session);
+        }
+    }
+
+    fn address(&self, instance: &Url, path: &[&str], query: Option<&str>) -> Result<Url, Failure> {
+        let segments: Vec<&str> = ["services", "data", &self.api_version].iter().chain(path).copied().collect();
+        let mut url = http::below(instance, &segments)?;
+        if let Some(query) = query {
+            url.query_pairs_mut().append_pair("q", query);
+        }
+        Ok(url)
+    }
+
+    /// The first page of a query.
+    pub async fn query(&self, operation: &'static str, soql: &str) -> Result<Rows, Failure> {
+        self.rows(&self.get(operation, &["query"], Some(soql)).await?)
+    }
+
+    /// The next page of a query.
+    pub async fn more(&self, locator: &str) -> Result<Rows, Failure> {
+        self.rows(&self.get("query", &["query", locator], None).await?)
+    }
+
+    /// How many rows there are.
+    pub async fn count(&self, object: &str) -> Result<u64, Failure> {
+        Ok(self.query("count", &format!("SELECT COUNT() FROM {object}")).await?.total)
+    }
+
+    /// Every row of the object with one of these ids, for as many of them as one address can hold, and how many that
+    /// was. The answer is whole: as many rows as it says.
+    pub async fn by_ids(&self, object: &str, select: &str, ids: &[&str]) -> Result<(Vec<Rows>, usize), Failure> {
+        // `%27` twice and a comma as `%2C`.
+        const OVERHEAD: usize = 9;
+        let fixed = 200 + select.len() * 3;
+        let mut size = fixed;
+        let fitting = ids.iter().take_while(|id| {
+            size += id.len() + OVERHEAD;
+            size <= MAX_ADDRESS_BYTES
+        });
+        let taken = fitting.count().max(1);
+        let list: Vec<String> = ids[..taken].iter().map(|id| soql::quoted(id)).collect();
+        let soql = format!("SELECT {select} FROM {object} WHERE Id IN ({})", list.join(","));
+        Ok((self.whole("get", &soql).await?, taken))
+    }
+
+    /// All pages of a query that has few rows.
+    ///
+    /// # Errors
+    /// Also if fewer or more rows came than the query says to have: then nothing follows from a missing one.
+    pub async fn whole(&self, operation: &'static str, soql: &str) -> Result<Vec<Rows>, Failure> {
+        let answer = self.get(operation, &["query"], Some(soql)).await?;
+        let mut pages = vec![self.rows(&answer)?];
+        while let Some(locator) = pages.last().and_then(|page| page.locator.clone()) {
+            pages.push(self.more(&locator).await?);
+        }
+        let received: usize = pages.iter().map(|page| page.records.len()).sum();
+        let whole = pages.iter().all(|page| usize::try_from(page.total) == Ok(received));
+        if whole { Ok(pages) } else { Err(answer.unreadable("the query answered with another number of rows than it says")) }
+    }
+
+    /// The object's description.
+    pub async fn describe(&self, object: &str) -> Result<Json, Failure> {
+        self.get("describe", &["sobjects", object, "describe"], None).await?.json()
+    }
+
+    /// The org's limits.
+    pub async fn limits(&self) -> Result<Json, Failure> {
+        self.get("limits", &["limits"], None).await?.json()
+    }
+
+    fn rows(&self, answer: &Answer) -> Result<Rows, Failure> {
+        let malformed = || answer.unreadable("the answer is not a page of a query");
+        let mut body = answer.json()?;
+        let total = body.get("totalSize").and_then(Json::as_u64).ok_or_else(malformed)?;
+        let done = body.get("done").and_then(Json::as_bool).ok_or_else(malformed)?;
+        let locator = match body.get("nextRecordsUrl").and_then(Json::as_str) {
+            Some(next) if !done => Some(self.locator(next).ok_or_else(malformed)?.to_owned()),
+            None if done => None,
+            // Neither finished nor to be continued, or both.
+            _ => return Err(malformed()),
+        };
+        let Some(Json::Array(records)) = body.get_mut("records").map(Json::take) else { return Err(malformed()) };
+        Ok(Rows { records, total, locator, sent_at: answer.sent_at, lossy: answer.lossy })
+    }
+
+    /// The last part of `nextRecordsUrl`, if that is an address of this API and nothing else: it will be sent the token.
+    fn locator<'u>(&self, next: &'u str) -> Option<&'u str> {
+        let locator = next.strip_prefix(&format!("/services/data/{}/query/", self.api_version))?;
+        is_locator(locator).then_some(locator)
+    }
+}
+
+/// Whether a text can be a locator: letters, digits and `-`.
+pub fn is_locator(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Calls used and allowed, of the header `Sforce-Limit-Info`: `api-usage=10018/100000; ...`.
+fn api_usage(header: &str) -> Option<(u64, u64)> {
+    let usage = header.split([';', ',']).find_map(|part| part.trim().strip_prefix("api-usage="))?;
+    let (used, allowed) = usage.split_once('/')?;
+    Some((used.trim().parse().ok()?, allowed.trim().parse().ok()?))
+}
+
+/// Names of the fields of a description that hold one plain value.
+pub fn described_fields(description: &Json) -> Option<BTreeSet<String>> {
+    let fields = description.get("fields")?.as_array()?;
+    let plain = |field: &&Json| {
+        !matches!(field.get("type").and_then(Json::as_str), Some("address" | "location" | "base64" | "complexvalue"))
+    };
+    Some(fields.iter().filter(plain).filter_map(|field| Some(field.get("name")?.as_str()?.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usage_header_is_read_in_all_its_variants() {
+        for (header, usage) in [
+            ("api-usage=10018/100000", Some((10_018, 100_000))),
+            ("api-bursts=1/750; api-usage=17/250", Some((17, 250))),
+            ("api-usage=5/100; per-app-api-usage=17/250(appName=sample)", Some((5, 100))),
+            ("per-app-api-usage=17/250(appName=sample)", None),
+            ("api-usage=many", None),
+        ] {
+            assert_eq!(api_usage(header), usage, "{header}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Text of queries: literals, times, and the conditions by which rows are found.
+
+use std::fmt::Write as _;
+
+use crate::domain::{AccountId, Timestamp};
+
+/// A string literal, quoted.
+pub fn quoted(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => literal.extend(['\\', c]),
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            '\t' => literal.push_str("\\t"),
+            // Any other control character has only its number.
+            c if c.is_control() => write!(literal, "\\u{:04X}", u32::from(c)).expect("writing to a string"),
+            c => literal.push(c),
+        }
+    }
+    literal.push('\'');
+    literal
+}
+
+/// A time literal, in whole seconds: what Salesforce compares.
+pub fn time(time: Timestamp) -> String {
+    Timestamp(time.0.div_euclid(1_000) * 1_000).to_string()
+}
+
+/// A time as Salesforce writes it: `2026-11-21T10:15:30.000+0000`.
+pub fn parse_time(text: &str) -> Option<Timestamp> {
+    text.parse::<jiff::Timestamp>().ok().map(|time| Timestamp(time.as_millisecond()))
+}
+
+/// Rows after this one, in the order of stamp and id. The stamp alone would skip rows that share it (R82).
+pub fn after(stamp: Timestamp, id: &AccountId) -> String {
+    let (stamp, id) = (time(stamp), quoted(id.as_str()));
+    format!("(SystemModstamp = {stamp} AND Id > {id}) OR SystemModstamp > {stamp}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn literals_cannot_be_left() {
+        for (text, literal) in [
+            ("ada@x.example", "'ada@x.example'"),
+            ("O'Neill", r"'O\'Neill'"),
+            (r"a\' OR Id != null", r"'a\\\' OR Id != null'"),
+            ("a\nb\u{7}", r"'a\nb\u0007'"),
+            ("Zoë", "'Zoë'"),
+        ] {
+            assert_eq!(quoted(text), literal);
+        }
+    }
+
+    #[test]
+    fn times_are_read_and_written_in_seconds() {
+        let stamp = parse_time("2026-11-21T10:15:30.000+0000").unwrap();
+        assert_eq!(stamp, parse_time("2026-11-21T11:15:30+01:00").unwrap());
+        assert_eq!(time(stamp + std::time::Duration::from_millis(999)), "2026-11-21T10:15:30Z");
+        assert_eq!(parse_time("yesterday"), None);
+    }
+}
