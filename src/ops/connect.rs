@@ -11,12 +11,16 @@ use crate::domain::{Sides, SystemName};
 use crate::stages::{Connection, Pipeline, Settings, connection};
 use crate::store::redis::{RedisSettings, RedisStore};
 use crate::systems::SharedSystem;
-use crate::systems::salesforce::{Salesforce, SalesforceSettings};
+use crate::systems::salesforce::{Object, Salesforce, SalesforceSettings};
 use crate::systems::scim::{Scim, ScimSettings};
 use crate::telemetry::metrics::Metrics;
 
 /// The pipeline over RabbitMQ and Redis.
 pub type Distributed = Pipeline<AmqpBroker, RedisStore>;
+
+/// How far an incremental read of Salesforce goes back behind the last row that was read: room for transactions that
+/// were open then and committed rows with older stamps.
+const SALESFORCE_OVERLAP: Duration = Duration::from_secs(60);
 
 /// What the systems cannot do of what is configured, or why one of them cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +49,10 @@ fn make(system: &SystemConfig) -> Result<SharedSystem, String> {
                 api_version: config.api_version.clone(),
                 client_id: config.auth.client_id.clone(),
                 client_secret: config.auth.client_secret.clone(),
+                object: Object::User,
+                overlap: SALESFORCE_OVERLAP,
                 fields: config.fields.clone(),
-                page_size: config.page_size,
+                page_size: usize::try_from(config.page_size).unwrap_or(usize::MAX),
                 request_timeout: config.request_timeout,
                 ca_file: config.ca_file.clone(),
             })
@@ -60,8 +66,8 @@ fn make(system: &SystemConfig) -> Result<SharedSystem, String> {
                     ScimAuth::Bearer { token } => Some(token.clone()),
                     ScimAuth::None => None,
                 },
-                page_size: config.page_size,
-                concurrency: config.concurrency,
+                page_size: usize::try_from(config.page_size).unwrap_or(usize::MAX),
+                concurrency: usize::try_from(config.concurrency).unwrap_or(usize::MAX),
                 request_timeout: config.request_timeout,
                 ca_file: config.ca_file.clone(),
             })
@@ -116,10 +122,11 @@ pub fn broker(config: &Config) -> anyhow::Result<AmqpBroker> {
 /// The store of the configuration.
 pub fn store(config: &Config) -> anyhow::Result<RedisStore> {
     let store = &config.infrastructure.store;
-    Ok(RedisStore::open(RedisSettings {
+    Ok(RedisStore::open(&RedisSettings {
+        password: store.password.clone(),
         prefix: store.prefix.clone(),
         ca_file: store.ca_file.clone(),
-        ..RedisSettings::new(store.url_with_password())
+        ..RedisSettings::new(store.url.as_str())
     })?)
 }
 

@@ -215,6 +215,14 @@ impl Store for RedisStore {
         self.file(open, close).await
     }
 
+    async fn letter(
+        &self,
+        connection: Option<&ConnectionName>,
+        id: &LetterId,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        self.open_letter(connection, id).await
+    }
+
     async fn letters(&self, connection: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
         self.open_letters(connection).await
     }

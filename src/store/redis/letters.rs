@@ -39,6 +39,22 @@ impl RedisStore {
         pipeline.exec_async(&mut *self.pool.lend().await?).await.map_err(failed)
     }
 
+    /// See [`Store::letter`](crate::store::Store::letter).
+    pub(super) async fn open_letter(
+        &self,
+        connection: Option<&ConnectionName>,
+        id: &LetterId,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        let key = match connection {
+            Some(connection) if first_part(id) != MESSAGE => self.keys(connection).letters(),
+            _ => keys::message_letters(&self.prefix),
+        };
+        let question = redis::cmd("HGET").arg(key).arg(id.as_str()).to_owned();
+        let stored: Option<String> =
+            question.query_async(&mut *self.pool.lend().await?).await.map_err(failed)?;
+        stored.map(|stored| parse(id.as_str(), &stored)).transpose()
+    }
+
     /// See [`Store::letters`](crate::store::Store::letters).
     pub(super) async fn open_letters(
         &self,
@@ -67,8 +83,7 @@ impl RedisStore {
             let scan = redis::cmd("HSCAN").arg(key).arg(&cursor).arg("COUNT").arg(500).to_owned();
             let (next, page): (String, Vec<(String, String)>) = scan.query_async(&mut *server).await.map_err(failed)?;
             for (id, stored) in page {
-                let letter = serde_json::from_str(&stored)
-                    .map_err(|_| StoreError::Unusable(format!("letter {id} in the store is unreadable")))?;
+                let letter = parse(&id, &stored)?;
                 letters.insert(id, letter);
             }
             if next == "0" {
@@ -77,6 +92,10 @@ impl RedisStore {
             cursor = next;
         }
     }
+}
+
+fn parse(id: &str, stored: &str) -> Result<DeadLetter, StoreError> {
+    serde_json::from_str(stored).map_err(|_| StoreError::Unusable(format!("letter {id} in the store is unreadable")))
 }
 
 fn first_part(id: &LetterId) -> &str {
