@@ -22,6 +22,7 @@ mod report;
 mod shape;
 mod system;
 mod table;
+mod words;
 
 pub use attributes::AttributeConfig;
 pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};

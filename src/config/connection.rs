@@ -9,7 +9,8 @@ use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
 use super::attributes::{AttributeConfig, attributes, check_names};
 use super::shape::{Either, Entry, Lasting, List, Mapped, Word, Words, parsed};
 use super::system::SystemKind;
-use super::table::{Table, suggestion};
+use super::table::Table;
+use super::words::suggestion;
 
 /// A configured connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
