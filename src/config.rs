@@ -22,6 +22,7 @@ mod report;
 mod shape;
 mod system;
 mod table;
+mod words;
 
 pub use attributes::AttributeConfig;
 pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
@@ -126,7 +127,7 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
         },
         "The connections, each under a name of your choice: [connections.crm-directory].",
     );
-    connection::check_ends(table, connections.as_ref().and_then(Option::as_ref), &known);
+    connection::check_ends(table, connections.as_ref().and_then(Option::as_deref).unwrap_or_default());
     let writer = table.table("writer", "How writers write.", process::writer);
     let telemetry = table.table("telemetry", "What processes show of their work.", process::telemetry);
 

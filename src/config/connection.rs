@@ -9,7 +9,8 @@ use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
 use super::attributes::{AttributeConfig, attributes, check_names};
 use super::shape::{Either, Entry, Lasting, List, Mapped, Word, Words, parsed};
 use super::system::SystemKind;
-use super::table::{Table, suggestion};
+use super::table::Table;
+use super::words::suggestion;
 
 /// A configured connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +38,12 @@ pub struct ConnectionConfig {
 }
 
 /// One end of a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct End {
     /// The system.
     pub system: SystemName,
-    /// The kind of record (R54). `None` where the file names none: the system's usual one.
-    pub object: Option<String>,
+    /// The kind of record (R54), as the system calls it: `User`.
+    pub object: String,
 }
 
 /// Which way a connection flows.
@@ -127,7 +128,7 @@ pub(super) fn connection(
     let a = end(table, "a", systems, "One end: the name of a system, or { system = \"crm\", object = \"User\" }.");
     let b = end(table, "b", systems, "The other end.");
     let ends = a.zip(b).map(|(a, b)| Sides { a, b });
-    if let Some(ends) = ends.as_ref().filter(|ends| records(&ends.a, systems) == records(&ends.b, systems)) {
+    if let Some(ends) = ends.as_ref().filter(|ends| ends.a == ends.b) {
         let problem = format!("both ends are the same records of {}", ends.a.system);
         table.mistake("b", problem, "name another system");
     }
@@ -195,17 +196,22 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             "a name has 1 to 64 characters of a-z, 0-9 and -, and begins with a letter",
         )
     };
-    let name = |name: SystemName, table: &mut Table<'_, '_>, key: &str| {
+    let known = |name: SystemName, table: &mut Table<'_, '_>, key: &str| {
         let known: Vec<_> = systems.keys().map(SystemName::as_str).collect();
-        if !systems.contains_key(&name) {
-            let remedy = match known.as_slice() {
-                [] => format!("add [systems.{name}]"),
-                known => suggestion(name.as_str(), known),
-            };
-            table.mistake(key, format!("there is no system {name}"), remedy);
-            return None;
+        if systems.contains_key(&name) {
+            return Some(name);
         }
-        Some(name)
+        let remedy = match known.as_slice() {
+            [] => format!("add [systems.{name}]"),
+            known => suggestion(name.as_str(), known),
+        };
+        table.mistake(key, format!("there is no system {name}"), remedy);
+        None
+    };
+    // The kinds of record of a system; none where its own table has mistakes.
+    let objects = |system: &SystemName| match systems.get(system) {
+        Some(Some(kind)) => kind.objects(),
+        _ => &[],
     };
     let with_object = |table: &mut Table<'_, '_>| {
         let system = table.required("system", text(), "The name of a system.");
@@ -214,34 +220,34 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             parsed::<String>("a kind of record", "the kind of record"),
             "The kind of record; the system's usual one if left out.",
         );
-        let system = name(system?, table, "system")?;
-        let object = object?;
-        if let (Some(object), Some(Some(kind))) = (&object, systems.get(&system))
-            && !kind.objects().contains(&object.as_str())
+        let (system, object) = (known(system?, table, "system")?, object?);
+        if let Some(object) = &object
+            && let objects @ [_, ..] = objects(&system)
+            && !objects.contains(&object.as_str())
         {
-            let problem = format!("{} has no records {object:?} that can be connected", kind.as_str());
-            table.mistake("object", problem, suggestion(object, kind.objects()));
+            table.mistake(
+                "object",
+                format!("{system} has no records {object:?} that can be connected"),
+                suggestion(object, objects),
+            );
             return None;
         }
-        Some(End { system, object })
+        Some((system, object))
     };
-    let plain = Mapped(text(), |system| End { system, object: None });
-    let end = table.required(key, Either(plain, with_object), doc)?;
+    let (system, object) = table.required(key, Either(Mapped(text(), |system| (system, None)), with_object), doc)?;
     // The table has looked for its system already; the plain name is looked for here.
-    let system = name(end.system, table, key)?;
-    Some(End { system, object: end.object })
+    let system = known(system, table, key)?;
+    let usual = || objects(&system).first().copied().unwrap_or_default().to_owned();
+    let object = object.unwrap_or_else(usual);
+    Some(End { system, object })
 }
 
 /// Reports connections between the same records: each account would have two links, with two opinions about it.
-pub(super) fn check_ends(
-    table: &mut Table<'_, '_>,
-    connections: Option<&Vec<Entry<ConnectionName, ConnectionConfig>>>,
-    systems: &Systems,
-) {
-    let mut seen: Vec<(&ConnectionName, [Records<'_>; 2])> = Vec::new();
-    for entry in connections.into_iter().flatten() {
+pub(super) fn check_ends(table: &mut Table<'_, '_>, connections: &[Entry<ConnectionName, ConnectionConfig>]) {
+    let mut seen: Vec<(&ConnectionName, [&End; 2])> = Vec::new();
+    for entry in connections {
         let Some(connection) = &entry.value else { continue };
-        let mut ends = [records(&connection.ends.a, systems), records(&connection.ends.b, systems)];
+        let mut ends = [&connection.ends.a, &connection.ends.b];
         ends.sort_unstable();
         match seen.iter().find(|(_, other)| *other == ends) {
             Some((other, _)) => {
@@ -251,15 +257,6 @@ pub(super) fn check_ends(
             None => seen.push((&entry.name, ends)),
         }
     }
-}
-
-/// A system and a kind of record in it.
-type Records<'c> = (&'c SystemName, Option<&'c str>);
-
-fn records<'c>(end: &'c End, systems: &'c Systems) -> Records<'c> {
-    let kind = systems.get(&end.system).and_then(Option::as_ref);
-    let usual = kind.and_then(|kind| kind.objects().first().copied());
-    (&end.system, end.object.as_deref().or(usual))
 }
 
 /// The flow is known even where the rest of the direction has mistakes.

@@ -94,7 +94,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     let mut text = format!("[connection {name}]\n");
     let Sides { a, b } = ends;
     for (key, End { system, object }) in [("a", a), ("b", b)] {
-        push(&mut text, key, format_args!("{system} {}", object.as_deref().unwrap_or("")));
+        push(&mut text, key, format_args!("{system} {object}"));
     }
     match direction {
         Direction::AToB => push(&mut text, "direction", "a_to_b"),

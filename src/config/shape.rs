@@ -9,7 +9,8 @@ use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
-use super::table::{Found, Place, Reader, Table, entries, known_words, not_known, suggestion};
+use super::table::{Found, Place, Reader, Table, entries};
+use super::words::{known_words, not_known, suggestion};
 
 /// The form of a value.
 pub(super) trait Shape {

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::Environment;
 use super::shape::{Scalar, Shape};
+use super::words::{known_words, nearest, not_known, suggestion};
 
 /// A place in the file: where, and under which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -380,40 +381,4 @@ fn join(parent: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if parent.is_empty() { key } else { format!("{parent}.{key}") }
-}
-
-/// "... is not known", with the text cut to a length that a person reads.
-pub(super) fn not_known(text: &str) -> String {
-    let cut: String = text.chars().take(60).collect();
-    format!("{cut:?} is not known")
-}
-
-/// The known word nearest to a wrong one, and all of them.
-pub(super) fn suggestion(wrong: &str, known: &[&str]) -> String {
-    match nearest(wrong, known) {
-        Some(word) => format!("did you mean {word:?}? {}", known_words(known)),
-        None => known_words(known),
-    }
-}
-
-/// The known word that a wrong one was probably meant to be.
-fn nearest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
-    known
-        .iter()
-        // Long texts are no misspelt keys, and the comparison is quadratic.
-        .filter(|_| wrong.len() <= 64)
-        .map(|word| (strsim::damerau_levenshtein(wrong, word), *word))
-        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
-        .min()
-        .map(|(_, word)| word)
-}
-
-/// A list of words, as a sentence.
-pub(super) fn known_words(known: &[&str]) -> String {
-    let quoted: Vec<_> = known.iter().map(|word| format!("{word:?}")).collect();
-    match quoted.as_slice() {
-        [] => "nothing is known here".to_owned(),
-        [only] => format!("only {only} is known here"),
-        [others @ .., last] => format!("known are {} and {last}", others.join(", ")),
-    }
 }

@@ -1,6 +1,5 @@
 //! The health pages of a process: `/livez`, `/readyz` and `/metrics`, on a listener of their own.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

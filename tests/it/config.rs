@@ -1,12 +1,15 @@
 //! Configuration files, read the way the programs read them.
 
-use std::collections::BTreeMap;
+// clippy.toml allows it in test functions, but does not see that all of this crate is a test.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use muster::config::{Config, ConfigErrors, Create, Direction, Schedule, SystemKind};
-use muster::domain::Side;
-use muster::domain::rules::{Flow, Leavers};
+use muster::config::{Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Schedule, SystemKind};
+use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
+use muster::domain::{Side, Sides};
 use secrecy::ExposeSecret;
 
 const CANARY: &str = "CANARY";
@@ -137,24 +140,225 @@ fn the_committed_schema_is_current() {
 proptest::proptest! {
     #[test]
     fn no_text_makes_the_reader_panic(text in "\\PC{0,400}") {
-        let _ = parse(&text).map_err(|errors| errors.to_string()).map(drop);
+        drop(parse(&text).map_err(|errors| errors.to_string()));
     }
 
-    /// Files that are nearly right reach further into the reader than noise does.
+    /// Files that are nearly right reach further into the reader than noise does. Lines that hold a secret stay whole,
+    /// since damage may turn one into a key or a word, and those are shown.
     #[test]
     fn no_damage_to_a_file_makes_the_reader_panic_or_tell_a_secret(
         at in 0.0..1.0_f64, length in 0_usize..40, noise in "[\\PC\\n\"'={}\\[\\]#.]{0,8}",
     ) {
         let text = broken();
-        let offsets: Vec<_> = text.char_indices().map(|(offset, _)| offset).collect();
-        let start = offsets[(at * offsets.len() as f64) as usize];
-        let end = (start..=text.len()).filter(|end| text.is_char_boundary(*end)).nth(length).unwrap_or(text.len());
+        let start = (at * text.len() as f64) as usize;
+        let end = (start + length).min(text.len());
         let damaged = format!("{}{noise}{}", &text[..start], &text[end..]);
-        if let Err(errors) = parse(&damaged) {
-            let report = format!("{errors} {errors:?} {}", errors.to_json());
-            // Damage may turn a secret into a key, and keys are shown.
-            let as_key = report.contains("CANARY") && errors.mistakes.iter().any(|mistake| mistake.key.contains("CANARY"));
-            proptest::prop_assert!(!report.contains("CANARY") || as_key, "{report}\n{damaged}");
+        let report = parse(&damaged).map_err(|errors| format!("{errors} {errors:?} {}", errors.to_json()));
+        let lines = text.split_inclusive('\n').scan(0, |offset, line| {
+            let begin = *offset;
+            *offset += line.len();
+            Some((begin, line))
+        });
+        let whole = |(begin, line): (usize, &str)| {
+            !line.contains(CANARY) || end < begin || start >= begin + line.len()
+        };
+        if let (true, Err(report)) = (lines.into_iter().all(whole), report) {
+            proptest::prop_assert!(!report.contains(CANARY), "{report}\n{damaged}");
         }
+    }
+}
+
+/// A configuration of two systems with this connection between them.
+fn with_connection(connection: &str) -> String {
+    format!(
+        r#"
+        [broker]
+        url = "amqp://localhost"
+        [store]
+        url = "redis://localhost"
+        [systems.crm]
+        kind = "salesforce"
+        url = "https://example.my.salesforce.com"
+        auth = {{ flow = "client-credentials", client_id = "id", client_secret = {{ env = "CRM_SECRET" }} }}
+        [systems.directory]
+        kind = "scim"
+        url = "http://127.0.0.1:8080/scim/v2"
+        auth = "none"
+        [connections.c]
+        a = "crm"
+        b = {{ system = "directory", object = "User" }}
+        {connection}"#
+    )
+}
+
+#[track_caller]
+fn connection(text: &str) -> ConnectionConfig {
+    let mut config = parse(&with_connection(text)).unwrap_or_else(|errors| panic!("{errors}"));
+    config.connections.pop_first().unwrap().1
+}
+
+/// The problems found in the connection.
+#[track_caller]
+fn problems(text: &str) -> Vec<String> {
+    let errors = parse(&with_connection(text)).expect_err("has a mistake");
+    errors.mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.key, mistake.problem)).collect()
+}
+
+/// R45, R64: with nothing said, nothing is created and nothing runs by itself; the careful choice everywhere else.
+#[test]
+fn defaults_are_the_careful_ones() {
+    let connection = connection("direction = \"a_to_b\"");
+    assert_eq!(connection.create, Create::Manual);
+    assert_eq!(connection.creates(), Sides { a: false, b: false });
+    assert_eq!(connection.schedule, Schedule::Manual);
+    assert_eq!(connection.on_existing, OnExisting::Refuse);
+    assert_eq!(connection.leavers, Leavers::Report);
+    assert_eq!(connection.match_on, ["userName".parse().unwrap()]);
+    assert_eq!(connection.attributes, None);
+    assert_eq!(connection.attribute(&"title".parse().unwrap()).unwrap().drift, Drift::Keep);
+
+    let config = parse(&with_connection("direction = \"a_to_b\"")).unwrap();
+    assert_eq!((config.writer.lease.as_secs(), config.writer.request_timeout.as_secs()), (12, 8));
+    assert_eq!(config.telemetry.listen.writer, Some("127.0.0.1:9466".parse().unwrap()));
+    assert!(config.infrastructure.broker.declare);
+}
+
+/// R57: a two-way connection is refused without a default system, and takes either.
+#[test]
+fn two_way_needs_a_default_system() {
+    assert_eq!(
+        problems("direction = \"two_way\""),
+        ["connections.c.default_system: a two-way connection needs a default system"]
+    );
+    for (more, expected) in [
+        ("default_system = \"crm\"", (Side::A, Conflict::DefaultSystem)),
+        ("default_system = \"directory\"", (Side::B, Conflict::DefaultSystem)),
+        ("default_system = \"directory\"\nconflict = \"last_write\"", (Side::B, Conflict::LastWrite)),
+    ] {
+        let connection = connection(&format!("direction = \"two_way\"\n{more}"));
+        let (default_side, conflict) = expected;
+        assert_eq!(connection.direction, Direction::TwoWay { default_side, conflict }, "{more}");
+    }
+    assert_eq!(
+        problems("direction = \"two_way\"\ndefault_system = \"hr\""),
+        ["connections.c.default_system: \"hr\" is no end of this connection"]
+    );
+}
+
+/// R65: every so often. R64: a schedule can be switched off.
+#[test]
+fn schedules() {
+    for (text, expected) in [
+        ("\"manual\"", Schedule::Manual),
+        ("{ every = \"15m\" }", Schedule::Every(Duration::from_secs(900))),
+        ("{ every = \"1h30m\" }", Schedule::Every(Duration::from_secs(5400))),
+    ] {
+        let connection = connection(&format!("direction = \"b_to_a\"\nschedule = {text}"));
+        assert_eq!(connection.schedule, expected, "{text}");
+    }
+    for wrong in ["\"live\"", "{ every = \"-15m\" }", "{ every = \"1ms\" }", "{ every = 15 }", "{}"] {
+        problems(&format!("direction = \"b_to_a\"\nschedule = {wrong}"));
+    }
+}
+
+#[test]
+fn attributes_differ_from_their_connection_where_they_say_so() {
+    let connection = connection(
+        "direction = \"two_way\"\ndefault_system = \"crm\"\ncreate = \"automatic\"\n[connections.c.attributes]\n\
+         userName = {}\n\
+         emails = { owner = \"directory\" }\n\
+         title = { direction = \"a_to_b\", drift = \"enforce\", a = \"native.Title\" }\n",
+    );
+    assert_eq!(connection.creates(), Sides { a: true, b: true });
+    let attribute = |path: &str| connection.attribute(&path.parse().unwrap());
+    assert_eq!(attribute("emails").unwrap().owner, Some(Side::B));
+    let title = attribute("title").unwrap();
+    assert_eq!((title.flow, title.drift), (Flow::Towards(Side::B), Drift::Enforce));
+    assert_eq!((title.names.a.as_str(), title.names.b.as_str()), ("native.Title", "title"));
+    assert_eq!(attribute("nickName"), None);
+}
+
+/// Refused values are tried again when the version changes, so it must change then and only then.
+#[test]
+fn the_version_follows_the_meaning_and_not_the_text() {
+    let base = "direction = \"a_to_b\"";
+    let version = |text: &str| connection(text).version;
+    for same in [
+        "direction = 'a_to_b' # a comment",
+        "create = \"manual\"\ndirection = \"a_to_b\"",
+        "direction = \"a_to_b\"\nmatch = [\"userName\"]\nschedule = \"manual\"",
+    ] {
+        assert_eq!(version(same), version(base), "{same}");
+    }
+    let spelt_out = parse(&with_connection(base).replace(r#"a = "crm""#, r#"a = { system = "crm", object = "User" }"#));
+    assert_eq!(spelt_out.unwrap().connections.pop_first().unwrap().1.version, version(base));
+    let others = [
+        "direction = \"b_to_a\"",
+        "direction = \"two_way\"\ndefault_system = \"crm\"",
+        "direction = \"two_way\"\ndefault_system = \"directory\"",
+        "direction = \"two_way\"\ndefault_system = \"crm\"\nconflict = \"last_write\"",
+        "direction = \"a_to_b\"\ncreate = \"automatic\"",
+        "direction = \"a_to_b\"\nschedule = { every = \"1m\" }",
+        "direction = \"a_to_b\"\non_existing = \"link\"",
+        "direction = \"a_to_b\"\nleavers = \"deactivate\"",
+        "direction = \"a_to_b\"\nmatch = [\"emails\"]",
+        "direction = \"a_to_b\"\nattributes = { userName = {} }",
+        "direction = \"a_to_b\"\nattributes = { userName = { on = \"create\" } }",
+        "direction = \"a_to_b\"\nattributes = { userName = { drift = \"enforce\" } }",
+        "direction = \"a_to_b\"\nattributes = { userName = { a = \"emails\" } }",
+    ];
+    let versions: BTreeSet<_> = others.iter().map(|other| version(other)).chain([version(base)]).collect();
+    assert_eq!(versions.len(), others.len() + 1, "each differs from all others");
+    // Kept in links: the number itself must not change without need.
+    assert_eq!(version(base), 16_050_037_354_993_059_588);
+}
+
+#[test]
+fn the_fingerprint_leaves_secrets_out() {
+    let text = with_connection("direction = \"a_to_b\"");
+    let other_secret = BTreeMap::from([("CRM_SECRET".to_owned(), "renewed".to_owned())]);
+    let (one, other) = (parse(&text).unwrap(), Config::parse(&text, "muster.toml", &other_secret).unwrap());
+    assert_eq!(one.fingerprint, other.fingerprint);
+    let moved = parse(&text.replace("redis://localhost", "redis://elsewhere")).unwrap();
+    assert_ne!(one.fingerprint, moved.fingerprint);
+}
+
+#[test]
+fn secrets_are_looked_for_where_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    std::fs::write(&path, "\n").unwrap();
+    let path = path.display();
+    for (reference, problem) in [
+        ("{ env = \"NOT_SET\" }", "the environment variable NOT_SET is not set"),
+        ("{ env = \"CANARY-in-the-wrong-place\" }", "is not the name of an environment variable"),
+        ("{ file = \"/nowhere/at/all\" }", "the file cannot be read"),
+        (&format!("{{ file = '{path}' }}"), "the secret is empty"),
+        ("{}", "names no place of the secret"),
+        ("{ env = \"CRM_SECRET\", file = \"x\" }", "names no place of the secret, or two"),
+        ("7", "is a whole number"),
+    ] {
+        let text = with_connection("direction = \"a_to_b\"").replace("{ env = \"CRM_SECRET\" }", reference);
+        let errors = parse(&text).unwrap_err();
+        assert_eq!(errors.mistakes.len(), 1, "{errors}");
+        assert!(errors.mistakes[0].problem.starts_with(problem), "{reference}: {errors}");
+        assert_clean(&errors.to_string());
+    }
+}
+
+#[test]
+fn urls_lead_to_their_kind_of_server() {
+    for (from, to) in [
+        ("amqp://localhost", "http://localhost"),
+        ("amqp://localhost", "amqp:localhost"),
+        ("amqp://localhost", "localhost"),
+        ("redis://localhost", "redis://localhost/users"),
+        ("redis://localhost", "unix:///tmp/redis.sock"),
+        ("http://127.0.0.1:8080", "http://10.0.0.1:8080"),
+        ("https://example.my.salesforce.com", "https://example.my.salesforce.com?x=1"),
+    ] {
+        let errors = parse(&with_connection("direction = \"a_to_b\"").replace(from, to)).expect_err(to);
+        assert_eq!(errors.mistakes.len(), 1, "{to}: {errors}");
+        assert!(errors.mistakes[0].key.ends_with(".url"), "{to}: {errors}");
     }
 }
