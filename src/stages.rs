@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
+use crate::broker::{Broker, BrokerError, Consumer, Queue};
 use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Sides, SystemName};
 use crate::store::{Store, StoreError};
 use crate::systems::SharedSystem;

@@ -241,6 +241,9 @@ pub trait System: Send + Sync + 'static {
     /// Now, in the system's clock, and not later than the truth: for `read_at`. Own clock until it first answered.
     fn clock(&self) -> Timestamp;
 
+    /// What a person should do about a failure with this code, in one sentence.
+    fn remedy(&self, code: &Code) -> Option<&'static str>;
+
     /// Takes the report of the calls since the last time.
     fn report(&self) -> CallReport;
 }

@@ -285,7 +285,7 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Fl
             }
             Some(if target == Side::B { Direction::AToB } else { Direction::BToA })
         }
-        None => None,
+        Some(Flow::WatchedOn(_)) | None => None,
     };
     (flow, direction)
 }

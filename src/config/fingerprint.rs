@@ -152,6 +152,8 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                         Flow::Towards(Side::A) => "a",
                         Flow::Towards(Side::B) => "b",
                         Flow::Both => "both",
+                        Flow::WatchedOn(Side::A) => "watched on a",
+                        Flow::WatchedOn(Side::B) => "watched on b",
                     },
                 );
                 push(&mut text, "owner", owner.map_or("", Side::as_str));

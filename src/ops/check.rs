@@ -20,7 +20,9 @@ pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<E
         findings.extend(servers(config).await?);
         for (name, system) in &systems {
             let found = system.preflight().await;
-            findings.extend(found.into_iter().map(|finding| Finding { subject: format!("{name}: {}", finding.subject), ..finding }));
+            findings.extend(
+                found.into_iter().map(|finding| Finding { subject: format!("{name}: {}", finding.subject), ..finding }),
+            );
         }
     }
     for finding in &findings {
@@ -42,7 +44,9 @@ async fn servers(config: &Config) -> anyhow::Result<Vec<Finding>> {
     match store.verify().await {
         Ok(warnings) => {
             findings.push(Finding { subject: "store".to_owned(), problem: None });
-            findings.extend(warnings.into_iter().map(|warning| Finding { subject: format!("store: {warning}"), problem: None }));
+            findings.extend(
+                warnings.into_iter().map(|warning| Finding { subject: format!("store: {warning}"), problem: None }),
+            );
             if let Err(error) = store.ping().await {
                 findings.push(Finding { subject: "store".to_owned(), problem: Some(error.to_string()) });
             }

@@ -120,7 +120,11 @@ pub async fn main() -> ExitCode {
                 Form::Json => eprintln!("{}", serde_json::json!({ "error": format!("{error:#}") })),
                 Form::Text => eprintln!("error: {error:#}"),
             }
-            if error.is::<connect::Unfit>() || error.is::<sync::UsageError>() { Exit::Usage.into() } else { Exit::Failed.into() }
+            if error.is::<connect::Unfit>() || error.is::<sync::UsageError>() {
+                Exit::Usage.into()
+            } else {
+                Exit::Failed.into()
+            }
         }
     }
 }
@@ -138,7 +142,9 @@ async fn run(command: Command, config: &Config, form: Form) -> anyhow::Result<Ex
         }
         Command::Status => status::run(&pipeline, form).await,
         Command::Dead { command } => match command {
-            DeadCommand::List { connection, code } => dead::list(&pipeline, connection.as_ref(), code.as_deref(), form).await,
+            DeadCommand::List { connection, code } => {
+                dead::list(&pipeline, connection.as_ref(), code.as_deref(), form).await
+            }
             DeadCommand::Show { letter } => dead::show(&pipeline, &letter, form).await,
             DeadCommand::Retry { letters, all } => dead::retry(&pipeline, &letters, all, form).await,
         },

@@ -115,8 +115,10 @@ pub async fn pipeline(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
 /// The broker of the configuration.
 pub fn broker(config: &Config) -> anyhow::Result<AmqpBroker> {
     let broker = &config.infrastructure.broker;
-    let settings = AmqpSettings::new(&broker.url, broker.password.clone())?.with_prefix(&broker.prefix)?;
-    Ok(AmqpBroker::open(AmqpSettings { declare: broker.declare, ca_file: broker.ca_file.clone(), ..settings }))
+    let mut settings = AmqpSettings::new(&broker.url, broker.password.clone())?.with_prefix(&broker.prefix)?;
+    settings.declare = broker.declare;
+    settings.ca_file.clone_from(&broker.ca_file);
+    Ok(AmqpBroker::open(settings))
 }
 
 /// The store of the configuration.

@@ -92,11 +92,16 @@ pub async fn show(pipeline: &Distributed, id: &str, form: Form) -> anyhow::Resul
     for (name, value) in rows {
         output::line(format!("{name:<14} {value}"));
     }
-    if let Some(remedy) = pipeline.remedy(&letter) {
+    if let Some(remedy) = remedy(pipeline, &letter) {
         output::line(format!("{:<14} {remedy}", "what to do"));
     }
     output::line(format!("\nSend it again with `muster dead retry '{}'`", letter.id));
     Ok(Exit::Done)
+}
+
+/// What the connector of the target advises for the code.
+fn remedy(pipeline: &Distributed, letter: &DeadLetter) -> Option<&'static str> {
+    pipeline.systems.get(letter.fingerprint.target.as_ref()?)?.remedy(&letter.fingerprint.code)
 }
 
 fn what_a_retry_does(content: &LetterContent) -> &'static str {
@@ -142,7 +147,9 @@ pub async fn retry(pipeline: &Distributed, ids: &[String], everything: bool, for
             }
         };
         match form {
-            Form::Json => output::object(&serde_json::json!({ "letter": letter.id, "sent": result.is_ok(), "text": text })),
+            Form::Json => {
+                output::object(&serde_json::json!({ "letter": letter.id, "sent": result.is_ok(), "text": text }))
+            }
             Form::Text => output::line(format!("{}: {text}", letter.id)),
         }
     }
@@ -165,7 +172,8 @@ async fn retry_one(pipeline: &Distributed, letter: &DeadLetter) -> anyhow::Resul
             Ok("the producer reads the account again; a good reading closes the letter")
         }
         LetterContent::Message { queue, body } => {
-            let queue = Queue::parse("x", &format!("x.{queue}")).context("the queue that it came from is none of ours")?;
+            let queue =
+                Queue::parse("x", &format!("x.{queue}")).context("the queue that it came from is none of ours")?;
             let body = crate::stages::from_base64(body).context("the letter's body is damaged")?;
             let message = Message::new(Payload::Raw(body.into()));
             pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
@@ -186,10 +194,8 @@ async fn retry_one(pipeline: &Distributed, letter: &DeadLetter) -> anyhow::Resul
 /// Lets the side ask for a command again, and asks. Counted in a run of its own.
 async fn retry_command(pipeline: &Distributed, failed: &Command) -> anyhow::Result<&'static str> {
     let name = &failed.connection;
-    let connection = pipeline
-        .connections
-        .get(name)
-        .with_context(|| format!("connection {name} is not configured here"))?;
+    let connection =
+        pipeline.connections.get(name).with_context(|| format!("connection {name} is not configured here"))?;
     let began = pipeline.store.epoch(name).await?;
     let run = Run {
         id: new_run_id(),
@@ -214,9 +220,8 @@ async fn retry_command(pipeline: &Distributed, failed: &Command) -> anyhow::Resu
     loop {
         let loaded = pipeline.store.load(name, &[failed.link]).await?;
         let link = loaded.items.into_iter().next().flatten();
-        let lacks = link
-            .as_ref()
-            .is_some_and(|link| lacking(link, failed.side, &connection.rules(loaded.epoch)).is_some());
+        let lacks =
+            link.as_ref().is_some_and(|link| lacking(link, failed.side, &connection.rules(loaded.epoch)).is_some());
         let commit = Commit {
             link: link.map(|link| exhume(&link, failed.side)),
             count: Some(count.clone()),

@@ -31,7 +31,7 @@ pub fn object(value: &impl Serialize) {
 /// A table without lines, as wide as the terminal at most.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    table.load_style(presets::NOTHING).set_header(header.to_vec());
     if std::io::stdout().is_terminal() {
         let (_, columns) = console::Term::stdout().size();
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);

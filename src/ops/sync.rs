@@ -14,8 +14,8 @@ use super::exit::Exit;
 use super::output::{self, Form};
 use super::worker::{self, Role};
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, Side};
-use crate::stages::producer::new_run_id;
 use crate::stages::Connection;
+use crate::stages::producer::new_run_id;
 use crate::store::{Run, RunKind, Store, StoreError, SyncRequest};
 
 /// What is asked for.
@@ -114,7 +114,10 @@ fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyho
         UsageError(format!("`{text}` is no account; write <system>:<id>, such as {}:005...", connection.systems.a))
     })?;
     let side = Side::BOTH.into_iter().find(|side| connection.systems[*side].as_str() == system).ok_or_else(|| {
-        UsageError(format!("{} connects {} and {}, not {system}", connection.name, connection.systems.a, connection.systems.b))
+        UsageError(format!(
+            "{} connects {} and {}, not {system}",
+            connection.name, connection.systems.a, connection.systems.b
+        ))
     })?;
     let schema = pipeline.systems[&connection.systems[side]].schema();
     let id = (schema.parse_id)(id).ok_or_else(|| UsageError(format!("`{id}` is no account id of {system}")))?;
@@ -269,14 +272,20 @@ fn report(name: &ConnectionName, run: &Run, took: Duration, form: Form) {
     let mut table = output::table(&["CHANGES", "", "COMMANDS", ""]);
     let mut left: Vec<(String, String)> = vec![("read".to_owned(), run.read.to_string())];
     left.extend(
-        ChangeOutcome::ALL.iter().filter(|o| run.changes(**o) > 0).map(|o| (format!("  {o}"), run.changes(*o).to_string())),
+        ChangeOutcome::ALL
+            .iter()
+            .filter(|o| run.changes(**o) > 0)
+            .map(|o| (format!("  {o}"), run.changes(*o).to_string())),
     );
     if run.changes_in_flight() != 0 {
         left.push(("  in flight".to_owned(), run.changes_in_flight().to_string()));
     }
     let mut right: Vec<(String, String)> = vec![("emitted".to_owned(), run.emitted.to_string())];
     right.extend(
-        CommandOutcome::ALL.iter().filter(|o| run.commands(**o) > 0).map(|o| (format!("  {o}"), run.commands(*o).to_string())),
+        CommandOutcome::ALL
+            .iter()
+            .filter(|o| run.commands(**o) > 0)
+            .map(|o| (format!("  {o}"), run.commands(*o).to_string())),
     );
     if run.commands_in_flight() != 0 {
         right.push(("  in flight".to_owned(), run.commands_in_flight().to_string()));

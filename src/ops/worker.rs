@@ -116,11 +116,11 @@ pub async fn run(role: Role, pipeline: Distributed, stop: CancellationToken) -> 
 
 /// Runs a stage until `stop`.
 pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
-    let broker = pipeline.broker.clone();
+    let (broker, queues) = (pipeline.broker.clone(), pipeline.queues());
     info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
     let declared = tokio::select! {
         () = stop.cancelled() => Ok(()),
-        declared = broker.declare(&pipeline.queues()) => declared,
+        declared = broker.declare(&queues) => declared,
     };
     declared.context("declaring the queues")?;
     let result = match role {

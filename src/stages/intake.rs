@@ -64,7 +64,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return Ok(Intake::Settled);
         }
         if redeliveries >= POISON_AFTER {
-            let text = format!("a message in queue {} was given back {redeliveries} times unfinished", delivery.queue());
+            let text =
+                format!("a message in queue {} was given back {redeliveries} times unfinished", delivery.queue());
             self.open_message_letter(stop, delivery, Code::known("poison_message"), text).await?;
             return Ok(found.into_iter().next().map_or(Intake::Settled, Intake::Poison));
         }

@@ -7,7 +7,9 @@ use tracing::{info, warn};
 use super::{Halt, Pipeline};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, Delivery, Destination, Message, Outgoing};
-use crate::domain::{Code, DeadLetter, FailureClass, Fingerprint, LetterContent, LetterEntry, LetterId, Resolution, Timestamp};
+use crate::domain::{
+    Code, DeadLetter, FailureClass, Fingerprint, LetterContent, LetterEntry, LetterId, Resolution, Timestamp,
+};
 use crate::store::Store;
 
 /// Now, by this machine's clock: for times that only people read.
@@ -42,8 +44,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 self.metrics.letter_opened(connection);
             }
         }
-        self.log_letters(letters.iter().map(|letter| LetterEntry::Opened { letter: Box::new(letter.clone()) }).collect())
-            .await
+        self.log_letters(
+            letters.iter().map(|letter| LetterEntry::Opened { letter: Box::new(letter.clone()) }).collect(),
+        )
+        .await
     }
 
     /// Logs that letters healed by themselves; the caller takes them from the index.
@@ -80,10 +84,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             message,
             status: None,
             request_id: None,
-            content: LetterContent::Message {
-                queue: delivery.queue().to_string(),
-                body: base64(delivery.body()),
-            },
+            content: LetterContent::Message { queue: delivery.queue().to_string(), body: base64(delivery.body()) },
         };
         let letters = [letter];
         self.log_opened(&letters).await?;

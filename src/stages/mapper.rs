@@ -223,7 +223,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             ),
             status: None,
             request_id: None,
-            content: LetterContent::Message { queue: queue.to_string(), body: super::letters::base64(&message.encode()) },
+            content: LetterContent::Message {
+                queue: queue.to_string(),
+                body: super::letters::base64(&message.encode()),
+            },
         };
         let letters = [letter];
         self.log_opened(&letters).await?;
@@ -235,8 +238,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     async fn count_unusable(&self, stop: &CancellationToken, change: Change, code: &str) -> Result<(), Halt> {
         debug!("Counting change {} of run {} as undecodable: {code}", change.cause.number, change.cause.run);
         self.metrics.change(&change.connection, ChangeOutcome::Undecodable);
-        let commit =
-            Commit { count: Some(count(&change.cause, ChangeOutcome::Undecodable, Sides::default())), ..Commit::default() };
+        let commit = Commit {
+            count: Some(count(&change.cause, ChangeOutcome::Undecodable, Sides::default())),
+            ..Commit::default()
+        };
         match self.ask(stop, || self.store.commit(&change.connection, change.epoch, vec![commit.clone()])).await {
             // The books of a lost epoch are closed already.
             Ok(_) | Err(Halt::NewEpoch) => Ok(()),
@@ -325,7 +330,8 @@ impl Desk<'_> {
                     (Some(account), None) => format!("account {account}"),
                     (None, _) => "a record without a usable id".to_owned(),
                 };
-                let message = format!("{what} cannot be read: {code}; correct it there, the next read heals this letter");
+                let message =
+                    format!("{what} cannot be read: {code}; correct it there, the next read heals this letter");
                 mapped.commit.open.push(self.letter(change, account.clone(), code.clone(), attribute.clone(), message));
                 mapped
             }
@@ -335,11 +341,7 @@ impl Desk<'_> {
     /// The link that a snapshot belongs to, with the claims that it newly takes. `None`: nobody asked for one.
     /// An error names the account that is linked already.
     #[allow(clippy::type_complexity, reason = "a link and its claims, or none, or who is in the way")]
-    fn link_for(
-        &self,
-        change: &Change,
-        found: Option<(Link, usize)>,
-    ) -> Result<Option<(Link, Vec<Claim>)>, AccountId> {
+    fn link_for(&self, change: &Change, found: Option<(Link, usize)>) -> Result<Option<(Link, Vec<Claim>)>, AccountId> {
         let Sighting::Present { snapshot } = &change.seen else { return Ok(None) };
         let side = change.side;
         match found {
@@ -410,7 +412,8 @@ impl Desk<'_> {
     fn resolved(&self, change: &Change, resolution: Resolution, claim: Vec<Claim>) -> Mapped {
         let Resolution { link, changed, outcome, lost, reread, emits } = resolution;
         let id = link.id;
-        let urgent = Sides::from_fn(|side| pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates()));
+        let urgent =
+            Sides::from_fn(|side| pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates()));
         let journal = lost
             .into_iter()
             .map(|lost| JournalEntry {

@@ -17,7 +17,7 @@ mod clerk;
 mod page;
 mod reader;
 
-pub use clerk::{begin_run, new_run_id};
+pub use clerk::new_run_id;
 
 /// How long a lease of a reader or a clerk lasts without being renewed. A reader that dies is replaced after this.
 const LEASE: Duration = Duration::from_secs(10);

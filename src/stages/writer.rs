@@ -6,16 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Connection, Halt, Pipeline, RetryPolicy, intake::Intake, retry::Verdict, work};
+use super::{Connection, Halt, Pipeline, intake::Intake, work};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
-use crate::domain::{
-    AccountId, Change, Command, CommandOutcome, ConnectionName, Epoch, LinkId, Sighting, Snapshot, Timestamp,
-};
+use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Commit, Count, Store};
 
@@ -120,11 +117,12 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let loaded = self.ask(stop, || self.store.load(&connection.name, &ids)).await?;
             hit("writer.loaded");
             let (epoch, now) = (loaded.epoch, loaded.now);
-            let attempts = wave.iter().zip(loaded.items).map(|(command, link)| {
+            let mut attempts = Vec::new();
+            for (command, link) in wave.iter().zip(loaded.items) {
                 let attempt = Attempt { pipeline: self, stop, connection, command, again, epoch, loaded_at };
-                async move { (command, attempt.run(link, now).await) }
-            });
-            let fates: Vec<_> = stream::iter(attempts).buffer_unordered(self.settings.calls_in_flight.max(1)).collect().await;
+                attempts.push(async move { (command, attempt.run(link, now).await) });
+            }
+            let fates = futures_util::future::join_all(attempts).await;
             let mut outgoing = Vec::new();
             for (command, fate) in fates {
                 match fate? {

@@ -157,6 +157,10 @@ impl System for Salesforce {
         self.client.http.clock().now()
     }
 
+    fn remedy(&self, code: &Code) -> Option<&'static str> {
+        errors::remedy(code)
+    }
+
     fn report(&self) -> CallReport {
         self.client.http.report()
     }

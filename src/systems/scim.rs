@@ -12,7 +12,7 @@ use url::Url;
 
 use super::http::{Http, HttpSettings, SetupError};
 use super::{CallReport, Finding, Lookup, Page, ReadFrom, Schema, SearchKey, System, Write, Written};
-use crate::domain::{AccountId, Failure, Snapshot, SystemName, Timestamp};
+use crate::domain::{AccountId, Code, Failure, Snapshot, SystemName, Timestamp};
 
 mod attributes;
 mod client;
@@ -115,6 +115,10 @@ impl System for Scim {
 
     fn clock(&self) -> Timestamp {
         self.client.http.clock().now()
+    }
+
+    fn remedy(&self, code: &Code) -> Option<&'static str> {
+        errors::remedy(code)
     }
 
     fn report(&self) -> CallReport {

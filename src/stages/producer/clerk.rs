@@ -38,9 +38,14 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         if let Some(every) = self.connection.every {
             let now = self.pipeline.ask(stop, || store.epoch(name)).await?.now;
-            let last = runs.iter().filter(|run| matches!(run.kind, RunKind::Sync | RunKind::Reconcile)).map(|run| run.began_at).max();
+            let last = runs
+                .iter()
+                .filter(|run| matches!(run.kind, RunKind::Sync | RunKind::Reconcile))
+                .map(|run| run.began_at)
+                .max();
             if last.is_none_or(|last| now >= last + every) {
-                let request = SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
+                let request =
+                    SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
                 begin_run(&self.pipeline, &self.connection, &request, stop).await?;
                 return Ok(Step::Worked);
             }

@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use super::page::{looked_up, messages, sighting};
 use super::{LEASE, Step};
 use crate::broker::{Broker, Queue};
-use crate::domain::{AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value};
+use crate::domain::{
+    AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
+};
 use crate::failpoint::hit;
 use crate::stages::{Connection, Halt, Pipeline, wait};
 use crate::store::{ActiveRead, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
@@ -92,7 +94,8 @@ impl<B: Broker, S: Store> Reader<B, S> {
 
     async fn hold_lease(&self, stop: &CancellationToken) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        self.pipeline.ask(stop, || store.lease(name, &LeaseName::Reader(self.side), self.token, LEASE)).await
+        let lease = LeaseName::Reader(self.side);
+        self.pipeline.ask(stop, || store.lease(name, &lease, self.token, LEASE)).await
     }
 
     /// Does something that may take longer than the lease, renewing it meanwhile.
@@ -430,8 +433,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let mut known = 0;
         let mut from = None;
         loop {
-            let (accounts, next) =
-                self.pipeline.ask(stop, || store.accounts(name, self.side, from.clone())).await?;
+            let (accounts, next) = self.pipeline.ask(stop, || store.accounts(name, self.side, from.clone())).await?;
             known += accounts.len();
             missing.extend(accounts.into_iter().map(|(account, _)| account).filter(|id| !listed.contains(&hash(id))));
             match next {

@@ -209,7 +209,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Some(Written::Exists { attribute }) => self.exists(&begun, link, attribute).await,
             Some(Written::Failed(failure)) => self.failed(&begun, link, &failure).await,
             None => {
-                let failure = Failure::new(FailureClass::Transient, Code::known("no_answer"), "the connector gave no answer");
+                let failure =
+                    Failure::new(FailureClass::Transient, Code::known("no_answer"), "the connector gave no answer");
                 self.failed(&begun, link, &failure.in_doubt()).await
             }
         }
@@ -324,7 +325,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     let failure = Failure::new(
                         FailureClass::Permanent,
                         Code::known("already_linked"),
-                        format!("the account that exists at the target belongs to link {holder} already; the first link stays"),
+                        format!(
+                            "the account that exists at the target belongs to link {holder} already; the first link stays"
+                        ),
                     );
                     return self.bury(begun, link, &failure).await;
                 }
@@ -414,8 +417,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Halt> {
         let name = &self.connection.name;
         let store = &self.pipeline.store;
-        let mut answer =
-            self.pipeline.ask(self.stop, || store.commit(name, self.epoch, vec![commit.clone()])).await?;
+        let mut answer = self.pipeline.ask(self.stop, || store.commit(name, self.epoch, vec![commit.clone()])).await?;
         debug!("Committed link step for command {} of run {}", self.command.cause.number, self.command.cause.run);
         Ok(answer.pop().expect("the store answers each commit"))
     }

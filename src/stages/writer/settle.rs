@@ -9,9 +9,7 @@ use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::pending::{Need, Pending};
 use crate::domain::write;
-use crate::domain::{
-    AttributePath, CommandOutcome, Code, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link,
-};
+use crate::domain::{CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
@@ -27,13 +25,7 @@ const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// Releases the lease, and takes back the intent unless the write is `in_doubt`. `extra` is committed with it.
     /// Where the lease moved on, nothing is touched.
-    pub(super) async fn give_back(
-        &self,
-        begun: &Begun,
-        link: Link,
-        in_doubt: bool,
-        extra: Commit,
-    ) -> Result<(), Halt> {
+    pub(super) async fn give_back(&self, begun: &Begun, link: Link, in_doubt: bool, extra: Commit) -> Result<(), Halt> {
         self.step(link, |link| {
             let after = if in_doubt {
                 write::give_up(link, self.side(), begun.token)
@@ -98,8 +90,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// Refused before anything was begun.
     pub(super) async fn refuse(&self, link: Link, wanted: &Pending, failure: &Failure) -> Result<Fate, Halt> {
         let letter = self.open_letter(&link, wanted, failure).await?;
-        self.step(link, |link| Some(self.burial(write::bury(link, self.side(), wanted, failure.code.as_str(), &self.rules()), &letter)))
-            .await?;
+        self.step(link, |link| {
+            Some(self.burial(write::bury(link, self.side(), wanted, failure.code.as_str(), &self.rules()), &letter))
+        })
+        .await?;
         self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
         Ok(Fate::Over)
     }
@@ -149,8 +143,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Need::Create { .. } => None,
         };
         // The attribute under the name that the link and the configuration know it by.
-        let attribute =
-            failure.attribute.as_ref().map(|path| write::named(&self.rules(), side, path).unwrap_or_else(|| path.clone()));
+        let attribute = failure
+            .attribute
+            .as_ref()
+            .map(|path| write::named(&self.rules(), side, path).unwrap_or_else(|| path.clone()));
         let letter = DeadLetter {
             id,
             fingerprint: Fingerprint {

@@ -50,8 +50,7 @@ impl RedisStore {
             _ => keys::message_letters(&self.prefix),
         };
         let question = redis::cmd("HGET").arg(key).arg(id.as_str()).to_owned();
-        let stored: Option<String> =
-            question.query_async(&mut *self.pool.lend().await?).await.map_err(failed)?;
+        let stored: Option<String> = question.query_async(&mut *self.pool.lend().await?).await.map_err(failed)?;
         stored.map(|stored| parse(id.as_str(), &stored)).transpose()
     }
 

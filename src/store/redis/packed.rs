@@ -15,7 +15,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::domain::link::{Burial, Hold, Intent, Lease, Link, Origin, Register, SideState};
+use crate::domain::link::{Absence, Burial, Hold, Intent, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
 /// Attributes that are written as their place in this list. Only ever add at its end.
@@ -74,8 +74,10 @@ struct PackedSide {
     lease: Option<Lease>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     dead: Option<Burial>,
-    #[serde(rename = "m", default, skip_serializing_if = "is_zero")]
-    absences: u8,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    absence: Option<Absence>,
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,14 +129,15 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         })
     };
     let mut side = |state: &SideState| {
-        let SideState { account, seen: _, seen_at, intents, lease, dead, absences } = state;
+        let SideState { account, seen: _, seen_at, intents, lease, dead, absence, partial } = state;
         PackedSide {
             account: account.clone(),
             seen_at: seen_at.as_ref().map(&mut place),
             intents: intents.clone(),
             lease: *lease,
             dead: dead.clone(),
-            absences: *absences,
+            absence: *absence,
+            partial: *partial,
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -156,7 +159,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
                 } else {
                     Generations::Apart(*generation, applied.a, applied.b)
                 };
-                PackedRegister(value.clone(), 2 * place(at) + usize::from(*by == Side::B), generations, *hold)
+                PackedRegister(value.clone(), 2 * place(at) + usize::from(*by == Side::B), generations, hold.clone())
             });
             (shorten(path), PackedAttribute(seen_a, seen_b, register))
         })
@@ -182,9 +185,9 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
         .collect();
     let version = |place: usize| versions.get(place).cloned().ok_or(UnpackError::Version);
     let side = |side: PackedSide| -> Result<SideState, UnpackError> {
-        let PackedSide { account, seen_at, intents, lease, dead, absences } = side;
+        let PackedSide { account, seen_at, intents, lease, dead, absence, partial } = side;
         let seen_at = seen_at.map(version).transpose()?;
-        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absences })
+        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absence, partial })
     };
     let mut link =
         Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
@@ -223,10 +226,6 @@ fn lengthen(name: &str) -> Result<AttributePath, UnpackError> {
         Err(_) => name,
     };
     path.parse().map_err(|_| UnpackError::Attribute)
-}
-
-fn is_zero(count: &u8) -> bool {
-    *count == 0
 }
 
 impl Seen {
@@ -329,16 +328,18 @@ mod tests {
             proptest::collection::vec(intents, 0..2),
             proptest::option::of(any::<u64>().prop_map(|token| Lease { token: Token(token), until: Timestamp(9) })),
             proptest::option::of(digests.prop_map(|pending| Burial { pending, code: "email_exists".to_owned() })),
-            0_u8..3,
+            proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
+            any::<bool>(),
         )
-            .prop_map(|(account, seen, seen_at, intents, lease, dead, absences)| SideState {
+            .prop_map(|(account, seen, seen_at, intents, lease, dead, absence, partial)| SideState {
                 account,
                 seen,
                 seen_at,
                 intents,
                 lease,
                 dead,
-                absences,
+                absence,
+                partial,
             })
     }
 
@@ -351,7 +352,7 @@ mod tests {
                     by: if b { Side::B } else { Side::A },
                     generation,
                     applied: Sides { a, b: applied_b },
-                    hold: held.then_some(Hold::BaseLost),
+                    hold: held.then_some(Hold::BaseLost { other: Some(Value::from("other")) }),
                 });
         let registers = proptest::collection::btree_map(paths(), registers, 0..6);
         (any::<u64>(), any::<u64>(), sides(), sides(), registers).prop_map(|(id, epoch, a, b, registers)| Link {
