@@ -11,7 +11,7 @@ use super::{Connection, Halt, Pipeline, intake::Intake, letters::wall_clock, wor
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::link::Origin;
-use crate::domain::pending::pending;
+use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, ConnectionName, DeadLetter, Epoch,
@@ -410,8 +410,17 @@ impl Desk<'_> {
     }
 
     fn resolved(&self, change: &Change, resolution: Resolution, claim: Vec<Claim>) -> Mapped {
-        let Resolution { link, changed, outcome, lost, reread, emits } = resolution;
+        let Resolution { mut link, mut changed, outcome, lost, reread, emits } = resolution;
         let id = link.id;
+        let mut close = Vec::new();
+        for side in Side::BOTH {
+            // What was refused is no longer wanted, or is there all the same.
+            if link.sides[side].dead.is_some() && lacking(&link, side, self.rules).is_none() {
+                link.sides[side].dead = None;
+                changed = true;
+                close.push(LetterId::of_link(&self.connection.name, side, id));
+            }
+        }
         let urgent =
             Sides::from_fn(|side| pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates()));
         let journal = lost
@@ -436,6 +445,7 @@ impl Desk<'_> {
                 count: Some(count(&change.cause, outcome, emits)),
                 reread,
                 journal,
+                close,
                 ..Commit::default()
             },
             outcome,

@@ -61,6 +61,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let mut link = link;
         loop {
             match plan(&link, self.side(), &self.rules(), now) {
+                // A refusal that no longer matters: what was refused is there all the same.
+                Plan::Nothing if link.sides[self.side()].dead.is_some() => return self.heal(link).await,
                 Plan::Nothing if self.again.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,

@@ -87,6 +87,27 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         self.pipeline.ask(self.stop, || store.pause_system(target, pause, failure.class.as_str())).await
     }
 
+    /// The side lacks nothing any more, so its letter is closed.
+    pub(super) async fn heal(&self, link: Link) -> Result<Fate, Halt> {
+        let side = self.side();
+        let letter = LetterId::of_link(&self.connection.name, side, link.id);
+        self.pipeline.log_healed(std::slice::from_ref(&letter), "writer").await?;
+        self.step(link, |link| {
+            let mut link = link.clone();
+            link.sides[side].dead = None;
+            Some(Commit {
+                link: Some(link),
+                count: Some(count(self.command, CommandOutcome::AlreadyTrue)),
+                close: vec![letter.clone()],
+                ..Commit::default()
+            })
+        })
+        .await?;
+        self.pipeline.metrics.letter_healed(&self.connection.name);
+        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::AlreadyTrue);
+        Ok(Fate::Over)
+    }
+
     /// Refused before anything was begun.
     pub(super) async fn refuse(&self, link: Link, wanted: &Pending, failure: &Failure) -> Result<Fate, Halt> {
         let letter = self.open_letter(&link, wanted, failure).await?;
