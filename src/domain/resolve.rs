@@ -21,7 +21,7 @@ pub const FUTURE_STAMP_MS: i64 = 5 * 60 * 1000;
 /// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The side holds the register's value: both agree. A hold ends.
+    /// The side holds the register's value. Where it is the other side's value, both agree and a hold ends.
     Agree,
     /// The side holds what it was last seen to hold.
     NoEdit,
@@ -273,7 +273,9 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
     match (decision, register) {
         (Decision::Agree, Some(register)) => {
             register.applied[side] = register.generation;
-            register.hold = None;
+            if register.by != side {
+                register.hold = None;
+            }
         }
         (Decision::InDoubt, Some(register)) => {
             register.applied[side] = 0;
