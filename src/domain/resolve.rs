@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Freshness, Snapshot, Version};
+use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
 use super::id::{Side, Sides};
 use super::link::{Absence, Hold, Link, Origin, Register};
@@ -335,7 +335,8 @@ fn other_side_has(link: &Link, question: Question<'_>) -> bool {
 /// Drops what a snapshot sent after the end of a write has settled: that write can put nothing there any more.
 fn forget_intents_that_are_over(state: &mut super::link::SideState, inbound: &Attributes, read_at: Timestamp) {
     for intent in &mut state.intents {
-        if intent.over_at < read_at {
+        // Both times are known to the second only, and neither is ever taken for later than it is.
+        if intent.over_at + READ_UNCERTAINTY <= read_at {
             intent.writes.retain(|path, _| !inbound.contains_key(path));
         }
     }
