@@ -211,7 +211,13 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let state = &link.sides[side];
     let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| snapshot.version.against(seen_at));
     match freshness {
-        Freshness::Older => return Resolution::unusable(link, state.partial),
+        Freshness::Older => {
+            // A read counts from its sending and may show what happened later; only a stamp says that it does not.
+            let older_by_stamp =
+                state.seen_at.as_ref().is_some_and(|seen_at| snapshot.version.is_stamped_before(seen_at));
+            let reread = state.partial || (!older_by_stamp && differs(link, side, &inbound, rules));
+            return Resolution::unusable(link, reread);
+        }
         Freshness::Tie if differs(link, side, &inbound, rules) => return Resolution::unusable(link, true),
         Freshness::Tie | Freshness::Newer => {}
     }
