@@ -2,6 +2,7 @@
 //! request leaves, and one of [`finish`], [`withdraw`], [`give_up`], [`bury`] and [`adopt`] when its answer is known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::account::{Snapshot, Version};
 use super::attribute::{AttributePath, Attributes};
@@ -27,6 +28,12 @@ pub enum Plan {
     },
     /// The account is known and has not been read in this epoch: it must be read, and what is seen is a change.
     Unseen {
+        /// The account.
+        account: AccountId,
+    },
+    /// The account was last read within the grain of its stamp, so that an edit since then may carry the same one and
+    /// would pass the condition of a write. It must be read again, more than a grain later; what is seen is a change.
+    Unsettled {
         /// The account.
         account: AccountId,
     },
@@ -65,7 +72,17 @@ pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     {
         return Plan::Wait { until };
     }
+    if let Need::Update { account } = &wanted.need
+        && state.seen_at.as_ref().is_some_and(|base| base.tag.is_none() && hides_edits(base, rules.grain[side]))
+    {
+        return Plan::Unsettled { account: account.clone() };
+    }
     Plan::Write(wanted)
+}
+
+/// Whether a later edit can carry the same stamp. A state without any stamp is looked at just before each write anyhow.
+fn hides_edits(base: &Version, grain: Duration) -> bool {
+    base.modified_at.is_some() && !base.settled(grain)
 }
 
 /// When a write that begins now ends.
