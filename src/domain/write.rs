@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::account::{Snapshot, Version};
-use super::attribute::{AttributePath, Attributes};
+use super::attribute::{AttributePath, Attributes, Value};
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, Lease, Link, Origin};
 use super::pending::{Need, Pending, is_held, lacking, pending};
@@ -165,8 +165,17 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     let mut rest = Attributes::new();
     for (path, value) in &inbound {
         let digest = rules.digest(side, path, value.as_ref());
-        if wanted.values.contains_key(path) {
-            after.sides[side].seen.insert(path.clone(), digest);
+        if let Some(sent) = wanted.values.get(path) {
+            let sent_digest = rules.digest(side, path, sent.as_ref());
+            let is_ours = digest == sent_digest
+                || !rules.attributes[path].flow.contributes(side)
+                || after.sides[side].seen.get(path) == Some(&digest)
+                || may_be_kept_as(sent.as_ref(), value.as_ref());
+            after.sides[side].seen.insert(path.clone(), if is_ours { digest } else { sent_digest });
+            if !is_ours {
+                // Somebody edited it after the write and before it was read back.
+                rest.insert(rules.attributes[path].names[side].clone(), value.clone());
+            }
         } else if after.sides[side].seen.get(path) != Some(&digest) {
             let asserts_nothing = value.is_none() && !after.sides[side].seen.contains_key(path);
             if asserts_nothing {
@@ -194,6 +203,19 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     after.sides[side].seen_at = Some(seen_at);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
+}
+
+/// Whether a system that was sent one text may keep it as the other one: trimmed, cut short, in other letter case or
+/// punctuation. Such a value is at rest on its side; it must not flow back as if a person had typed it.
+fn may_be_kept_as(sent: Option<&Value>, kept: Option<&Value>) -> bool {
+    let letters = |value: Option<&Value>| -> Option<String> {
+        let text = value?.as_text()?;
+        Some(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())
+    };
+    match (letters(sent), letters(kept)) {
+        (Some(sent), Some(kept)) => !kept.is_empty() && sent.starts_with(&kept),
+        _ => false,
+    }
 }
 
 /// Gives the side back after a write of which nothing was carried out. `None`: the lease moved on, nothing is touched.
