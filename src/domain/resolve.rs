@@ -383,4 +383,4 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
