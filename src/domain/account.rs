@@ -58,6 +58,20 @@ impl Version {
         }
     }
 
+    /// Whether the stamps alone say that `self` is earlier than `seen`.
+    pub fn is_stamped_before(&self, seen: &Self) -> bool {
+        matches!((self.modified_at, seen.modified_at), (Some(own), Some(seen)) if own < seen)
+    }
+
+    /// The version of an answer to a write. It counts from the moment when the answer came, but what it shows is as old
+    /// as the write: an edit just after that may carry the same stamp, so it is never settled.
+    pub fn of_answer(mut self, grain: Duration) -> Self {
+        if let Some(modified_at) = self.modified_at {
+            self.read_at = self.read_at.min(modified_at + grain);
+        }
+        self
+    }
+
     /// Whether no later change can carry the same stamp: it was read more than one `grain` of the stamp after it.
     /// A state without a stamp is never settled.
     pub fn settled(&self, grain: Duration) -> bool {

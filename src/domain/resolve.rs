@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Freshness, Snapshot, Version};
+use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
 use super::id::{Side, Sides};
 use super::link::{Absence, Hold, Link, Origin, Register};
@@ -21,7 +21,7 @@ pub const FUTURE_STAMP_MS: i64 = 5 * 60 * 1000;
 /// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The side holds the register's value: both agree. A hold ends.
+    /// The side holds the register's value. Where it is the other side's value, both agree and a hold ends.
     Agree,
     /// The side holds what it was last seen to hold.
     NoEdit,
@@ -211,7 +211,13 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let state = &link.sides[side];
     let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| snapshot.version.against(seen_at));
     match freshness {
-        Freshness::Older => return Resolution::unusable(link, state.partial),
+        Freshness::Older => {
+            // A read counts from its sending and may show what happened later; only a stamp says that it does not.
+            let older_by_stamp =
+                state.seen_at.as_ref().is_some_and(|seen_at| snapshot.version.is_stamped_before(seen_at));
+            let reread = state.partial || (!older_by_stamp && differs(link, side, &inbound, rules));
+            return Resolution::unusable(link, reread);
+        }
         Freshness::Tie if differs(link, side, &inbound, rules) => return Resolution::unusable(link, true),
         Freshness::Tie | Freshness::Newer => {}
     }
@@ -273,7 +279,9 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
     match (decision, register) {
         (Decision::Agree, Some(register)) => {
             register.applied[side] = register.generation;
-            register.hold = None;
+            if register.by != side {
+                register.hold = None;
+            }
         }
         (Decision::InDoubt, Some(register)) => {
             register.applied[side] = 0;
@@ -333,7 +341,8 @@ fn other_side_has(link: &Link, question: Question<'_>) -> bool {
 /// Drops what a snapshot sent after the end of a write has settled: that write can put nothing there any more.
 fn forget_intents_that_are_over(state: &mut super::link::SideState, inbound: &Attributes, read_at: Timestamp) {
     for intent in &mut state.intents {
-        if intent.over_at < read_at {
+        // Both times are known to the second only, and neither is ever taken for later than it is.
+        if intent.over_at + READ_UNCERTAINTY <= read_at {
             intent.writes.retain(|path, _| !inbound.contains_key(path));
         }
     }
@@ -374,4 +383,4 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,9 +2,10 @@
 //! request leaves, and one of [`finish`], [`withdraw`], [`give_up`], [`bury`] and [`adopt`] when its answer is known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::account::{Snapshot, Version};
-use super::attribute::{AttributePath, Attributes, Digest};
+use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, Lease, Link, Origin};
 use super::pending::{Need, Pending, is_held, lacking, pending};
@@ -27,6 +28,12 @@ pub enum Plan {
     },
     /// The account is known and has not been read in this epoch: it must be read, and what is seen is a change.
     Unseen {
+        /// The account.
+        account: AccountId,
+    },
+    /// The account was last read within the grain of its stamp, so that an edit since then may carry the same one and
+    /// would pass the condition of a write. It must be read again, more than a grain later; what is seen is a change.
+    Unsettled {
         /// The account.
         account: AccountId,
     },
@@ -65,7 +72,17 @@ pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     {
         return Plan::Wait { until };
     }
+    if let Need::Update { account } = &wanted.need
+        && state.seen_at.as_ref().is_some_and(|base| base.tag.is_none() && hides_edits(base, rules.grain[side]))
+    {
+        return Plan::Unsettled { account: account.clone() };
+    }
     Plan::Write(wanted)
+}
+
+/// Whether a later edit can carry the same stamp. A state without any stamp is looked at just before each write anyhow.
+fn hides_edits(base: &Version, grain: Duration) -> bool {
+    base.modified_at.is_some() && !base.settled(grain)
 }
 
 /// When a write that begins now ends.
@@ -148,8 +165,17 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     let mut rest = Attributes::new();
     for (path, value) in &inbound {
         let digest = rules.digest(side, path, value.as_ref());
-        if wanted.values.contains_key(path) {
-            after.sides[side].seen.insert(path.clone(), digest);
+        if let Some(sent) = wanted.values.get(path) {
+            let sent_digest = rules.digest(side, path, sent.as_ref());
+            let is_ours = digest == sent_digest
+                || !rules.attributes[path].flow.contributes(side)
+                || after.sides[side].seen.get(path) == Some(&digest)
+                || may_be_kept_as(sent.as_ref(), value.as_ref());
+            after.sides[side].seen.insert(path.clone(), if is_ours { digest } else { sent_digest });
+            if !is_ours {
+                // Somebody edited it after the write and before it was read back.
+                rest.insert(rules.attributes[path].names[side].clone(), value.clone());
+            }
         } else if after.sides[side].seen.get(path) != Some(&digest) {
             let asserts_nothing = value.is_none() && !after.sides[side].seen.contains_key(path);
             if asserts_nothing {
@@ -169,9 +195,27 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             register.applied[side] = *generation;
         }
     }
-    after.sides[side].seen_at = Some(answer.version.clone());
+    let mut seen_at = answer.version.clone().of_answer(rules.grain[side]);
+    if !rest.is_empty() {
+        // A write conditioned on this tag would pass over what is still to be judged.
+        seen_at.tag = None;
+    }
+    after.sides[side].seen_at = Some(seen_at);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
+}
+
+/// Whether a system that was sent one text may keep it as the other one: trimmed, cut short, in other letter case or
+/// punctuation. Such a value is at rest on its side; it must not flow back as if a person had typed it.
+fn may_be_kept_as(sent: Option<&Value>, kept: Option<&Value>) -> bool {
+    let letters = |value: Option<&Value>| -> Option<String> {
+        let text = value?.as_text()?;
+        Some(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())
+    };
+    match (letters(sent), letters(kept)) {
+        (Some(sent), Some(kept)) => !kept.is_empty() && sent.starts_with(&kept),
+        _ => false,
+    }
 }
 
 /// Gives the side back after a write of which nothing was carried out. `None`: the lease moved on, nothing is touched.

@@ -1,1 +1,5 @@
-//! Tables and properties of `resolve`.
+//! The merge table row by row, the traces of faults that simpler rules had, the laws that hold for all inputs, and a
+//! small random world with a judge.
+
+pub(in crate::domain) mod vocabulary;
+mod world;
