@@ -310,6 +310,9 @@ pub struct Instance {
     pub seen_at: Timestamp,
 }
 
+/// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).
+pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
+
 /// Counts over all links of a connection, for `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LinkCounts {
@@ -354,14 +357,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         commits: Vec<Commit>,
     ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
-    /// One page of the accounts of a side that links hold, with where the next page begins (`None`: that was the last).
-    /// Accounts claimed or released meanwhile may or may not appear; one may appear twice.
+    /// One page of the accounts of a side that links hold. Accounts claimed or released meanwhile may or may not appear; one may appear twice.
     fn accounts(
         &self,
         connection: &ConnectionName,
         side: Side,
         from: Option<String>,
-    ) -> impl Future<Output = Result<(Vec<(AccountId, LinkId)>, Option<String>), StoreError>> + Send;
+    ) -> impl Future<Output = Result<AccountPage, StoreError>> + Send;
 
     /// Counts over all links.
     fn counts(&self, connection: &ConnectionName) -> impl Future<Output = Result<LinkCounts, StoreError>> + Send;
@@ -403,7 +405,7 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Gives out `count` numbers of a run and returns the first. The run's `read` grows by as many. With a reader's
     /// lease and state given, both happen in one step, `active.reserved` being set to the range, or neither does
-    /// (`None`).
+    /// (`None`). `None` as well if there is no such run (any more).
     fn reserve(
         &self,
         connection: &ConnectionName,

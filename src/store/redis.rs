@@ -29,8 +29,8 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    Commit, Committed, EpochState, Find, Found, Instance, LeaseName, LinkCounts, Loaded, ReaderState, Run, Store,
-    StoreError, SyncRequest, SystemState,
+    AccountPage, Commit, Committed, EpochState, Find, Found, Instance, LeaseName, LinkCounts, Loaded, ReaderState, Run,
+    Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
@@ -105,7 +105,7 @@ impl Store for RedisStore {
         connection: &ConnectionName,
         side: Side,
         from: Option<String>,
-    ) -> Result<(Vec<(AccountId, LinkId)>, Option<String>), StoreError> {
+    ) -> Result<AccountPage, StoreError> {
         self.account_page(connection, side, from.as_deref()).await
     }
 

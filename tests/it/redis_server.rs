@@ -75,7 +75,9 @@ impl RedisServer {
         let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join("target/it-redis")
             .join(format!("{}-{number}", std::process::id()));
-        let _absent = fs::remove_dir_all(&directory);
+        if number == 0 {
+            remove_left_behind(directory.parent().unwrap());
+        }
         fs::create_dir_all(&directory).unwrap();
         let port = free_port();
         let mut server = Self {
@@ -200,6 +202,17 @@ impl Drop for RedisServer {
             && !std::thread::panicking()
         {
             let _kept = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// Removes what test processes that are gone have left: the shared server is never dropped.
+fn remove_left_behind(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
+        if owner == std::process::id().to_string() || !Path::new("/proc").join(owner).exists() {
+            let _in_use = fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -8,8 +8,8 @@ use super::keys::{JOURNAL_ENTRIES, JOURNAL_TTL, Keys};
 use super::packed::{pack, unpack};
 use super::pool::failed;
 use super::script::{Answer, COMMIT, Call, FIND, LOAD, forgetful};
-use crate::domain::{AccountId, ConnectionName, Epoch, Link, LinkId, Side, Sides, Timestamp};
-use crate::store::{Claim, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError};
+use crate::domain::{ConnectionName, Epoch, Link, LinkId, Side, Sides, Timestamp};
+use crate::store::{AccountPage, Claim, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError};
 
 /// Questions in one script: a script runs alone, and must not keep others waiting.
 const QUESTIONS: usize = 200;
@@ -182,7 +182,7 @@ impl RedisStore {
         connection: &ConnectionName,
         side: Side,
         from: Option<&str>,
-    ) -> Result<(Vec<(AccountId, LinkId)>, Option<String>), StoreError> {
+    ) -> Result<AccountPage, StoreError> {
         let mut server = self.pool.lend().await?;
         let scan = redis::cmd("HSCAN")
             .arg(self.keys(connection).accounts(side))

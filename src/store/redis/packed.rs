@@ -1,19 +1,16 @@
-//! The form in which a link lies in Redis: the same document, with what repeats written once. In sync, an attribute
-//! costs its value and one digest.
+//! The form in which a link lies in Redis: the same document, with what repeats written once.
 //!
 //! ```text
-//! <revision>:["<epoch>","f",[{side a},{side b}],[[modified,read,"tag"],..],{"1":["<digest>",0,["value",0,3]],..}]
+//! <revision>:["<epoch>","f",[{side a},{side b}],[[modified,read,"tag"],..],[[1,"<digests>",0,3,"value"],..]]
 //! ```
 //!
-//! Versions are listed once and named by their place. An attribute has what `a` and `b` were last seen to hold (`null`:
-//! not seen; `0` for `b`: the same digest as `a`) and its register: value, twice the place of its version plus one if
-//! `b` set it, generation (or generation and the two applied ones, if these differ), hold.
+//! Versions are listed once and named by their place. An attribute has its name, what `a` and `b` were last seen to
+//! hold, and its register: twice the place of its version plus one if `b` set it, generation (or generation and the two
+//! applied ones, if these differ), value, hold.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
-use serde::de::{self, Deserializer, Visitor};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::domain::link::{Absence, Burial, Hold, Intent, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
@@ -53,7 +50,7 @@ const SHORT: &[&str] = &[
 ];
 
 #[derive(Serialize, Deserialize)]
-struct Packed(Epoch, Origin, (PackedSide, PackedSide), Vec<PackedVersion>, BTreeMap<String, PackedAttribute>);
+struct Packed(Epoch, Origin, (PackedSide, PackedSide), Vec<PackedVersion>, Vec<PackedAttribute>);
 
 #[derive(Serialize, Deserialize)]
 struct PackedVersion(
@@ -81,15 +78,26 @@ struct PackedSide {
 }
 
 #[derive(Serialize, Deserialize)]
-struct PackedAttribute(Seen, Seen, #[serde(default, skip_serializing_if = "Option::is_none")] Option<PackedRegister>);
-
-#[derive(Serialize, Deserialize)]
-struct PackedRegister(
-    Option<Value>,
-    usize,
-    Generations,
+struct PackedAttribute(
+    Name,
+    Digests,
+    /// Absent where there is no register, and then so is what follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Generations>,
+    /// A cleared register has `null` here, so that the hold keeps its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    Option<Option<Value>>,
     #[serde(default, skip_serializing_if = "Option::is_none")] Option<Hold>,
 );
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Name {
+    /// Place in [`SHORT`].
+    Short(usize),
+    Full(AttributePath),
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
@@ -98,11 +106,11 @@ enum Generations {
     Apart(u32, u32, u32),
 }
 
-enum Seen {
-    Nothing,
-    AsSideA,
-    Digest(Digest),
-}
+/// What the two sides were last seen to hold, one after the other: `.` for nothing, `=` for the same as `a`, else the
+/// digest in [`DIGITS`].
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Digests(Sides<Option<Digest>>);
 
 /// Why a stored link cannot be read. Names places, never values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,8 +121,10 @@ pub(super) enum UnpackError {
     Form { column: usize },
     #[error("it names a version that it does not list")]
     Version,
-    #[error("it has an attribute without a name")]
+    #[error("it has an attribute that this version does not know")]
     Attribute,
+    #[error("it has a digest that is none")]
+    Digest,
 }
 
 /// The link as it is stored under this revision.
@@ -146,22 +156,18 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
     let attributes = paths
         .into_iter()
         .map(|path| {
-            let (a, b) = (sides.a.seen.get(path).copied(), sides.b.seen.get(path).copied());
-            let seen_a = a.map_or(Seen::Nothing, Seen::Digest);
-            let seen_b = match b {
-                Some(_) if a == b => Seen::AsSideA,
-                other => other.map_or(Seen::Nothing, Seen::Digest),
+            let digests = Digests(Sides::from_fn(|side| sides[side].seen.get(path).copied()));
+            let Some(Register { value, at, by, generation, applied, hold }) = registers.get(path) else {
+                return PackedAttribute(Name::of(path), digests, None, None, None, None);
             };
-            let register = registers.get(path).map(|register| {
-                let Register { value, at, by, generation, applied, hold } = register;
-                let generations = if applied.a == *generation && applied.b == *generation {
-                    Generations::InStep(*generation)
-                } else {
-                    Generations::Apart(*generation, applied.a, applied.b)
-                };
-                PackedRegister(value.clone(), 2 * place(at) + usize::from(*by == Side::B), generations, hold.clone())
-            });
-            (shorten(path), PackedAttribute(seen_a, seen_b, register))
+            let generations = if applied.a == *generation && applied.b == *generation {
+                Generations::InStep(*generation)
+            } else {
+                Generations::Apart(*generation, applied.a, applied.b)
+            };
+            let at_by = 2 * place(at) + usize::from(*by == Side::B);
+            let value = Some(value.clone());
+            PackedAttribute(Name::of(path), digests, Some(at_by), Some(generations), value, hold.clone())
         })
         .collect();
     let versions =
@@ -192,93 +198,86 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
     let mut link =
         Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
 
-    for (name, PackedAttribute(a, b, register)) in attributes {
-        let path = lengthen(&name)?;
-        let seen_a = a.digest(None);
-        for (side, digest) in [(Side::A, seen_a), (Side::B, b.digest(seen_a))] {
-            if let Some(digest) = digest {
+    for PackedAttribute(name, Digests(seen), at_by, generations, value, hold) in attributes {
+        let path = name.path()?;
+        for side in Side::BOTH {
+            if let Some(digest) = seen[side] {
                 link.sides[side].seen.insert(path.clone(), digest);
             }
         }
-        if let Some(PackedRegister(value, at_by, generations, hold)) = register {
+        if let (Some(at_by), Some(generations)) = (at_by, generations) {
             let by = if at_by % 2 == 1 { Side::B } else { Side::A };
             let (generation, applied) = match generations {
                 Generations::InStep(all) => (all, Sides { a: all, b: all }),
                 Generations::Apart(generation, a, b) => (generation, Sides { a, b }),
             };
-            link.registers.insert(path, Register { value, at: version(at_by / 2)?, by, generation, applied, hold });
+            let (value, at) = (value.flatten(), version(at_by / 2)?);
+            link.registers.insert(path, Register { value, at, by, generation, applied, hold });
         }
     }
     Ok(link)
 }
 
-fn shorten(path: &AttributePath) -> String {
-    match SHORT.iter().position(|known| *known == path.as_str()) {
-        // A path begins with a letter, so a number cannot be one.
-        Some(place) => place.to_string(),
-        None => path.as_str().to_owned(),
+impl Name {
+    fn of(path: &AttributePath) -> Self {
+        let place = SHORT.iter().position(|known| *known == path.as_str());
+        place.map_or_else(|| Self::Full(path.clone()), Self::Short)
     }
-}
 
-fn lengthen(name: &str) -> Result<AttributePath, UnpackError> {
-    let path = match name.parse::<usize>() {
-        Ok(place) => SHORT.get(place).copied().ok_or(UnpackError::Attribute)?,
-        Err(_) => name,
-    };
-    path.parse().map_err(|_| UnpackError::Attribute)
-}
-
-impl Seen {
-    fn digest(&self, side_a: Option<Digest>) -> Option<Digest> {
+    fn path(self) -> Result<AttributePath, UnpackError> {
         match self {
-            Self::Nothing => None,
-            Self::AsSideA => side_a,
-            Self::Digest(digest) => Some(*digest),
+            Self::Full(path) => Ok(path),
+            Self::Short(place) => SHORT.get(place).and_then(|known| known.parse().ok()).ok_or(UnpackError::Attribute),
         }
     }
 }
 
-/// The digits of a digest: 11 of them, six bits each.
+/// The digits of a digest: [`DIGEST_LENGTH`] of them, six bits each, the lowest first.
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const DIGEST_LENGTH: usize = 11;
 
-impl Serialize for Seen {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Nothing => serializer.serialize_unit(),
-            Self::AsSideA => serializer.serialize_u8(0),
-            Self::Digest(Digest(bits)) => {
-                let text: String =
-                    (0..11).map(|place| char::from(DIGITS[(bits >> (6 * place)) as usize & 63])).collect();
-                serializer.serialize_str(&text)
+impl From<Digests> for String {
+    fn from(Digests(seen): Digests) -> Self {
+        let mut text = Self::with_capacity(2 * DIGEST_LENGTH);
+        for side in Side::BOTH {
+            match seen[side] {
+                None => text.push('.'),
+                same if side == Side::B && same == seen.a => text.push('='),
+                Some(Digest(bits)) => {
+                    text.extend((0..DIGEST_LENGTH).map(|place| char::from(DIGITS[(bits >> (6 * place)) as usize & 63])))
+                }
             }
         }
+        text
     }
 }
 
-impl<'de> Deserialize<'de> for Seen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SeenVisitor;
-        impl Visitor<'_> for SeenVisitor {
-            type Value = Seen;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("null, 0 or a digest")
-            }
-            fn visit_unit<E: de::Error>(self) -> Result<Seen, E> {
-                Ok(Seen::Nothing)
-            }
-            fn visit_u64<E: de::Error>(self, _: u64) -> Result<Seen, E> {
-                Ok(Seen::AsSideA)
-            }
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Seen, E> {
-                let bits = text.bytes().enumerate().try_fold(0_u64, |bits, (place, byte)| {
-                    let digit = DIGITS.iter().position(|digit| *digit == byte)? as u64;
-                    (place < 11).then(|| bits | digit << (6 * place))
-                });
-                bits.map(|bits| Seen::Digest(Digest(bits))).ok_or_else(|| E::custom("not a digest"))
-            }
+impl TryFrom<String> for Digests {
+    type Error = UnpackError;
+    fn try_from(text: String) -> Result<Self, UnpackError> {
+        let mut seen = Sides::<Option<Digest>>::default();
+        let mut rest = text.as_bytes();
+        for side in Side::BOTH {
+            (seen[side], rest) = match rest {
+                [b'.', rest @ ..] => (None, rest),
+                [b'=', rest @ ..] => (seen.a, rest),
+                _ => {
+                    let (digits, rest) = rest.split_at_checked(DIGEST_LENGTH).ok_or(UnpackError::Digest)?;
+                    (Some(digest(digits).ok_or(UnpackError::Digest)?), rest)
+                }
+            };
         }
-        deserializer.deserialize_any(SeenVisitor)
+        if rest.is_empty() { Ok(Self(seen)) } else { Err(UnpackError::Digest) }
     }
+}
+
+fn digest(digits: &[u8]) -> Option<Digest> {
+    let bits = digits.iter().rev().try_fold(0_u64, |bits, byte| {
+        let digit = DIGITS.iter().position(|digit| digit == byte)?;
+        // The last digit has four bits of the 64.
+        Some(bits << 6 | digit as u64)
+    });
+    bits.map(Digest)
 }
 
 #[cfg(test)]

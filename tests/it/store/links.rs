@@ -1,0 +1,194 @@
+//! Links, claims, and the commit.
+
+use futures_util::future::join_all;
+use muster::domain::link::{Link, Origin, Register};
+use muster::domain::resolve::JournalReason;
+use muster::domain::*;
+use muster::store::*;
+
+use super::*;
+
+pub async fn a_link_is_replaced_only_at_the_revision_that_was_read<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    assert_eq!(load(&store, 1).await, None);
+    assert_eq!(commit(&store, epoch, new_link(epoch, 1)).await, DONE);
+    assert_eq!(commit(&store, epoch, new_link(epoch, 1)).await, Committed::Moved, "it exists already");
+
+    let mut link = load(&store, 1).await.unwrap();
+    assert_eq!(link.revision, 1);
+    let version = Version { modified_at: Some(Timestamp(5)), read_at: Timestamp(6), tag: Some("\"x\"".into()) };
+    link.registers.insert(
+        "emails".parse().unwrap(),
+        Register {
+            value: Some("ada@x.example".into()),
+            at: version,
+            by: Side::A,
+            generation: 1,
+            applied: Sides { a: 1, b: 0 },
+            hold: None,
+        },
+    );
+    let replace = Commit { link: Some(link.clone()), ..Commit::default() };
+    assert_eq!(commit(&store, epoch, replace.clone()).await, DONE);
+    assert_eq!(commit(&store, epoch, replace).await, Committed::Moved, "the same revision twice");
+    assert_eq!(load(&store, 1).await, Some(Link { revision: 2, ..link }));
+
+    let absent = Link { revision: 4, ..Link::new(LinkId(9), epoch, Origin::FirstMatch, Side::A, account("a9")) };
+    let absent = Commit { link: Some(absent), ..Commit::default() };
+    assert_eq!(commit(&store, epoch, absent).await, Committed::Moved, "what was read is not there any more");
+}
+
+pub async fn a_link_is_found_by_the_surest_claim_that_is_held<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let key = |value: &str| Claim::Key(Side::B, format!("emails={value}"));
+    let mut first = new_link(epoch, 1);
+    first.claim.push(key("0001"));
+    assert_eq!(commit(&store, epoch, first).await, DONE);
+    assert_eq!(commit(&store, epoch, new_link(epoch, 2)).await, DONE);
+
+    let one = LinkId(1);
+    assert_eq!(find(&store, vec![claim(Side::A, "a1")]).await, Some((one, 0)));
+    assert_eq!(find(&store, vec![claim(Side::B, "a1")]).await, None, "claims belong to a side");
+    assert_eq!(find(&store, vec![claim(Side::B, "b1"), key("0001"), claim(Side::A, "a2")]).await, Some((one, 1)));
+    assert_eq!(find(&store, vec![Claim::Key(Side::A, "emails=0001".to_owned())]).await, None);
+    assert_eq!(find(&store, vec![]).await, None);
+}
+
+pub async fn many_questions_are_answered_in_their_order<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let commits = (0..1_100).map(|id| new_link(epoch, id)).collect();
+    let committed = store.commit(&connection(), epoch, commits).await.unwrap();
+    assert!(committed.len() == 1_100 && committed.iter().all(|committed| *committed == DONE));
+
+    let questions = (0..450).map(|id| Find { claims: vec![claim(Side::A, format!("a{id}"))], letter: None });
+    let found = store.find(&connection(), questions.collect()).await.unwrap();
+    assert_eq!(found.epoch, epoch);
+    let ids: Vec<u64> = found.items.iter().map(|found| found.link.as_ref().unwrap().0.id.0).collect();
+    assert_eq!(ids, (0..450).collect::<Vec<_>>());
+
+    let wanted: Vec<LinkId> = (1_000..1_450).map(LinkId).collect();
+    let loaded = store.load(&connection(), &wanted).await.unwrap().items;
+    assert_eq!(loaded.len(), 450);
+    assert!(
+        loaded.iter().zip(&wanted).all(|(link, id)| link.as_ref().map(|link| link.id) == (id.0 < 1_100).then_some(*id))
+    );
+
+    assert!(store.load(&connection(), &[]).await.unwrap().items.is_empty());
+    assert!(store.find(&connection(), vec![]).await.unwrap().items.is_empty());
+    assert!(store.commit(&connection(), epoch, vec![]).await.unwrap().is_empty());
+    assert_eq!(store.counts(&connection()).await.unwrap().links, 1_100);
+}
+
+/// R2, R15: an account belongs to one link, whoever asks at the same time.
+pub async fn of_two_links_that_race_for_a_claim_one_wins<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    for id in 1..=20 {
+        assert_eq!(commit(&store, epoch, new_link(epoch, id)).await, DONE);
+    }
+    let races = (1..=20).map(|id| {
+        let store = store.clone();
+        async move {
+            let mut link = load(&store, id).await.unwrap();
+            link.sides.b.account = Some(account("b1"));
+            let take = Commit { link: Some(link), claim: vec![claim(Side::B, "b1")], ..Commit::default() };
+            (id, commit(&store, epoch, take).await)
+        }
+    });
+    let outcomes = join_all(races).await;
+    let winners: Vec<u64> = outcomes.iter().filter(|(_, outcome)| *outcome == DONE).map(|(id, _)| *id).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    let holder = LinkId(winners[0]);
+    for (id, outcome) in outcomes.into_iter().filter(|(id, _)| *id != holder.0) {
+        assert_eq!(outcome, Committed::Taken { claim: claim(Side::B, "b1"), holder });
+        let loser = load(&store, id).await.unwrap();
+        assert_eq!((loser.revision, loser.sides.b.account), (1, None), "the loser's link is unchanged");
+    }
+    assert_eq!(find(&store, vec![claim(Side::B, "b1")]).await, Some((holder, 0)));
+}
+
+pub async fn claims_are_released_only_by_their_holder<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    for id in [1, 2] {
+        assert_eq!(commit(&store, epoch, new_link(epoch, id)).await, DONE);
+    }
+    let release = |link: Link| Commit { link: Some(link), release: vec![claim(Side::A, "a1")], ..Commit::default() };
+    assert_eq!(commit(&store, epoch, release(load(&store, 2).await.unwrap())).await, DONE);
+    assert_eq!(find(&store, vec![claim(Side::A, "a1")]).await, Some((LinkId(1), 0)));
+    assert_eq!(commit(&store, epoch, release(load(&store, 1).await.unwrap())).await, DONE);
+    assert_eq!(find(&store, vec![claim(Side::A, "a1")]).await, None);
+
+    // Given up and taken in one step, it stays.
+    let link = load(&store, 2).await.unwrap();
+    let both = vec![claim(Side::A, "a2")];
+    let both = Commit { link: Some(link), claim: both.clone(), release: both, ..Commit::default() };
+    assert_eq!(commit(&store, epoch, both).await, DONE);
+    assert_eq!(find(&store, vec![claim(Side::A, "a2")]).await, Some((LinkId(2), 0)));
+}
+
+/// B3: a step that does not happen does not happen at all.
+pub async fn a_failed_step_leaves_no_trace<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let run = begin(&store, "r1", RunKind::Sync, 1).await;
+    assert_eq!(commit(&store, epoch, new_link(epoch, 1)).await, DONE);
+    let counts = store.counts(&connection()).await.unwrap();
+
+    let full = |link: Commit| Commit {
+        open: vec![letter(LetterId::of_link(&connection(), Side::B, LinkId(1)), 1)],
+        reread: vec![(Side::A, account("a1"))],
+        count: change(&run, 0, ChangeOutcome::Accepted, true, true).count,
+        journal: vec![JournalEntry {
+            link: LinkId(1),
+            attribute: "title".parse().unwrap(),
+            side: Side::B,
+            value: Some("lost".into()),
+            reason: JournalReason::ConflictLost,
+            seen_at: Timestamp(1),
+        }],
+        ..link
+    };
+    assert_eq!(commit(&store, epoch, full(new_link(epoch, 1))).await, Committed::Moved);
+    let mut taken = new_link(epoch, 2);
+    taken.claim.push(claim(Side::A, "a1"));
+    let refused = Committed::Taken { claim: claim(Side::A, "a1"), holder: LinkId(1) };
+    assert_eq!(commit(&store, epoch, full(taken)).await, refused);
+    assert_eq!(store.counts(&connection()).await.unwrap(), counts);
+    let run = look(&store, &run).await;
+    assert_eq!((run.changes, run.emitted), (vec![], 0));
+
+    let orphan = Commit { claim: vec![claim(Side::A, "a7")], ..Commit::default() };
+    assert!(matches!(store.commit(&connection(), epoch, vec![orphan]).await, Err(StoreError::Unusable(_))));
+}
+
+pub async fn a_commit_of_another_epoch_is_refused<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    assert_eq!(store.epoch(&connection()).await.unwrap().id, epoch, "asking changes nothing");
+    let other = Epoch(epoch.0 ^ 1);
+    let refused = store.commit(&connection(), other, vec![new_link(other, 1)]).await;
+    assert!(matches!(refused, Err(StoreError::EpochChanged(name)) if name == connection()));
+    assert_eq!(load(&store, 1).await, None);
+    let loaded = store.load(&connection(), &[LinkId(1)]).await.unwrap();
+    let state = store.epoch(&connection()).await.unwrap();
+    assert!(loaded.epoch == epoch && state.began_at <= loaded.now && loaded.now <= state.now);
+}
+
+pub async fn accounts_are_listed_page_by_page<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let commits = (0..1_300).map(|id| new_link(epoch, id)).collect();
+    store.commit(&connection(), epoch, commits).await.unwrap();
+    let (mut listed, mut from) = (std::collections::BTreeMap::new(), None);
+    let mut pages = 0;
+    loop {
+        let (page, next) = store.accounts(&connection(), Side::A, from).await.unwrap();
+        listed.extend(page);
+        pages += 1;
+        from = next;
+        if from.is_none() {
+            break;
+        }
+    }
+    assert!(pages > 1);
+    assert_eq!(listed.len(), 1_300);
+    assert!(listed.iter().all(|(account, link)| account.as_str() == format!("a{}", link.0)));
+    assert_eq!(store.accounts(&connection(), Side::B, None).await.unwrap(), (vec![], None));
+    assert_eq!(store.counts(&connection()).await.unwrap().accounts, Sides { a: 1_300, b: 0 });
+}
