@@ -356,7 +356,8 @@ pub fn check_value(value: &Value, lossy: bool) -> Result<(), Code> {
 /// # Errors
 /// A segment that would be lost or would climb: empty, `.` or `..`.
 pub fn below(base: &url::Url, segments: &[&str]) -> Result<url::Url, Failure> {
-    let invalid = || Failure::new(FailureClass::Permanent, Code::known("invalid_id"), "this id cannot be in an address");
+    let invalid =
+        || Failure::new(FailureClass::Permanent, Code::known("invalid_id"), "this id cannot be in an address");
     if segments.iter().any(|segment| matches!(*segment, "" | "." | "..")) {
         return Err(invalid());
     }

@@ -26,7 +26,10 @@ pub const REMEDIES: &[Remedy] = &[
     ("answer_too_large", "The answer exceeds 32 MiB: lower `page_size`."),
     ("redirected", "The system answers at another address: put that address in `url`."),
     ("server_error", "The system failed; if it goes on, give its support the request id."),
-    ("throttled", "The system asks for fewer calls: it is obeyed; if it goes on, lower `concurrency` or ask for a larger quota."),
+    (
+        "throttled",
+        "The system asks for fewer calls: it is obeyed; if it goes on, lower `concurrency` or ask for a larger quota.",
+    ),
     ("unauthorised", "The credential is not accepted: renew it, then run `muster connect` for the system."),
     ("forbidden", "The credential lacks the right for this: grant it in the system."),
     ("not_found", "The address does not exist on this system: check `url`."),
@@ -37,8 +40,14 @@ pub const REMEDIES: &[Remedy] = &[
     ("address_too_long", "The address of this call is longer than the system takes: use a shorter value."),
     ("refused", "The system refuses this call: see the message and the system's own log."),
     ("invalid_text", "The record holds bytes that are not UTF-8: correct the text in the system."),
-    ("value_too_large", "The value exceeds 64 KiB: shorten it in the system, or leave the attribute out of the mapping."),
-    ("unexpected_value", "The value has another kind than the attribute should: correct it in the system, or leave it out."),
+    (
+        "value_too_large",
+        "The value exceeds 64 KiB: shorten it in the system, or leave the attribute out of the mapping.",
+    ),
+    (
+        "unexpected_value",
+        "The value has another kind than the attribute should: correct it in the system, or leave it out.",
+    ),
     ("invalid_id", "The id is not one that this system gives: correct the link."),
     ("invalid_position", "The saved place in the list is not one of this system: run a full sync."),
 ];

@@ -134,7 +134,11 @@ impl Client {
         }
         let received: usize = pages.iter().map(|page| page.records.len()).sum();
         let whole = pages.iter().all(|page| usize::try_from(page.total) == Ok(received));
-        if whole { Ok(pages) } else { Err(answer.unreadable("the query answered with another number of rows than it says")) }
+        if whole {
+            Ok(pages)
+        } else {
+            Err(answer.unreadable("the query answered with another number of rows than it says"))
+        }
     }
 
     /// The object's description.

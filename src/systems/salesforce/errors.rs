@@ -26,7 +26,11 @@ const CONCURRENT_LIMIT: &str = "CONCURRENT_LIMIT_EXCEEDED";
 
 /// Every error code that is known, with what a person does about it.
 const MEANINGS: &[Meaning] = &[
-    meaning("INVALID_SESSION_ID", Unauthorised, "The session is refused even when new: check the app's policies and the run-as user."),
+    meaning(
+        "INVALID_SESSION_ID",
+        Unauthorised,
+        "The session is refused even when new: check the app's policies and the run-as user.",
+    ),
     meaning(DAILY_LIMIT, Throttled, "The org's daily API calls are used up: wait, lower the schedule, or buy more."),
     // Not a code of Salesforce's own: the same code with another text, which passes within a minute.
     meaning(CONCURRENT_LIMIT, Throttled, "Too many long calls run in the org at once: lower the number of clients."),
@@ -34,54 +38,130 @@ const MEANINGS: &[Meaning] = &[
     meaning("SERVER_UNAVAILABLE", Transient, "Salesforce is busy: see its status page if it goes on."),
     meaning("UNKNOWN_EXCEPTION", Transient, "Salesforce failed: give its support the ErrorId and the request id."),
     meaning("QUERY_TIMEOUT", Transient, "The query ran too long: map fewer fields, or ask Salesforce for an index."),
-    meaning("INVALID_QUERY_LOCATOR", Transient, "The list's cursor expired: the read goes on from its keyset by itself."),
+    meaning(
+        "INVALID_QUERY_LOCATOR",
+        Transient,
+        "The list's cursor expired: the read goes on from its keyset by itself.",
+    ),
     meaning("TOO_MANY_APEX_REQUESTS", Transient, "The org is overloaded: it is tried again by itself."),
-    meaning("INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE", Transient, "The org is in maintenance: wait until it ends."),
+    meaning(
+        "INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
+        Transient,
+        "The org is in maintenance: wait until it ends.",
+    ),
     meaning("API_CURRENTLY_DISABLED", Unauthorised, "The API is switched off for this org: ask Salesforce."),
-    meaning("API_DISABLED_FOR_ORG", Unauthorised, "The edition of this org has no API, or the run-as user lacks `API Enabled`."),
-    meaning("CLIENT_NOT_ACCESSIBLE_FOR_USER", Unauthorised, "Allow the app for the run-as user's profile or permission set."),
+    meaning(
+        "API_DISABLED_FOR_ORG",
+        Unauthorised,
+        "The edition of this org has no API, or the run-as user lacks `API Enabled`.",
+    ),
+    meaning(
+        "CLIENT_NOT_ACCESSIBLE_FOR_USER",
+        Unauthorised,
+        "Allow the app for the run-as user's profile or permission set.",
+    ),
     meaning("INSUFFICIENT_ACCESS", Permanent, "Grant the run-as user the right to this object."),
     meaning("INSUFFICIENT_ACCESS_OR_READONLY", Permanent, "Grant the run-as user the right to this record."),
-    meaning("INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY", Permanent, "Grant the run-as user the right to the record referred to."),
-    meaning("INVALID_CROSS_REFERENCE_KEY", Permanent, "The record referred to does not exist: correct the mapping of the reference."),
-    meaning("NOT_FOUND", Permanent, "The object or record does not exist in this org: check `object` and the API version."),
+    meaning(
+        "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        Permanent,
+        "Grant the run-as user the right to the record referred to.",
+    ),
+    meaning(
+        "INVALID_CROSS_REFERENCE_KEY",
+        Permanent,
+        "The record referred to does not exist: correct the mapping of the reference.",
+    ),
+    meaning(
+        "NOT_FOUND",
+        Permanent,
+        "The object or record does not exist in this org: check `object` and the API version.",
+    ),
     meaning("ENTITY_IS_DELETED", Permanent, "The record was deleted."),
     meaning("MALFORMED_ID", Permanent, "The id is of another object: correct the link."),
     meaning("MALFORMED_QUERY", Permanent, "The query is refused: this is a fault of Muster, please report it."),
-    meaning("INVALID_FIELD", Permanent, "A field does not exist or is hidden: give the run-as user read access to it, or remove it from `fields`."),
+    meaning(
+        "INVALID_FIELD",
+        Permanent,
+        "A field does not exist or is hidden: give the run-as user read access to it, or remove it from `fields`.",
+    ),
     meaning("INVALID_TYPE", Permanent, "The object is not visible: give the run-as user access to it."),
     meaning("JSON_PARSER_ERROR", Permanent, "The request is refused: this is a fault of Muster, please report it."),
     meaning("METHOD_NOT_ALLOWED", Permanent, "The call is refused: check the API version."),
-    meaning("UNSUPPORTED_API_VERSION", Permanent, "The org does not serve this API version: set `api_version` to one that it lists."),
+    meaning(
+        "UNSUPPORTED_API_VERSION",
+        Permanent,
+        "The org does not serve this API version: set `api_version` to one that it lists.",
+    ),
     meaning("REQUIRED_FIELD_MISSING", Permanent, "Map the required field that is named."),
-    meaning("INVALID_FIELD_FOR_INSERT_UPDATE", Permanent, "Give the run-as user edit access to the field, or do not write it."),
-    meaning("FIELD_CUSTOM_VALIDATION_EXCEPTION", Permanent, "A validation rule of this org refuses the value: correct the value or the rule."),
+    meaning(
+        "INVALID_FIELD_FOR_INSERT_UPDATE",
+        Permanent,
+        "Give the run-as user edit access to the field, or do not write it.",
+    ),
+    meaning(
+        "FIELD_CUSTOM_VALIDATION_EXCEPTION",
+        Permanent,
+        "A validation rule of this org refuses the value: correct the value or the rule.",
+    ),
     meaning("FIELD_INTEGRITY_EXCEPTION", Permanent, "The value does not fit the field: correct it."),
     meaning("STRING_TOO_LONG", Permanent, "The value is longer than the field: shorten it."),
     meaning("INVALID_EMAIL_ADDRESS", Permanent, "The e-mail address is not valid: correct it."),
-    meaning("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", Permanent, "The value is not one of the field's list: correct the mapping."),
+    meaning(
+        "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST",
+        Permanent,
+        "The value is not one of the field's list: correct the mapping.",
+    ),
     meaning("DUPLICATE_VALUE", Permanent, "Another record has this unique value: look at both."),
-    meaning("DUPLICATE_USERNAME", Permanent, "The username is taken in this or another org, perhaps by a deactivated user: choose another."),
+    meaning(
+        "DUPLICATE_USERNAME",
+        Permanent,
+        "The username is taken in this or another org, perhaps by a deactivated user: choose another.",
+    ),
     meaning("DUPLICATE_COMM_NICKNAME", Permanent, "The nickname is taken: choose another."),
-    meaning("DUPLICATES_DETECTED", Permanent, "A duplicate rule of this org refuses the record: look at the record it names."),
+    meaning(
+        "DUPLICATES_DETECTED",
+        Permanent,
+        "A duplicate rule of this org refuses the record: look at the record it names.",
+    ),
     meaning("LICENSE_LIMIT_EXCEEDED", Permanent, "No licence is left: free or buy one."),
     meaning("INACTIVE_OWNER_OR_USER", Permanent, "The user referred to is inactive: choose another."),
-    meaning("CANNOT_DISABLE_LAST_ADMIN", Permanent, "The last administrator cannot be deactivated: appoint another first."),
+    meaning(
+        "CANNOT_DISABLE_LAST_ADMIN",
+        Permanent,
+        "The last administrator cannot be deactivated: appoint another first.",
+    ),
     meaning("PORTAL_USER_ALREADY_EXISTS_FOR_CONTACT", Permanent, "The contact already has a user: link it."),
-    meaning("MIXED_DML_OPERATION", Permanent, "An automation of this org mixes users and other records in one step: change it."),
+    meaning(
+        "MIXED_DML_OPERATION",
+        Permanent,
+        "An automation of this org mixes users and other records in one step: change it.",
+    ),
     meaning("CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY", Permanent, "A trigger or flow of this org fails: correct it."),
     // The token endpoint.
     meaning("invalid_client_id", Unauthorised, "The client id is not known here: check `client_id` and `url`."),
     meaning("invalid_client", Unauthorised, "The client secret is refused: check it, or rotate it."),
-    meaning("invalid_grant", Unauthorised, "Choose a run-as user in the app, let it be active, and use the org's My Domain address as `url`."),
+    meaning(
+        "invalid_grant",
+        Unauthorised,
+        "Choose a run-as user in the app, let it be active, and use the org's My Domain address as `url`.",
+    ),
     meaning("unsupported_grant_type", Unauthorised, "Switch the client credentials flow on in the app."),
     meaning("invalid_app_access", Unauthorised, "Approve the app for the run-as user."),
     meaning("inactive_user", Unauthorised, "The run-as user is inactive: activate it or choose another."),
     meaning("inactive_org", Unauthorised, "The org is locked: ask Salesforce."),
     meaning("rate_limit_exceeded", Throttled, "Too many logins: wait."),
     meaning("untrusted_instance", Permanent, "The token names another host than the org's: check `url`."),
-    meaning("read_only", Permanent, "Muster does not write to Salesforce: let the other side be the target of this connection."),
-    meaning("not_searchable", Permanent, "Salesforce cannot be searched by this attribute: match on userName or emails."),
+    meaning(
+        "read_only",
+        Permanent,
+        "Muster does not write to Salesforce: let the other side be the target of this connection.",
+    ),
+    meaning(
+        "not_searchable",
+        Permanent,
+        "Salesforce cannot be searched by this attribute: match on userName or emails.",
+    ),
 ];
 
 /// What a person does about a failure with this code, in one sentence.
@@ -121,7 +201,8 @@ pub fn classify(answer: &Answer) -> Failure {
         other => (other, None),
     };
     let known = MEANINGS.iter().find(|meaning| meaning.error_code == error_code);
-    let lock_inside = error_code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" && entry.message.contains("UNABLE_TO_LOCK_ROW");
+    let lock_inside =
+        error_code == "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY" && entry.message.contains("UNABLE_TO_LOCK_ROW");
     let class = match known {
         _ if lock_inside => Transient,
         Some(meaning) => meaning.class,

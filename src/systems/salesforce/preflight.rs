@@ -43,7 +43,9 @@ impl Salesforce {
                     true => well(format!("field {name}")),
                     false => wrong(
                         format!("field {name}"),
-                        format!("{object} has no plain field {name} that the run-as user can read: give read access to it"),
+                        format!(
+                            "{object} has no plain field {name} that the run-as user can read: give read access to it"
+                        ),
                     ),
                 }));
             }

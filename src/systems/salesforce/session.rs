@@ -118,8 +118,8 @@ fn instance(configured: &Url, answered: &str) -> Option<Url> {
     let vendors = |url: &Url| {
         url.host_str().is_some_and(|host| host.ends_with(".salesforce.com") || host.ends_with(".salesforce.mil"))
     };
-    let same = url.host_str() == configured.host_str()
-        && url.port_or_known_default() == configured.port_or_known_default();
+    let same =
+        url.host_str() == configured.host_str() && url.port_or_known_default() == configured.port_or_known_default();
     let trusted = same || (vendors(&url) && vendors(configured));
     (plain && trusted && url.scheme() == configured.scheme()).then_some(url)
 }

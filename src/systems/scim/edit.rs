@@ -95,7 +95,9 @@ fn set_entry(top: &mut Map<String, Json>, list: &str, kind: &str, value: Option<
     }
     let entries = entries.as_array_mut().expect("made an array");
     match (entry_of(entries, kind), value) {
-        (Some(place), Some(value)) if entries[place].is_object() => set(object(&mut entries[place]), "value", Some(value)),
+        (Some(place), Some(value)) if entries[place].is_object() => {
+            set(object(&mut entries[place]), "value", Some(value))
+        }
         (Some(place), Some(value)) => entries[place] = value,
         (None, Some(value)) => {
             let entry = new_entry(list, kind, value, entries);
@@ -154,7 +156,8 @@ fn entry_operation(list: &str, kind: &str, value: Option<Json>, current: &Json) 
         let value = value?;
         return Some(json!({ "op": "add", "path": list, "value": [new_entry(list, kind, value, entries)] }));
     };
-    let of_kind = |entry: &&Json| member(entry, "type").and_then(Json::as_str).is_some_and(|t| t.eq_ignore_ascii_case(kind));
+    let of_kind =
+        |entry: &&Json| member(entry, "type").and_then(Json::as_str).is_some_and(|t| t.eq_ignore_ascii_case(kind));
     let filter = match entries.iter().filter(of_kind).count() {
         1 => format!("type eq \"{kind}\""),
         // A replace goes to every entry that the filter finds, so it must find only the one that is meant.
@@ -228,7 +231,8 @@ mod tests {
     /// B21: a clear is a `remove`.
     #[test]
     fn a_patch_has_one_operation_for_each_value() {
-        let current = json!({"emails": [{"value": "w", "type": "work"}], "phoneNumbers": [{"value": "m", "type": "mobile"}]});
+        let current =
+            json!({"emails": [{"value": "w", "type": "work"}], "phoneNumbers": [{"value": "m", "type": "mobile"}]});
         for (path, value, expected) in [
             ("title", Some("t".into()), json!({"op": "replace", "path": "title", "value": "t"})),
             ("title", None, json!({"op": "remove", "path": "title"})),

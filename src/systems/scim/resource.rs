@@ -16,7 +16,10 @@ pub fn member<'j>(object: &'j Json, name: &str) -> Option<&'j Json> {
 /// The name under which an object has a member, whatever its letter case.
 pub fn key_of(object: &Map<String, Json>, name: &str) -> String {
     let known = object.contains_key(name).then_some(name);
-    known.or_else(|| object.keys().map(String::as_str).find(|key| key.eq_ignore_ascii_case(name))).unwrap_or(name).into()
+    known
+        .or_else(|| object.keys().map(String::as_str).find(|key| key.eq_ignore_ascii_case(name)))
+        .unwrap_or(name)
+        .into()
 }
 
 /// A text, also where a server sends a number for one.
@@ -62,7 +65,7 @@ pub fn entry_of(list: &[Json], kind: &str) -> Option<usize> {
 }
 
 /// What the resource has at a place; `None` if it is unassigned (absent, null or an empty list are one to SCIM).
-fn found<'j>(resource: &'j Json, place: Place) -> Option<&'j Json> {
+fn found(resource: &Json, place: Place) -> Option<&Json> {
     let json = match place {
         Place::Top(name) => member(resource, name),
         Place::Within(outer, name) => member(member(resource, outer)?, name),
