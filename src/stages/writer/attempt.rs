@@ -9,6 +9,7 @@ use tracing::{debug, error};
 
 use super::{Again, Fate, count};
 use crate::broker::Broker;
+use crate::domain::account::READ_UNCERTAINTY;
 use crate::domain::pending::{Need, Pending};
 use crate::domain::rules::OnExisting;
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
@@ -19,7 +20,7 @@ use crate::domain::{
 use crate::failpoint::hit;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::stages::validate::validate;
-use crate::stages::{Connection, Halt, Pipeline};
+use crate::stages::{Connection, Halt, Pipeline, wait};
 use crate::store::{Claim, Commit, Committed, Store};
 use crate::systems::{Action, Lookup, SearchKey, SharedSystem, Write, Written};
 
@@ -72,6 +73,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     return Ok(self.later(until.since(now) + LEASE_MARGIN));
                 }
                 Plan::Unseen { account } => return self.look(&account).await,
+                Plan::Unsettled { account } => {
+                    // An answer within the grain of the stamp would be as unsettled as the last one.
+                    wait(self.stop, self.system().schema().grain + READ_UNCERTAINTY).await?;
+                    return self.look(&account).await;
+                }
                 Plan::Write(wanted) => {
                     let values = write::outbound(&self.rules(), self.side(), &wanted);
                     if let Err(failure) = validate(&wanted, &values, self.system().schema()) {
