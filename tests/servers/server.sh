@@ -34,25 +34,32 @@ free_ports() {
     fail "found no 16 free ports between 10000 and 32415"
 }
 
-# Runs a server in the background, as the leader of its own session: launch DIR PROGRAM ARGUMENT...
-# DIR is seen under the same path from inside MUSTER_TEST_SERVERS_ROOT.
-launch() {
+# Sets `command` to what runs a program of this machine, or of MUSTER_TEST_SERVERS_ROOT: set_command DIR PROGRAM ARGUMENT...
+# DIR is seen under the same path from inside.
+set_command() {
     local dir=$1
     shift
-    local -a command=("$@")
-    if [[ -n $MUSTER_TEST_SERVERS_ROOT ]]; then
-        command=(unshare --mount --propagation private bash -c '
-            set -eu
-            root=$1 dir=$2
-            shift 2
-            mkdir -p "$root$dir"
-            mount --bind "$dir" "$root$dir"
-            mount -t proc proc "$root/proc"
-            mount --rbind /dev "$root/dev"
-            mount --bind /etc/hosts "$root/etc/hosts"
-            cd /
-            exec chroot "$root" "$@"' inside "$MUSTER_TEST_SERVERS_ROOT" "$dir" "$@")
-    fi
+    command=("$@")
+    [[ -n $MUSTER_TEST_SERVERS_ROOT ]] || return 0
+    # The mounts are seen by this program alone and end with it.
+    command=(unshare --mount --propagation private bash -c '
+        set -eu
+        root=$1 dir=$2
+        shift 2
+        mkdir -p "$root$dir"
+        mount --bind "$dir" "$root$dir"
+        mount -t proc proc "$root/proc"
+        mount --rbind /dev "$root/dev"
+        mount --bind /etc/hosts "$root/etc/hosts"
+        cd /
+        exec chroot "$root" "$@"' inside "$MUSTER_TEST_SERVERS_ROOT" "$dir" "$@")
+}
+
+# Runs a server in the background, as the leader of its own session: launch DIR PROGRAM ARGUMENT...
+launch() {
+    local -a command
+    local dir=$1
+    set_command "$@"
     setsid "${command[@]}" >>"$dir/output" 2>&1 </dev/null &
     echo "$! $(started_at $!)" >>"$dir/groups"
     # The group exists once `setsid` has run; asking for it earlier would call the server dead.
