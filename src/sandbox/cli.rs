@@ -1,0 +1,141 @@
+//! The program `muster-sandbox`: a sandbox to try Muster, or any other client, against.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Parser;
+
+use super::people::Emails;
+use super::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_SCIM_TOKEN, Sandbox, SandboxSettings, Scheme, admin};
+
+/// Imitates a Salesforce org and a SCIM 2.0 service, with faults on demand. State is in memory and gone at the end.
+#[derive(Debug, Parser)]
+#[command(name = "muster-sandbox", version, after_long_help = admin::help())]
+pub struct Arguments {
+    /// Port to listen on.
+    #[arg(long, default_value_t = 8070)]
+    port: u16,
+    /// Address to listen on. Nothing here is protected: leave it at loopback unless inside a container.
+    #[arg(long, default_value = "127.0.0.1")]
+    listen: IpAddr,
+    /// People who are users of the Salesforce org.
+    #[arg(long, default_value_t = 100)]
+    users: usize,
+    /// What they are made from: the same seed makes the same people.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Leave a few of them without an e-mail address.
+    #[arg(long)]
+    missing_emails: bool,
+    /// Speak TLS, and write the certificate of the authority to DIR/ca.pem.
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
+    /// Client id of the connected app in the org.
+    #[arg(long, default_value = DEFAULT_CLIENT_ID)]
+    client_id: String,
+    /// File with the client secret; without it the secret is `sandbox-client-secret`.
+    #[arg(long, value_name = "FILE")]
+    client_secret_file: Option<PathBuf>,
+    /// File with the bearer token of the SCIM service; without it the token is `sandbox-scim-token`.
+    #[arg(long, value_name = "FILE")]
+    scim_token_file: Option<PathBuf>,
+}
+
+/// Runs the sandbox until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// If a file cannot be read or written, or the port is taken.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let secret = |file: &Option<PathBuf>, default: &str| match file {
+        Some(file) => read_secret(file),
+        None => Ok(default.to_owned()),
+    };
+    let sandbox = Sandbox::start(SandboxSettings {
+        address: arguments.listen,
+        port: arguments.port,
+        scheme: if arguments.tls.is_some() { Scheme::Https } else { Scheme::Http },
+        users: arguments.users,
+        seed: arguments.seed,
+        emails: if arguments.missing_emails { Emails::SomeMissing } else { Emails::Complete },
+        client_id: arguments.client_id.clone(),
+        client_secret: secret(&arguments.client_secret_file, DEFAULT_CLIENT_SECRET)?.into(),
+        scim_token: secret(&arguments.scim_token_file, DEFAULT_SCIM_TOKEN)?.into(),
+        ..SandboxSettings::default()
+    })
+    .await?;
+    let mut notes = vec![];
+    if let (Some(directory), Some(pem)) = (&arguments.tls, sandbox.authority_pem()) {
+        std::fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        let file = directory.join("ca.pem");
+        std::fs::write(&file, pem).with_context(|| format!("writing {}", file.display()))?;
+        notes.push(format!("trust       {}", file.display()));
+    }
+    if arguments.client_secret_file.is_none() {
+        notes.push(format!("secret      export CRM_SECRET={DEFAULT_CLIENT_SECRET}"));
+    }
+    if arguments.scim_token_file.is_none() {
+        notes.push(format!("token       export DIRECTORY_TOKEN={DEFAULT_SCIM_TOKEN}"));
+    }
+    writeln!(std::io::stdout(), "{}", greeting(&sandbox, arguments.users, &notes))?;
+    until_told_to_stop().await?;
+    sandbox.shutdown().await
+}
+
+fn greeting(sandbox: &Sandbox, users: usize, notes: &[String]) -> String {
+    format!(
+        "\
+Salesforce  {salesforce} ({users} users)
+SCIM 2.0    {scim}
+faults      {url}/_admin (open it for help)
+{notes}
+
+In muster.toml:
+
+[systems.crm]
+kind = \"salesforce\"
+url = \"{salesforce}\"
+auth = {{ flow = \"client-credentials\", client_id = \"{client_id}\", client_secret = {{ env = \"CRM_SECRET\" }} }}
+
+[systems.directory]
+kind = \"scim\"
+url = \"{scim}\"
+auth = {{ flow = \"bearer\", token = {{ env = \"DIRECTORY_TOKEN\" }} }}
+",
+        salesforce = sandbox.salesforce_url(),
+        scim = sandbox.scim_url(),
+        url = sandbox.url(),
+        client_id = sandbox.client_id(),
+        notes = notes.join("\n"),
+    )
+}
+
+fn read_secret(file: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    Ok(text.trim().to_owned())
+}
+
+async fn until_told_to_stop() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_greeting_is_a_configuration() {
+        let sandbox = Sandbox::start(SandboxSettings::default()).await.unwrap();
+        let greeting = greeting(&sandbox, 0, &[]);
+        let (_, configuration) = greeting.split_once("In muster.toml:").unwrap();
+        let configuration: toml::Table = toml::from_str(configuration).unwrap();
+        assert_eq!(configuration["systems"]["crm"]["url"].as_str().unwrap(), sandbox.salesforce_url());
+        assert_eq!(configuration["systems"]["directory"]["auth"]["flow"].as_str().unwrap(), "bearer");
+    }
+}

@@ -1,0 +1,491 @@
+//! The org: its tables, and what it checks before a record is written.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use super::id::{self, id18};
+use super::object::{Access, CustomField, Initial, Kind, Object, objects};
+use super::row::{Cell, Row};
+
+/// First serial number of each table: ids then have letters of both cases, as real ones do.
+const FIRST_SERIAL: u64 = 17_000_000;
+
+/// All records of one object, and the ways to find them.
+pub(super) struct Table {
+    pub object: Arc<Object>,
+    pub rows: BTreeMap<u64, Arc<Row>>,
+    /// (SystemModstamp, serial) of every row.
+    pub stamps: BTreeSet<(i64, u64)>,
+    /// Field place -> text in lower case -> serials.
+    lookups: HashMap<usize, HashMap<String, BTreeSet<u64>>>,
+    next_serial: u64,
+}
+
+impl Table {
+    fn new(object: Arc<Object>) -> Self {
+        let indexed = object.fields.iter().enumerate().skip(1).filter(|(_, field)| field.indexed());
+        let lookups = indexed.map(|(place, _)| (place, HashMap::new())).collect();
+        Self { object, rows: BTreeMap::new(), stamps: BTreeSet::new(), lookups, next_serial: FIRST_SERIAL }
+    }
+
+    /// The rows whose field has this text, if the field is indexed.
+    pub fn lookup(&self, place: usize, text: &str) -> Option<BTreeSet<u64>> {
+        let lookup = self.lookups.get(&place)?;
+        Some(lookup.get(&text.to_lowercase()).cloned().unwrap_or_default())
+    }
+
+    fn put(&mut self, row: Arc<Row>) -> Option<Arc<Row>> {
+        let before = self.remove(row.serial);
+        self.stamps.insert((row.stamp(), row.serial));
+        for (place, lookup) in &mut self.lookups {
+            if let Some(text) = row.cells[*place].as_text() {
+                lookup.entry(text.to_lowercase()).or_default().insert(row.serial);
+            }
+        }
+        self.rows.insert(row.serial, row);
+        before
+    }
+
+    fn remove(&mut self, serial: u64) -> Option<Arc<Row>> {
+        let row = self.rows.remove(&serial)?;
+        self.stamps.remove(&(row.stamp(), serial));
+        for (place, lookup) in &mut self.lookups {
+            let Some(text) = row.cells[*place].as_text() else { continue };
+            let text = text.to_lowercase();
+            if let Some(serials) = lookup.get_mut(&text) {
+                serials.remove(&serial);
+                if serials.is_empty() {
+                    lookup.remove(&text);
+                }
+            }
+        }
+        Some(row)
+    }
+}
+
+/// How much of a write is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checks {
+    /// As for everybody.
+    All,
+    /// As for data that was there before the rules: required fields may be missing, read-only ones be set.
+    Seed,
+}
+
+/// A write that was carried out.
+#[derive(Debug, Clone)]
+pub(super) struct Done {
+    pub before: Option<Arc<Row>>,
+    pub after: Option<Arc<Row>>,
+}
+
+impl Done {
+    /// Whether a field other than the stamps is different now.
+    pub fn changed(&self) -> bool {
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) => before.differs(after),
+            _ => true,
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct Org {
+    tables: BTreeMap<&'static str, Table>,
+    /// What the integration user may do with a field, where it is less than usual.
+    pub access: HashMap<(&'static str, String), Access>,
+    /// Usernames taken in other orgs of the world, in lower case.
+    pub reserved_usernames: HashSet<String>,
+    /// Most active users; `None`: no end.
+    pub licences: Option<usize>,
+    /// Whether a write always moves the stamp, even within one second.
+    pub every_write_moves_stamp: bool,
+    active_users: usize,
+    /// The user as whom clients act.
+    pub integration_user: u64,
+}
+
+impl Org {
+    pub fn new(custom: &[CustomField], now: i64) -> Self {
+        let tables = objects(custom).into_iter().map(|object| (object.name, Table::new(object))).collect();
+        let mut org = Self {
+            tables,
+            access: HashMap::new(),
+            reserved_usernames: HashSet::new(),
+            licences: None,
+            every_write_moves_stamp: false,
+            active_users: 0,
+            integration_user: 0,
+        };
+        for (object, names) in [
+            ("Profile", ["System Administrator", "Standard User", "Minimum Access - Salesforce"]),
+            ("UserRole", ["Support", "Sales", "Operations"]),
+        ] {
+            for name in names {
+                let fields = Map::from_iter([("Name".to_owned(), Value::from(name))]);
+                org.create(object, &fields, now, Checks::Seed).expect("a name is all they need");
+            }
+        }
+        let robot = super::seed::integration_user(&org.first_id("Profile"));
+        let robot = org.create("User", &robot, now, Checks::Seed).expect("the robot's fields are right");
+        org.integration_user = robot.after.map_or(0, |row| row.serial);
+        org
+    }
+
+    /// The table of an object, in any letter case.
+    pub fn table(&self, object: &str) -> Option<&Table> {
+        self.tables
+            .get(object)
+            .or_else(|| self.tables.values().find(|table| table.object.name.eq_ignore_ascii_case(object)))
+    }
+
+    fn table_mut(&mut self, object: &str) -> Result<&mut Table, ApiError> {
+        self.tables.get_mut(object).ok_or_else(ApiError::not_found)
+    }
+
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.values()
+    }
+
+    pub fn access(&self, object: &Object, place: usize) -> Access {
+        let field = &object.fields[place];
+        self.access.get(&(object.name, field.name.clone())).copied().unwrap_or(field.access)
+    }
+
+    /// The id of the first record of an object.
+    pub fn first_id(&self, object: &str) -> String {
+        let table = self.table(object);
+        let row = table.and_then(|table| table.rows.values().next());
+        row.map(|row| row.id()).unwrap_or_default()
+    }
+
+    /// The record that an id in a path means.
+    pub fn find(&self, object: &str, id: &str) -> Result<&Arc<Row>, ApiError> {
+        let table = self.table(object).ok_or_else(ApiError::not_found)?;
+        let (prefix, serial) = id::parse(id).ok_or_else(ApiError::not_found)?;
+        if prefix != table.object.prefix {
+            return Err(ApiError::not_found());
+        }
+        let row = table.rows.get(&serial).ok_or_else(ApiError::not_found)?;
+        if row.deleted { Err(ApiError::deleted()) } else { Ok(row) }
+    }
+
+    /// The row of an id that a reference field holds.
+    pub fn by_id(&self, object: &str, id: &str) -> Option<&Arc<Row>> {
+        let (_, serial) = id::parse(id)?;
+        self.table(object)?.rows.get(&serial)
+    }
+
+    /// Creates a record.
+    ///
+    /// # Errors
+    /// What the org refuses, with the code that it has for it.
+    pub fn create(
+        &mut self,
+        object: &str,
+        input: &Map<String, Value>,
+        now: i64,
+        checks: Checks,
+    ) -> Result<Done, ApiError> {
+        let table = self.table(object).ok_or_else(ApiError::not_found)?;
+        let (object, serial) = (Arc::clone(&table.object), table.next_serial);
+        if checks == Checks::All && !object.createable {
+            return Err(ApiError::method("POST", "HEAD,GET"));
+        }
+        let mut cells = vec![Cell::Null; object.fields.len()];
+        cells[0] = Cell::text(&id18(object.prefix, serial));
+        for (place, field) in object.fields.iter().enumerate() {
+            match field.initial {
+                Initial::True => cells[place] = Cell::Bool(true),
+                Initial::False => cells[place] = Cell::Bool(false),
+                Initial::Null | Initial::Derived => {}
+            }
+        }
+        let mut row = Row { object, serial, cells, deleted: false };
+        row.cells[row.object.stamps[2]] = Cell::Stamp(now);
+        row.set_stamp(now);
+        self.apply(&mut row, input, checks)?;
+        self.derive(&mut row);
+        if checks == Checks::All {
+            self.check_required(&row)?;
+        }
+        self.check_unique(&row)?;
+        self.check_licence(None, &row)?;
+        let table = self.table_mut(row.object.name)?;
+        table.next_serial += 1;
+        Ok(self.commit(row))
+    }
+
+    /// Changes a record.
+    ///
+    /// # Errors
+    /// What the org refuses, with the code that it has for it.
+    pub fn update(
+        &mut self,
+        object: &str,
+        id: &str,
+        input: &Map<String, Value>,
+        now: i64,
+        checks: Checks,
+    ) -> Result<Done, ApiError> {
+        let before = Arc::clone(self.find(object, id)?);
+        if checks == Checks::All && !before.object.createable {
+            return Err(ApiError::method("PATCH", "HEAD,GET"));
+        }
+        let mut row = Row::clone(&before);
+        self.apply(&mut row, input, checks)?;
+        self.derive(&mut row);
+        let moved = now.max(before.stamp() + i64::from(self.every_write_moves_stamp));
+        if row.stamp() == before.stamp() {
+            row.set_stamp(moved);
+        }
+        if checks == Checks::All {
+            let named =
+                |place: usize| input.keys().any(|name| name.eq_ignore_ascii_case(&row.object.fields[place].name));
+            self.check_required_of(&row, named)?;
+        }
+        self.check_unique(&row)?;
+        self.check_licence(Some(&before), &row)?;
+        Ok(self.commit(row))
+    }
+
+    /// Deletes a record: it stays, for queryAll.
+    ///
+    /// # Errors
+    /// 405 for users, 404 for what is not there.
+    pub fn delete(&mut self, object: &str, id: &str, now: i64) -> Result<Done, ApiError> {
+        let before = Arc::clone(self.find(object, id)?);
+        if !before.object.deletable {
+            return Err(ApiError::method("DELETE", "HEAD,GET,PATCH"));
+        }
+        let mut row = Row::clone(&before);
+        row.deleted = true;
+        if let Some(place) = row.object.index("IsDeleted") {
+            row.cells[place] = Cell::Bool(true);
+        }
+        row.set_stamp(now.max(before.stamp()));
+        Ok(Done { after: None, ..self.commit(row) })
+    }
+
+    /// Takes a record out of sight altogether, as when the integration user may no longer see it.
+    ///
+    /// # Errors
+    /// 404 for what is not there.
+    pub fn vanish(&mut self, object: &str, id: &str) -> Result<Done, ApiError> {
+        let row = Arc::clone(self.find(object, id)?);
+        self.count_active(&row, -1);
+        let before = self.table_mut(row.object.name)?.remove(row.serial);
+        Ok(Done { before, after: None })
+    }
+
+    fn commit(&mut self, row: Row) -> Done {
+        let row = Arc::new(row);
+        self.count_active(&row, 1);
+        let table = self.table_mut(row.object.name).expect("the row is of a table of the org");
+        let before = table.put(Arc::clone(&row));
+        if let Some(before) = &before {
+            self.count_active(before, -1);
+        }
+        Done { before, after: Some(row) }
+    }
+
+    fn count_active(&mut self, row: &Row, by: isize) {
+        if takes_licence(row) {
+            self.active_users = self.active_users.saturating_add_signed(by);
+        }
+    }
+
+    /// Puts what the client sent into the row, once each value is one that the field can hold.
+    fn apply(&self, row: &mut Row, input: &Map<String, Value>, checks: Checks) -> Result<(), ApiError> {
+        let object = Arc::clone(&row.object);
+        for (name, value) in input.iter().filter(|(name, _)| *name != "attributes") {
+            let Some(place) = object.index(name) else {
+                let message = format!("No such column '{name}' on sobject of type {}", object.name);
+                return Err(ApiError::field("INVALID_FIELD", message, name));
+            };
+            let field = &object.fields[place];
+            if checks == Checks::All && self.access(&object, place) != Access::ReadWrite {
+                let message = format!(
+                    "Unable to create/update fields: {0}. Please check the security settings of this field and verify that it is \
+                     read/write for your profile or permission set.",
+                    field.name
+                );
+                return Err(ApiError::field("INVALID_FIELD_FOR_INSERT_UPDATE", message, &field.name));
+            }
+            row.cells[place] = self.cell(&object, place, value)?;
+        }
+        Ok(())
+    }
+
+    fn cell(&self, object: &Object, place: usize, value: &Value) -> Result<Cell, ApiError> {
+        let field = &object.fields[place];
+        let unreadable = || {
+            let message = format!("Cannot deserialize the value of field {} as {:?}", field.name, field.kind);
+            ApiError::bad("JSON_PARSER_ERROR", message)
+        };
+        let text = match (&field.kind, value) {
+            (Kind::Boolean, Value::Bool(flag)) => return Ok(Cell::Bool(*flag)),
+            (Kind::Boolean, _) => return Err(unreadable()),
+            (_, Value::Null) => return Ok(Cell::Null),
+            (Kind::DateTime, Value::String(text)) => {
+                let at: jiff::Timestamp = text.parse().map_err(|_| unreadable())?;
+                return Ok(Cell::Stamp(at.as_second()));
+            }
+            // Surrounding space is dropped, and nothing left is null.
+            (_, Value::String(text)) => text.trim(),
+            _ => return Err(unreadable()),
+        };
+        if text.is_empty() {
+            return Ok(Cell::Null);
+        }
+        let field_error = |code, message| ApiError::field(code, message, &field.name);
+        if field.length > 0 && text.chars().count() > field.length {
+            let start: String = text.chars().take(field.length).collect();
+            let message = format!("{}: data value too large: {start} (max length={})", field.label, field.length);
+            return Err(field_error("STRING_TOO_LONG", message));
+        }
+        match &field.kind {
+            Kind::Email if !has_email_form(text) => {
+                Err(field_error("INVALID_EMAIL_ADDRESS", format!("{}: invalid email address: {text}", field.label)))
+            }
+            Kind::Picklist(values) if !values.contains(&text) => {
+                let message = format!("{}: bad value for restricted picklist field: {text}", field.label);
+                Err(field_error("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST", message))
+            }
+            Kind::Reference { to, .. } => self.reference(&field.label, &field.name, to, text),
+            _ if field.name == "Username" && !has_email_form(text) => {
+                let message = "Username must be in the form of an email address (for example, john@acme.com): Username";
+                Err(field_error("FIELD_INTEGRITY_EXCEPTION", message.to_owned()))
+            }
+            _ if field.name == "Username" => Ok(Cell::text(&text.to_lowercase())),
+            _ => Ok(Cell::text(text)),
+        }
+    }
+
+    fn reference(&self, label: &str, name: &str, to: &str, text: &str) -> Result<Cell, ApiError> {
+        let prefix = self.table(to).map_or("", |table| table.object.prefix);
+        if !id::looks_like_id(text) || !text.starts_with(prefix) {
+            let message = format!("{label}: id value of incorrect type: {text}");
+            return Err(ApiError::field("MALFORMED_ID", message, name));
+        }
+        match self.by_id(to, text) {
+            Some(row) if !row.deleted => Ok(Cell::text(&row.id())),
+            _ => Err(ApiError::field("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id", name)),
+        }
+    }
+
+    /// Fills the fields that follow from others.
+    fn derive(&self, row: &mut Row) {
+        let full_name: Vec<&str> =
+            ["FirstName", "LastName"].iter().filter_map(|field| row.cell(field).as_text()).collect();
+        let full_name = full_name.join(" ");
+        let integration_user = id18("005", self.integration_user);
+        let nickname = format!("{}{}", row.cell("Alias").as_text().unwrap_or("user"), row.serial);
+        for (field, text) in
+            [("UserType", "Standard".to_owned()), ("CommunityNickname", nickname), ("OwnerId", integration_user)]
+        {
+            if let Some(place) = row.object.index(field)
+                && row.cells[place] == Cell::Null
+            {
+                row.cells[place] = Cell::text(&text);
+            }
+        }
+        // Profiles and roles have a name of their own.
+        if row.object.createable
+            && let Some(place) = row.object.index("Name")
+        {
+            row.cells[place] = if full_name.is_empty() { Cell::Null } else { Cell::text(&full_name) };
+        }
+    }
+
+    fn check_required(&self, row: &Row) -> Result<(), ApiError> {
+        self.check_required_of(row, |_| true)
+    }
+
+    fn check_required_of(&self, row: &Row, concerned: impl Fn(usize) -> bool) -> Result<(), ApiError> {
+        let fields = row.object.fields.iter().enumerate();
+        let missing: Vec<String> = fields
+            .filter(|(place, field)| field.required && row.cells[*place] == Cell::Null && concerned(*place))
+            .map(|(_, field)| field.name.clone())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let message = format!("Required fields are missing: [{}]", missing.join(", "));
+        Err(ApiError { fields: Some(missing), ..ApiError::bad("REQUIRED_FIELD_MISSING", message) })
+    }
+
+    fn check_unique(&self, row: &Row) -> Result<(), ApiError> {
+        let Some(table) = self.table(row.object.name) else { return Ok(()) };
+        for (place, field) in row.object.fields.iter().enumerate().filter(|(_, field)| field.unique) {
+            let Some(text) = row.cells[place].as_text() else { continue };
+            let holder = table.lookup(place, text).unwrap_or_default().into_iter().find(|serial| *serial != row.serial);
+            let reserved = field.name == "Username" && self.reserved_usernames.contains(&text.to_lowercase());
+            let Some(holder) = holder.or(reserved.then_some(0)) else { continue };
+            return Err(match field.name.as_str() {
+                "Username" => ApiError::field(
+                    "DUPLICATE_USERNAME",
+                    "Duplicate Username.<br>The username already exists in this or another Salesforce organization. Usernames must be \
+                     unique across all Salesforce organizations. To resolve, use a different username (it doesn't need to match the \
+                     user's email address).",
+                    "Username",
+                ),
+                "CommunityNickname" => ApiError::field(
+                    "DUPLICATE_COMM_NICKNAME",
+                    "Duplicate Nickname.<br>Another user has already selected this nickname.<br>Please select another.",
+                    "CommunityNickname",
+                ),
+                name => {
+                    let holder = id18(row.object.prefix, holder);
+                    let message = format!("duplicate value found: {name} duplicates value on record with id: {holder}");
+                    ApiError { fields: Some(Vec::new()), ..ApiError::bad("DUPLICATE_VALUE", message) }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    fn check_licence(&self, before: Option<&Row>, row: &Row) -> Result<(), ApiError> {
+        let newly_taken = takes_licence(row) && !before.is_some_and(takes_licence);
+        if newly_taken && self.licences.is_some_and(|licences| self.active_users >= licences) {
+            return Err(ApiError {
+                fields: Some(Vec::new()),
+                ..ApiError::bad("LICENSE_LIMIT_EXCEEDED", "License Limit Exceeded")
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Answers 412 or 304 where the conditions of a request say so. Stamps and HTTP dates both have whole seconds.
+pub(super) fn check_conditions(
+    row: &Row,
+    unmodified_since: Option<i64>,
+    modified_since: Option<i64>,
+) -> Result<(), ApiError> {
+    if unmodified_since.is_some_and(|since| row.stamp() > since) {
+        return Err(ApiError::precondition(StatusCode::PRECONDITION_FAILED));
+    }
+    if modified_since.is_some_and(|since| row.stamp() <= since) {
+        return Err(ApiError::precondition(StatusCode::NOT_MODIFIED));
+    }
+    Ok(())
+}
+
+fn takes_licence(row: &Row) -> bool {
+    *row.cell("IsActive") == Cell::Bool(true) && row.cell("UserType").as_text() == Some("Standard")
+}
+
+/// One `@`, something before it, and a dot inside what comes after it.
+fn has_email_form(text: &str) -> bool {
+    let Some((local, domain)) = text.split_once('@') else { return false };
+    let domain_is_fine = domain.split('.').count() >= 2 && domain.split('.').all(|label| !label.is_empty());
+    !local.is_empty()
+        && domain_is_fine
+        && !text.contains(|c: char| c.is_whitespace() || c == ',')
+        && !domain.contains('@')
+}

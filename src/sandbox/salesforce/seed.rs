@@ -1,0 +1,64 @@
+//! People as users of the org.
+
+use serde_json::{Map, Value, json};
+
+use crate::sandbox::clock::iso_ms;
+use crate::sandbox::people::Person;
+
+/// The fields of a person's user. A third of the roster carries one and the same stamp, as after a mass update; the rest
+/// is spread over the ninety days before `now` (seconds since 1970).
+pub(super) fn user(person: &Person, number: usize, profile: &str, role: &str, now: i64) -> Map<String, Value> {
+    const DAY: i64 = 86_400;
+    let spread = (number as i64).wrapping_mul(7919).rem_euclid(90 * DAY);
+    let stamp = if number % 3 == 0 { now - 30 * DAY } else { now - 60 - spread };
+    let stamp = iso_ms(stamp * 1000);
+    object(json!({
+        "Username": person.user_name,
+        "FirstName": person.given_name,
+        "LastName": person.family_name,
+        "Email": person.email,
+        "Alias": person.alias,
+        "CommunityNickname": person.nickname,
+        "IsActive": person.active,
+        "ProfileId": profile,
+        "UserRoleId": if number % 4 == 0 { Value::Null } else { json!(role) },
+        "TimeZoneSidKey": person.time_zone,
+        "LocaleSidKey": person.locale,
+        "LanguageLocaleKey": person.language,
+        "EmailEncodingKey": "UTF-8",
+        "EmployeeNumber": person.employee_number,
+        "Title": person.title,
+        "Department": person.department,
+        "Phone": person.phone,
+        "MobilePhone": person.mobile,
+        "City": person.city,
+        "Country": person.country,
+        "CreatedDate": iso_ms((now - 365 * DAY) * 1000),
+        "LastModifiedDate": stamp,
+        "SystemModstamp": stamp,
+    }))
+}
+
+/// The user as whom clients act. It is a robot, so that rosters of people leave it out.
+pub(super) fn integration_user(profile: &str) -> Map<String, Value> {
+    object(json!({
+        "Username": "integration@sandbox.example",
+        "LastName": "Integration User",
+        "Email": "integration@sandbox.example",
+        "Alias": "integr",
+        "CommunityNickname": "integration",
+        "ProfileId": profile,
+        "TimeZoneSidKey": "GMT",
+        "LocaleSidKey": "en_US",
+        "LanguageLocaleKey": "en_US",
+        "EmailEncodingKey": "UTF-8",
+        "UserType": "AutomatedProcess",
+    }))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
