@@ -160,7 +160,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         loop {
             match question().await {
                 Ok(answer) => return Ok(answer),
-                Err(StoreError::EpochChanged(_)) => return Err(Halt::NewEpoch),
+                Err(StoreError::EpochChanged(connection)) => {
+                    // Only this question lets the store begin a new epoch; if it cannot be asked now, the next try will.
+                    if let Err(error) = self.store.epoch(&connection).await {
+                        warn!("Did not open a new epoch of {connection}: {error}");
+                    }
+                    return Err(Halt::NewEpoch);
+                }
                 Err(StoreError::Unusable(reason)) => return Err(Halt::Unusable(reason)),
                 Err(StoreError::Unavailable(reason)) => {
                     self.metrics.store(false);

@@ -63,6 +63,8 @@ pub async fn run(
         (None, false) => RunKind::Sync,
     };
     let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
+    // The first to ask begins the store's memory of the connection.
+    pipeline.store.epoch(name).await?;
     pipeline.store.request(name, &request).await?;
 
     let missing = missing(pipeline).await?;
