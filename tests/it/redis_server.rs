@@ -78,6 +78,8 @@ impl RedisServer {
         if number == 0 {
             remove_left_behind(directory.parent().unwrap());
         }
+        // Of a process that had the same id, if it is there at all.
+        let _absent = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let port = free_port();
         let mut server = Self {
@@ -211,7 +213,7 @@ fn remove_left_behind(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
-        if owner == std::process::id().to_string() || !Path::new("/proc").join(owner).exists() {
+        if !Path::new("/proc").join(owner).exists() {
             let _in_use = fs::remove_dir_all(entry.path());
         }
     }
