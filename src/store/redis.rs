@@ -1,11 +1,11 @@
 //! The store in Redis 6.2 or later, or Valkey.
 //!
-//! - [`keys`]: every key, its type and expiry. Begin here.
-//! - [`pool`]: connections, which know the server process they lead to; what errors mean.
-//! - [`script`]: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
-//! - [`epoch`]: finds out that the server forgot something.
-//! - [`links`] with [`packed`], [`readers`], [`runs`], [`letters`], [`systems`]: a file per concern of the trait.
-//! - [`verify`]: whether the server is set up as it must be.
+//! - `keys`: every key, its type and expiry. Begin here.
+//! - `pool`: connections, which know the server process they lead to; what errors mean.
+//! - `script`: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
+//! - `epoch`: finds out that the server forgot something.
+//! - `links` with `packed`, `readers`, `runs`, `letters`, `systems`: a file per concern of the trait.
+//! - `verify`: whether the server is set up as it must be.
 
 mod epoch;
 mod keys;

@@ -5,7 +5,6 @@
 //! returns, and the shell kills its own child by the process id it got when it started it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,6 +15,7 @@ use redis::{FromRedisValue, RedisResult};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use tokio::net::TcpSocket;
 use tokio::sync::OnceCell;
 
 /// The watcher: `$0` is not used, the arguments are the server's command line.
@@ -78,6 +78,8 @@ impl RedisServer {
         if number == 0 {
             remove_left_behind(directory.parent().unwrap());
         }
+        // Of a process that had the same id, if it is there at all.
+        let _absent = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         let port = free_port();
         let mut server = Self {
@@ -211,7 +213,7 @@ fn remove_left_behind(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('-').next()).unwrap_or_default();
-        if owner == std::process::id().to_string() || !Path::new("/proc").join(owner).exists() {
+        if !Path::new("/proc").join(owner).exists() {
             let _in_use = fs::remove_dir_all(entry.path());
         }
     }
@@ -226,7 +228,11 @@ fn is_installed() -> bool {
 pub fn free_port() -> u16 {
     loop {
         let port = fastrand::u16(20_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Bound but not listening: a child that is being started by another thread inherits the socket for a moment,
+        // and if it listened, the port would be taken for as long.
+        let probe = TcpSocket::new_v4().unwrap();
+        probe.set_reuseaddr(true).unwrap();
+        if probe.bind(([127, 0, 0, 1], port).into()).is_ok() {
             return port;
         }
     }

@@ -188,9 +188,51 @@ async fn a_restored_copy_is_noticed() {
     assert!(last != again && last != before);
 }
 
-/// A reader's watermark of another epoch is none, while letters stay.
+/// F15: a copy from before the epoch that is known, taken over by a process that remembers that time.
 #[tokio::test]
-async fn a_new_epoch_forgets_cursors_and_keeps_letters() {
+async fn a_restored_epoch_is_noticed_though_others_took_it_over() {
+    let mut server = RedisServer::private(&["--appendonly", "no", "--save", "3600 1"]).await;
+    let settings = server.settings();
+    let (store, idle) = (process(&settings), process(&settings));
+    let before = epoch(&store).await;
+    assert_eq!(epoch(&idle).await, before);
+    server.tell(&["SAVE"]).await;
+    let copy = fs::read(server.directory().join("dump.rdb")).unwrap();
+    server.tell(&["FLUSHALL"]).await;
+    let after = epoch(&store).await;
+    assert_ne!(after, before);
+
+    server.kill();
+    fs::write(server.directory().join("dump.rdb"), copy).unwrap();
+    server.start().await;
+    while let Err(StoreError::Unavailable(_)) = idle.ping().await {}
+    assert_eq!(epoch(&idle).await, before, "it cannot know better");
+    while let Err(StoreError::Unavailable(_)) = store.ping().await {}
+    assert_loss_is_noticed(&store, after).await;
+    let last = epoch(&store).await;
+    assert!(last != after && last != before);
+    assert_loss_is_noticed(&idle, before).await;
+}
+
+/// F15, R86: older data under a server that was not restarted, as after following another server for a while.
+#[tokio::test]
+async fn a_copy_restored_into_a_running_server_is_noticed() {
+    let server = RedisServer::private(&[]).await;
+    let settings = server.settings();
+    let store = process(&settings);
+    let before = epoch(&store).await;
+    commit(&store, before, new_link(before, 1)).await;
+    let key = format!("{}:{{crm-scim}}:epoch", settings.prefix);
+    let tick: i64 = server.ask(&["HGET", &key, "tick"]).await.unwrap();
+    commit(&store, before, new_link(before, 2)).await;
+    server.tell(&["HSET", &key, "tick", &tick.to_string()]).await;
+    assert_loss_is_noticed(&store, before).await;
+    assert_ne!(epoch(&store).await, before);
+}
+
+/// A reader's watermark of another epoch is none; a lease holds in any epoch.
+#[tokio::test]
+async fn a_new_epoch_forgets_cursors_and_keeps_leases() {
     let mut server = RedisServer::private(&["--appendfsync", "always"]).await;
     let settings = server.settings();
     let store = process(&settings);

@@ -19,6 +19,8 @@ pub async fn an_outcome_is_counted_once<S: Store>(store: S) {
         // The outcome of a command may be known before the change that emitted it is counted.
         command(&run, 1, Side::A, CommandOutcome::Merged),
         change(&run, 1, ChangeOutcome::Accepted, true, false),
+        // Or be all that is ever known of it.
+        command(&run, 3, Side::B, CommandOutcome::Superseded),
         // A redelivery may emit for one more side.
         change(&run, 2, ChangeOutcome::Accepted, true, false),
         change(&run, 2, ChangeOutcome::Unchanged, true, true),
@@ -30,8 +32,10 @@ pub async fn an_outcome_is_counted_once<S: Store>(store: S) {
     }
     let run = look(&store, &run).await;
     assert_eq!(run.changes, [(ChangeOutcome::Accepted, 3)]);
-    assert_eq!(run.emitted, 4);
-    assert_eq!(run.commands, [(CommandOutcome::Applied, 1), (CommandOutcome::Merged, 1)]);
+    assert_eq!(run.emitted, 5);
+    let each =
+        [CommandOutcome::Applied, CommandOutcome::Superseded, CommandOutcome::Merged].map(|outcome| (outcome, 1));
+    assert_eq!(run.commands, each);
     assert_eq!((run.changes_in_flight(), run.commands_in_flight()), (1, 2));
 }
 
