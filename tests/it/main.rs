@@ -2,6 +2,7 @@
 
 mod broker;
 mod config;
+mod connectors;
 mod proxy;
 mod rabbitmq;
 mod redis_server;
