@@ -91,15 +91,18 @@ pub fn decide(question: Question<'_>) -> Decision {
     }
     let contributes = rule.flow.contributes(side);
     if base.is_none() {
+        let base_lost = link.origin == Origin::Rebuilt && contributes && rule.flow.contributes(side.other());
         return match register {
             None if value.is_none() || !contributes => Decision::Noted,
+            // The other side was seen to have none: it was cleared there, or never filled in.
+            None if base_lost && link.sides[side.other()].seen.contains_key(path) => Decision::BaseLost,
             None => Decision::Edit,
             // The other side has nothing here, and this side was not asked to clear what it has.
             Some(Register { value: None, .. }) if !contributes => Decision::LeftAlone,
+            Some(_) if base_lost => Decision::BaseLost,
             Some(Register { value: None, .. }) => Decision::Edit,
             // The register flows here, whoever was first: this side has no value, or its value does not count.
             Some(_) if value.is_none() || !contributes => Decision::Noted,
-            Some(_) if link.origin == Origin::Rebuilt && rule.flow.contributes(side.other()) => Decision::BaseLost,
             Some(register) => question.clash(register),
         };
     }
@@ -293,6 +296,13 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
         }
         (Decision::LeftAlone, Some(register)) => register.applied[side] = register.generation,
         (Decision::BaseLost, Some(register)) => register.hold = Some(Hold::BaseLost { other: value.cloned() }),
+        (Decision::BaseLost, None) => {
+            let mut applied = Sides::default();
+            applied[side] = 1;
+            let hold = Some(Hold::BaseLost { other: None });
+            let (value, at) = (value.cloned(), version.clone());
+            after.registers.insert(path.clone(), Register { value, at, by: side, generation: 1, applied, hold });
+        }
         (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => register.applied[side] = 0,
         (Decision::ConflictLost, Some(_)) => journal(lost, side, value, JournalReason::ConflictLost),
         (Decision::ConflictWon | Decision::Edit, register) => {
@@ -323,7 +333,6 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             | Decision::OwnHand { .. }
             | Decision::Noted
             | Decision::LeftAlone
-            | Decision::BaseLost
             | Decision::Drift
             | Decision::ConflictLost,
             _,
