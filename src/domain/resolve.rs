@@ -247,7 +247,8 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
             && seen_at.tag == snapshot.version.tag
     });
     let state = &mut after.sides[side];
-    state.absence = None;
+    // A sight from before the proofs, delivered late, says nothing against them.
+    state.absence = state.absence.filter(|absence| absence.last_at >= snapshot.version.read_at);
     let partial = state.seen.keys().any(|path| !inbound.contains_key(path));
     if freshness == Freshness::Newer {
         state.partial = partial;
@@ -376,6 +377,9 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
     let follows = rules.leavers == Leavers::Deactivate
         && rules.attributes.get(&active).is_some_and(|rule| rule.flow.contributes(side));
     if after.sides[side].is_gone() && follows {
+        // Should it come back active, that is an edit.
+        let off_digest = rules.digest(side, &active, Some(&Value::Bool(false)));
+        after.sides[side].seen.insert(active.clone(), off_digest);
         let off = Some(Value::Bool(false));
         let register = after.registers.get(&active);
         if register.is_none_or(|register| register.value != off) {
