@@ -249,7 +249,9 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let state = &mut after.sides[side];
     // A sight from before the proofs, delivered late, says nothing against them.
     state.absence = state.absence.filter(|absence| absence.last_at >= snapshot.version.read_at);
-    let partial = state.seen.keys().any(|path| !inbound.contains_key(path));
+    let partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
+    // Once: what a complete read does not show either is not there to be written.
+    let reread = partial && state.seen_at.is_none();
     if freshness == Freshness::Newer {
         state.partial = partial;
         forget_intents_that_are_over(state, &inbound, snapshot.version.read_at);
@@ -261,7 +263,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
         after.sides[side].seen_at = Some(snapshot.version.clone());
     }
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
-    Resolution { changed, link: after, outcome, lost, reread: false, emits }
+    Resolution { changed, link: after, outcome, lost, reread, emits }
 }
 
 /// Whether the snapshot shows anything else than the side's base.

@@ -201,6 +201,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
         seen_at.tag = None;
     }
     after.sides[side].seen_at = Some(seen_at);
+    after.sides[side].partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
 }
