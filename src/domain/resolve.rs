@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
+use super::account::{FUTURE_STAMP, Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
 use super::id::{Side, Sides};
 use super::link::{Absence, Hold, Link, Origin, Register};
@@ -14,9 +14,6 @@ use super::time::Timestamp;
 
 /// Proofs of absence, each from a complete read and a probe of its own, before an account counts as gone (B12).
 pub const ABSENCE_PROOFS: u8 = 2;
-
-/// A modification stamp further ahead of now than this is set aside: it must not win every clash from now on.
-pub const FUTURE_STAMP_MS: i64 = 5 * 60 * 1000;
 
 /// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +124,7 @@ impl Question<'_> {
                 let on_clock_of_b = |side, version: &Version| {
                     version.modified_at.map(|at| if side == Side::A { at.0 - a_ahead_ms } else { at.0 })
                 };
-                let credible = |at: &i64| *at <= self.now.0 + FUTURE_STAMP_MS;
+                let credible = |at: &i64| Timestamp(*at) <= self.now + FUTURE_STAMP;
                 let own = on_clock_of_b(self.side, self.version).filter(credible);
                 let other = on_clock_of_b(register.by, &register.at).filter(credible);
                 match (own, other) {
@@ -211,13 +208,13 @@ impl Resolution {
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
     let inbound = rules.inbound(side, &snapshot.attributes);
+    let version = snapshot.version.clone().without_future_stamp();
     let state = &link.sides[side];
-    let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| snapshot.version.against(seen_at));
+    let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| version.against(seen_at));
     match freshness {
         Freshness::Older => {
             // A read counts from its sending and may show what happened later; only a stamp says that it does not.
-            let older_by_stamp =
-                state.seen_at.as_ref().is_some_and(|seen_at| snapshot.version.is_stamped_before(seen_at));
+            let older_by_stamp = state.seen_at.as_ref().is_some_and(|seen_at| version.is_stamped_before(seen_at));
             let reread = state.partial || (!older_by_stamp && differs(link, side, &inbound, rules));
             return Resolution::unusable(link, reread);
         }
@@ -230,8 +227,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let mut outcome = ChangeOutcome::Unchanged;
     for (path, value) in &inbound {
         let Some(rule) = rules.attributes.get(path) else { continue };
-        let question =
-            Question { link, side, path, value: value.as_ref(), version: &snapshot.version, rule, rules, now };
+        let question = Question { link, side, path, value: value.as_ref(), version: &version, rule, rules, now };
         let decision = decide(question);
         carry_out(decision, question, &mut after, &mut lost);
         outcome = match (outcome, decision) {
@@ -242,25 +238,23 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
 
     let settled_before = state.seen_at.as_ref().is_some_and(|seen_at| {
-        seen_at.settled(rules.grain[side])
-            && seen_at.modified_at == snapshot.version.modified_at
-            && seen_at.tag == snapshot.version.tag
+        seen_at.settled(rules.grain[side]) && seen_at.modified_at == version.modified_at && seen_at.tag == version.tag
     });
     let state = &mut after.sides[side];
     // A sight from before the proofs, delivered late, says nothing against them.
-    state.absence = state.absence.filter(|absence| absence.last_at >= snapshot.version.read_at);
+    state.absence = state.absence.filter(|absence| absence.last_at >= version.read_at);
     let partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
     // Once: what a complete read does not show either is not there to be written.
     let reread = partial && state.seen_at.is_none();
     if freshness == Freshness::Newer {
         state.partial = partial;
-        forget_intents_that_are_over(state, &inbound, snapshot.version.read_at);
+        forget_intents_that_are_over(state, &inbound, version.read_at);
     }
     // Only `seen_at` could still move, and on a settled base that says nothing new.
     let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
     let changed = moves || after != *link;
     if moves {
-        after.sides[side].seen_at = Some(snapshot.version.clone());
+        after.sides[side].seen_at = Some(version);
     }
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
     Resolution { changed, link: after, outcome, lost, reread, emits }

@@ -195,7 +195,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             register.applied[side] = *generation;
         }
     }
-    let mut seen_at = answer.version.clone().of_answer(rules.grain[side]);
+    let mut seen_at = answer.version.clone().without_future_stamp().of_answer(rules.grain[side]);
     if !rest.is_empty() {
         // A write conditioned on this tag would pass over what is still to be judged.
         seen_at.tag = None;
