@@ -118,6 +118,9 @@ pub fn decide(question: Question<'_>) -> Decision {
 impl Question<'_> {
     /// Who wins a clash of this value with the register's.
     fn clash(&self, register: &Register) -> Decision {
+        if !self.rule.flow.contributes(self.side.other()) {
+            return Decision::ConflictWon;
+        }
         let wins = match self.rule.policy {
             Policy::DefaultSystem(default) => default == self.side,
             Policy::LastWrite { default, a_ahead_ms } => {
@@ -138,11 +141,15 @@ impl Question<'_> {
 
     /// Whether the side was modified after the state that `intent` was conditioned on.
     fn is_modified_after(&self, intent: &super::link::Intent) -> bool {
-        let stamp = |version: &Version| version.modified_at;
-        match (stamp(self.version), intent.conditioned_on.as_ref().and_then(stamp)) {
-            (Some(now), Some(then)) => now > then,
-            // Without stamps it cannot be told; the write, still open, keeps the attribute pending.
-            _ => false,
+        let Some(conditioned_on) = &intent.conditioned_on else { return false };
+        let state = &self.link.sides[self.side];
+        let judged_before = state.seen_at.as_ref().is_some_and(|seen_at| {
+            seen_at.modified_at == self.version.modified_at && seen_at.settled(self.rules.grain[self.side])
+        });
+        match (self.version.modified_at, conditioned_on.modified_at) {
+            (Some(now), Some(then)) => now > then && (!judged_before || state.partial),
+            // Without stamps it cannot be told.
+            _ => true,
         }
     }
 }
@@ -246,7 +253,10 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
     // Once: what a complete read does not show either is not there to be written.
     let reread = partial && state.seen_at.is_none();
-    if freshness == Freshness::Newer {
+    if freshness == Freshness::Tie {
+        // The same sight delivered again: what it cost is in the journal.
+        lost.clear();
+    } else {
         state.partial = partial;
         forget_intents_that_are_over(state, &inbound, version.read_at);
     }
@@ -297,7 +307,7 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             let mut applied = Sides::default();
             applied[side] = 1;
             let hold = Some(Hold::BaseLost { other: None });
-            let (value, at) = (value.cloned(), version.clone());
+            let (value, at) = (value.cloned(), Version { tag: None, ..version.clone() });
             after.registers.insert(path.clone(), Register { value, at, by: side, generation: 1, applied, hold });
         }
         (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => register.applied[side] = 0,
@@ -319,8 +329,9 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             if other_side_has {
                 applied[side.other()] = generation;
             }
-            let next =
-                Register { value: value.cloned(), at: version.clone(), by: side, generation, applied, hold: None };
+            // Only the stamp is ever compared; a tag for each attribute would be most of the link.
+            let at = Version { tag: None, ..version.clone() };
+            let next = Register { value: value.cloned(), at, by: side, generation, applied, hold: None };
             after.registers.insert(path.clone(), next);
         }
         (
