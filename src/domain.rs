@@ -10,6 +10,7 @@ pub mod change;
 pub mod command;
 pub mod dead_letter;
 pub mod failure;
+pub mod guard;
 pub mod id;
 pub mod link;
 pub mod outcome;

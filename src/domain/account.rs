@@ -12,6 +12,9 @@ use super::time::Timestamp;
 /// system is known from its `Date` headers, which have whole seconds.
 pub const READ_UNCERTAINTY: Duration = Duration::from_secs(1);
 
+/// A stamp further ahead of its own system's clock than this is set aside: it would make every later state look stale.
+pub const FUTURE_STAMP: Duration = Duration::from_secs(5 * 60);
+
 /// When a state of an account was true, in that system's own clock. Versions of one side are compared only with each
 /// other, never with the other side's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,12 @@ impl Version {
         } else {
             Freshness::Tie
         }
+    }
+
+    /// The version without a stamp that lies ahead of the moment of reading by more than [`FUTURE_STAMP`].
+    pub fn without_future_stamp(mut self) -> Self {
+        self.modified_at = self.modified_at.filter(|modified_at| *modified_at <= self.read_at + FUTURE_STAMP);
+        self
     }
 
     /// Whether the stamps alone say that `self` is earlier than `seen`.

@@ -118,6 +118,8 @@ fn writable<'l>(
             rule.flow.writes(side)
                 && (creating || rule.occasion == Occasion::Always)
                 && (creating || register.applied[side] != register.generation)
+                // What the side holds may be worth more: it is read before it is written over.
+                && (creating || link.sides[side].seen.contains_key(*path))
         })
     })
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
+use super::account::{FUTURE_STAMP, Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
 use super::id::{Side, Sides};
 use super::link::{Absence, Hold, Link, Origin, Register};
@@ -14,9 +14,6 @@ use super::time::Timestamp;
 
 /// Proofs of absence, each from a complete read and a probe of its own, before an account counts as gone (B12).
 pub const ABSENCE_PROOFS: u8 = 2;
-
-/// A modification stamp further ahead of now than this is set aside: it must not win every clash from now on.
-pub const FUTURE_STAMP_MS: i64 = 5 * 60 * 1000;
 
 /// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,15 +88,18 @@ pub fn decide(question: Question<'_>) -> Decision {
     }
     let contributes = rule.flow.contributes(side);
     if base.is_none() {
+        let base_lost = link.origin == Origin::Rebuilt && contributes && rule.flow.contributes(side.other());
         return match register {
             None if value.is_none() || !contributes => Decision::Noted,
+            // The other side was seen to have none: it was cleared there, or never filled in.
+            None if base_lost && link.sides[side.other()].seen.contains_key(path) => Decision::BaseLost,
             None => Decision::Edit,
             // The other side has nothing here, and this side was not asked to clear what it has.
             Some(Register { value: None, .. }) if !contributes => Decision::LeftAlone,
+            Some(_) if base_lost => Decision::BaseLost,
             Some(Register { value: None, .. }) => Decision::Edit,
             // The register flows here, whoever was first: this side has no value, or its value does not count.
             Some(_) if value.is_none() || !contributes => Decision::Noted,
-            Some(_) if link.origin == Origin::Rebuilt && rule.flow.contributes(side.other()) => Decision::BaseLost,
             Some(register) => question.clash(register),
         };
     }
@@ -118,13 +118,16 @@ pub fn decide(question: Question<'_>) -> Decision {
 impl Question<'_> {
     /// Who wins a clash of this value with the register's.
     fn clash(&self, register: &Register) -> Decision {
+        if !self.rule.flow.contributes(self.side.other()) {
+            return Decision::ConflictWon;
+        }
         let wins = match self.rule.policy {
             Policy::DefaultSystem(default) => default == self.side,
             Policy::LastWrite { default, a_ahead_ms } => {
                 let on_clock_of_b = |side, version: &Version| {
                     version.modified_at.map(|at| if side == Side::A { at.0 - a_ahead_ms } else { at.0 })
                 };
-                let credible = |at: &i64| *at <= self.now.0 + FUTURE_STAMP_MS;
+                let credible = |at: &i64| Timestamp(*at) <= self.now + FUTURE_STAMP;
                 let own = on_clock_of_b(self.side, self.version).filter(credible);
                 let other = on_clock_of_b(register.by, &register.at).filter(credible);
                 match (own, other) {
@@ -138,11 +141,15 @@ impl Question<'_> {
 
     /// Whether the side was modified after the state that `intent` was conditioned on.
     fn is_modified_after(&self, intent: &super::link::Intent) -> bool {
-        let stamp = |version: &Version| version.modified_at;
-        match (stamp(self.version), intent.conditioned_on.as_ref().and_then(stamp)) {
-            (Some(now), Some(then)) => now > then,
-            // Without stamps it cannot be told; the write, still open, keeps the attribute pending.
-            _ => false,
+        let Some(conditioned_on) = &intent.conditioned_on else { return false };
+        let state = &self.link.sides[self.side];
+        let judged_before = state.seen_at.as_ref().is_some_and(|seen_at| {
+            seen_at.modified_at == self.version.modified_at && seen_at.settled(self.rules.grain[self.side])
+        });
+        match (self.version.modified_at, conditioned_on.modified_at) {
+            (Some(now), Some(then)) => now > then && (!judged_before || state.partial),
+            // Without stamps it cannot be told.
+            _ => true,
         }
     }
 }
@@ -208,13 +215,13 @@ impl Resolution {
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
     let inbound = rules.inbound(side, &snapshot.attributes);
+    let version = snapshot.version.clone().without_future_stamp();
     let state = &link.sides[side];
-    let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| snapshot.version.against(seen_at));
+    let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| version.against(seen_at));
     match freshness {
         Freshness::Older => {
             // A read counts from its sending and may show what happened later; only a stamp says that it does not.
-            let older_by_stamp =
-                state.seen_at.as_ref().is_some_and(|seen_at| snapshot.version.is_stamped_before(seen_at));
+            let older_by_stamp = state.seen_at.as_ref().is_some_and(|seen_at| version.is_stamped_before(seen_at));
             let reread = state.partial || (!older_by_stamp && differs(link, side, &inbound, rules));
             return Resolution::unusable(link, reread);
         }
@@ -227,8 +234,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let mut outcome = ChangeOutcome::Unchanged;
     for (path, value) in &inbound {
         let Some(rule) = rules.attributes.get(path) else { continue };
-        let question =
-            Question { link, side, path, value: value.as_ref(), version: &snapshot.version, rule, rules, now };
+        let question = Question { link, side, path, value: value.as_ref(), version: &version, rule, rules, now };
         let decision = decide(question);
         carry_out(decision, question, &mut after, &mut lost);
         outcome = match (outcome, decision) {
@@ -239,25 +245,29 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
 
     let settled_before = state.seen_at.as_ref().is_some_and(|seen_at| {
-        seen_at.settled(rules.grain[side])
-            && seen_at.modified_at == snapshot.version.modified_at
-            && seen_at.tag == snapshot.version.tag
+        seen_at.settled(rules.grain[side]) && seen_at.modified_at == version.modified_at && seen_at.tag == version.tag
     });
     let state = &mut after.sides[side];
-    state.absence = None;
-    let partial = state.seen.keys().any(|path| !inbound.contains_key(path));
-    if freshness == Freshness::Newer {
+    // A sight from before the proofs, delivered late, says nothing against them.
+    state.absence = state.absence.filter(|absence| absence.last_at >= version.read_at);
+    let partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
+    // Once: what a complete read does not show either is not there to be written.
+    let reread = partial && state.seen_at.is_none();
+    if freshness == Freshness::Tie {
+        // The same sight delivered again: what it cost is in the journal.
+        lost.clear();
+    } else {
         state.partial = partial;
-        forget_intents_that_are_over(state, &inbound, snapshot.version.read_at);
+        forget_intents_that_are_over(state, &inbound, version.read_at);
     }
     // Only `seen_at` could still move, and on a settled base that says nothing new.
     let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
     let changed = moves || after != *link;
     if moves {
-        after.sides[side].seen_at = Some(snapshot.version.clone());
+        after.sides[side].seen_at = Some(version);
     }
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
-    Resolution { changed, link: after, outcome, lost, reread: false, emits }
+    Resolution { changed, link: after, outcome, lost, reread, emits }
 }
 
 /// Whether the snapshot shows anything else than the side's base.
@@ -293,6 +303,13 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
         }
         (Decision::LeftAlone, Some(register)) => register.applied[side] = register.generation,
         (Decision::BaseLost, Some(register)) => register.hold = Some(Hold::BaseLost { other: value.cloned() }),
+        (Decision::BaseLost, None) => {
+            let mut applied = Sides::default();
+            applied[side] = 1;
+            let hold = Some(Hold::BaseLost { other: None });
+            let (value, at) = (value.cloned(), Version { tag: None, ..version.clone() });
+            after.registers.insert(path.clone(), Register { value, at, by: side, generation: 1, applied, hold });
+        }
         (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => register.applied[side] = 0,
         (Decision::ConflictLost, Some(_)) => journal(lost, side, value, JournalReason::ConflictLost),
         (Decision::ConflictWon | Decision::Edit, register) => {
@@ -312,8 +329,9 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             if other_side_has {
                 applied[side.other()] = generation;
             }
-            let next =
-                Register { value: value.cloned(), at: version.clone(), by: side, generation, applied, hold: None };
+            // Only the stamp is ever compared; a tag for each attribute would be most of the link.
+            let at = Version { tag: None, ..version.clone() };
+            let next = Register { value: value.cloned(), at, by: side, generation, applied, hold: None };
             after.registers.insert(path.clone(), next);
         }
         (
@@ -323,7 +341,6 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             | Decision::OwnHand { .. }
             | Decision::Noted
             | Decision::LeftAlone
-            | Decision::BaseLost
             | Decision::Drift
             | Decision::ConflictLost,
             _,
@@ -367,6 +384,9 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
     let follows = rules.leavers == Leavers::Deactivate
         && rules.attributes.get(&active).is_some_and(|rule| rule.flow.contributes(side));
     if after.sides[side].is_gone() && follows {
+        // Should it come back active, that is an edit.
+        let off_digest = rules.digest(side, &active, Some(&Value::Bool(false)));
+        after.sides[side].seen.insert(active.clone(), off_digest);
         let off = Some(Value::Bool(false));
         let register = after.registers.get(&active);
         if register.is_none_or(|register| register.value != off) {

@@ -195,12 +195,13 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             register.applied[side] = *generation;
         }
     }
-    let mut seen_at = answer.version.clone().of_answer(rules.grain[side]);
+    let mut seen_at = answer.version.clone().without_future_stamp().of_answer(rules.grain[side]);
     if !rest.is_empty() {
         // A write conditioned on this tag would pass over what is still to be judged.
         seen_at.tag = None;
     }
     after.sides[side].seen_at = Some(seen_at);
+    after.sides[side].partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
 }

@@ -11,7 +11,7 @@ use crate::domain::pending::{Pending, pending};
 use crate::domain::resolve::{JournalReason, Resolution, resolve};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::write::{Deadlines, Finish, Plan, begin, finish, plan};
-use crate::domain::{ChangeOutcome, Snapshot, Timestamp, Version};
+use crate::domain::{Snapshot, Timestamp, Version};
 
 /// The grain of both sides' stamps.
 pub const GRAIN: Duration = Duration::from_secs(1);
@@ -197,9 +197,4 @@ impl Play {
 /// A value as the tests write it.
 pub fn text(value: Option<&Value>) -> String {
     value.map_or("-".into(), |value| value.as_text().unwrap_or("?").to_owned())
-}
-
-/// Whether the change was used at all.
-pub fn used(resolution: &Resolution) -> bool {
-    resolution.outcome != ChangeOutcome::Stale
 }
