@@ -1,5 +1,6 @@
 //! Every integration test, in one crate.
 
+mod amqp;
 mod broker;
 mod proxy;
 mod rabbitmq;

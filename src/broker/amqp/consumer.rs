@@ -257,6 +257,7 @@ async fn try_attach(shared: &Shared, wanted: &Wanted, incarnation: &Arc<Incarnat
         let stream = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
         streams.push((queue.clone(), stream));
     }
+    incarnation.was_useful();
     shared.census.attached.fetch_add(1, Ordering::Relaxed);
     Ok(Attachment { incarnation: Arc::clone(incarnation), channel, streams, census: Arc::clone(&shared.census) })
 }
