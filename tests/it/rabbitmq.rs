@@ -39,9 +39,7 @@ impl RabbitMq {
     }
 
     async fn find() -> Self {
-        // With RUST_LOG set, a failing test shows what the broker connection went through.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
+        show_logs();
         if let Ok(url) = std::env::var("MUSTER_TEST_AMQP_URL") {
             return Self { url: url.parse().expect("MUSTER_TEST_AMQP_URL is a url"), _server: Server::Given };
         }
@@ -71,6 +69,7 @@ impl RabbitMq {
             Path::new(SERVER).exists(),
             "this test kills its RabbitMQ: it needs rabbitmq-server installed ({SERVER})"
         );
+        show_logs();
         Node::start().await
     }
 
@@ -103,6 +102,12 @@ impl RabbitMq {
     pub fn url(&self) -> &Url {
         &self.url
     }
+}
+
+/// With RUST_LOG set, a failing test shows what its connections went through.
+fn show_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
 }
 
 /// Settings for this address with a prefix that no other test has.
