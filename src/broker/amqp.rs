@@ -1,7 +1,7 @@
 //! RabbitMQ, 3.10 to 4.x, over plain AMQP 0-9-1 and without a plugin.
 //!
-//! Two connections, each with its [supervisor]: one publishes, through the one task of the [publisher]; one consumes.
-//! [topology] says what is declared, [wire] how a message travels.
+//! Two connections, each with its `supervisor`: one publishes, through the one task of the `publisher`; one consumes.
+//! [`topology`] says what is declared, `wire` how a message travels.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -115,18 +115,16 @@ async fn forward(
     mut weather: watch::Receiver<Weather>,
     stalled: fn(&Weather) -> bool,
 ) {
-    let mut buffer = vec![0; 16 * 1024];
+    let mut kept_back = Vec::new();
     loop {
-        if weather.wait_for(|weather| !stalled(weather)).await.is_err() {
+        let is_stalled = stalled(&weather.borrow_and_update());
+        if !is_stalled && to.write_all(&std::mem::take(&mut kept_back)).await.is_err() {
             return;
         }
-        let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
-        // What was read just as the stall began is kept back as well.
-        if weather.wait_for(|weather| !stalled(weather)).await.is_err() {
-            return;
-        }
-        if to.write_all(&buffer[..count]).await.is_err() {
-            return;
+        tokio::select! {
+            // Reading goes on during a stall, so that a peer that hangs up is noticed.
+            read = from.read_buf(&mut kept_back) => if !matches!(read, Ok(1..)) { return },
+            changed = weather.changed() => if changed.is_err() { return },
         }
     }
 }

@@ -39,6 +39,7 @@ impl RabbitMq {
     }
 
     async fn find() -> Self {
+        show_logs();
         if let Ok(url) = std::env::var("MUSTER_TEST_AMQP_URL") {
             return Self { url: url.parse().expect("MUSTER_TEST_AMQP_URL is a url"), _server: Server::Given };
         }
@@ -68,6 +69,7 @@ impl RabbitMq {
             Path::new(SERVER).exists(),
             "this test kills its RabbitMQ: it needs rabbitmq-server installed ({SERVER})"
         );
+        show_logs();
         Node::start().await
     }
 
@@ -102,6 +104,12 @@ impl RabbitMq {
     }
 }
 
+/// With RUST_LOG set, a failing test shows what its connections went through.
+fn show_logs() {
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
+}
+
 /// Settings for this address with a prefix that no other test has.
 pub fn settings(url: &Url) -> AmqpSettings {
     let prefix = format!("muster-test.{}", uuid::Uuid::new_v4().simple());
@@ -115,7 +123,7 @@ pub struct Node {
     epmd_port: u16,
     server: Child,
     /// A shell that waits for the end of its standard input, whose other end only this process holds. So whatever ends
-    /// the tests, a signal that nobody can catch included, the shell wakes up and kills the server's process group.
+    /// the tests, a signal that nobody can catch included, the shell wakes up, kills the server's process group and removes its data.
     watcher: Child,
 }
 
@@ -138,7 +146,7 @@ impl Node {
         .unwrap();
         std::fs::write(dir.join("enabled_plugins"), "[].").unwrap();
         let server = spawn_server(&dir, port, epmd_port);
-        let watcher = watch(&server);
+        let watcher = watch(&server, &dir);
         let node = Self { dir, port, epmd_port, server, watcher };
         node.wait_until_up();
         node
@@ -176,7 +184,7 @@ impl Node {
     pub async fn restart(mut self) -> Self {
         tokio::task::spawn_blocking(move || {
             self.server = spawn_server(&self.dir, self.port, self.epmd_port);
-            self.watcher = watch(&self.server);
+            self.watcher = watch(&self.server, &self.dir);
             self.wait_until_up();
             self
         })
@@ -228,9 +236,10 @@ fn spawn_server(dir: &Path, port: u16, epmd_port: u16) -> Child {
         .unwrap()
 }
 
-fn watch(server: &Child) -> Child {
+fn watch(server: &Child, dir: &Path) -> Child {
     Command::new("/bin/sh")
-        .args(["-c", "read -r _; kill -s KILL -- \"-$0\"", &server.id().to_string()])
+        .args(["-c", "read -r _; kill -s KILL -- \"-$0\"; rm -rf -- \"$1\"", &server.id().to_string()])
+        .arg(dir)
         .stdin(Stdio::piped())
         // Ctrl-C reaches the whole group of the tests; the watcher must outlive that.
         .process_group(0)

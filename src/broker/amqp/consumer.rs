@@ -240,16 +240,33 @@ async fn attach(shared: Shared, wanted: Arc<Wanted>) -> Option<Attachment> {
     }
 }
 
+/// Consumes first and declares only what turns out to be missing, so that a home queue is served even while the broker
+/// cannot answer for some other queue.
 async fn try_attach(shared: &Shared, wanted: &Wanted, incarnation: &Arc<Incarnation>) -> lapin::Result<Attachment> {
     let settings = &shared.settings;
+    let names = Names::new(&settings.prefix);
+    let (channel, streams) = match consume(wanted, &names, incarnation).await {
+        Err(error) if settings.declare && topology::is_not_found(&error) => {
+            // A queue that was deleted comes back, empty. The failure cost the channel.
+            let channel = incarnation.connection.create_channel().await?;
+            Topology::new(&settings.prefix, &wanted.queues).declare(&channel).await?;
+            consume(wanted, &names, incarnation).await?
+        }
+        consumed => consumed?,
+    };
+    incarnation.was_useful();
+    shared.census.attached.fetch_add(1, Ordering::Relaxed);
+    Ok(Attachment { incarnation: Arc::clone(incarnation), channel, streams, census: Arc::clone(&shared.census) })
+}
+
+async fn consume(
+    wanted: &Wanted,
+    names: &Names,
+    incarnation: &Incarnation,
+) -> lapin::Result<(Channel, Vec<(Queue, lapin::Consumer)>)> {
     let channel = incarnation.connection.create_channel().await?;
-    if settings.declare {
-        // A queue that was deleted comes back, empty.
-        Topology::new(&settings.prefix, &wanted.queues).declare(&channel).await?;
-    }
     // Per consumer, for those that follow: `global` is refused by quorum queues.
     channel.basic_qos(wanted.prefetch, BasicQosOptions { global: false }).await?;
-    let names = Names::new(&settings.prefix);
     let mut streams = Vec::with_capacity(wanted.queues.len());
     for queue in &wanted.queues {
         let options = BasicConsumeOptions::default();
@@ -257,6 +274,5 @@ async fn try_attach(shared: &Shared, wanted: &Wanted, incarnation: &Arc<Incarnat
         let stream = channel.basic_consume(name, "".into(), options, FieldTable::default()).await?;
         streams.push((queue.clone(), stream));
     }
-    shared.census.attached.fetch_add(1, Ordering::Relaxed);
-    Ok(Attachment { incarnation: Arc::clone(incarnation), channel, streams, census: Arc::clone(&shared.census) })
+    Ok((channel, streams))
 }

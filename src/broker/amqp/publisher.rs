@@ -197,6 +197,7 @@ impl Work {
         let items = callers.into_iter().zip(window).map(|(caller, parcel)| Item { caller, parcel });
         match sent {
             Ok(verdicts) => {
+                channel.incarnation().was_useful();
                 for (item, verdict) in items.zip(verdicts) {
                     self.settle(item, verdict);
                 }

@@ -3,22 +3,19 @@
 //! lapin then sends nothing at all on them, so acknowledgements need a connection of their own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use lapin::{Connection, Event};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::delay;
 use super::settings::AmqpSettings;
 use super::socket::{self, Cord};
-
-/// A connection that lasted this long was a good one: the next delay begins small again.
-const STABLE: Duration = Duration::from_secs(30);
 
 /// The longest that an orderly close may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -31,6 +28,7 @@ pub(super) struct Incarnation {
     pub connection: Connection,
     blocked: watch::Sender<Option<String>>,
     over: CancellationToken,
+    useful: AtomicBool,
     role: &'static str,
     _cord: Cord,
 }
@@ -47,6 +45,11 @@ impl Incarnation {
             );
             self.over.cancel();
         }
+    }
+
+    /// Notes that something was achieved in this life, so that the next one may begin without much delay.
+    pub fn was_useful(&self) {
+        self.useful.store(true, Ordering::Relaxed);
     }
 
     /// Whether this life is over.
@@ -154,9 +157,7 @@ impl Work {
             match connected {
                 Ok((connection, cord)) => {
                     self.trouble.send_replace(None);
-                    let since = Instant::now();
-                    self.live(connection, cord, &shutdown).await;
-                    if since.elapsed() >= STABLE {
+                    if self.live(connection, cord, &shutdown).await {
                         delays = delay::reconnect_delays();
                     }
                 }
@@ -171,7 +172,7 @@ impl Work {
                     }
                 }
             }
-            let delay = delay::full_jitter(delays.next().unwrap_or(STABLE), fastrand::f64());
+            let delay = delay::full_jitter(delays.next().unwrap_or_default(), fastrand::f64());
             tokio::select! {
                 () = shutdown.cancelled() => {}
                 () = sleep(delay) => {}
@@ -179,8 +180,8 @@ impl Work {
         }
     }
 
-    /// One life, from the first moment to the last.
-    async fn live(&self, connection: Connection, cord: Cord, shutdown: &CancellationToken) {
+    /// One life, from the first moment to the last; says whether it was of use.
+    async fn live(&self, connection: Connection, cord: Cord, shutdown: &CancellationToken) -> bool {
         let mut events = connection.events_listener();
         let role = self.role;
         let incarnation = Arc::new(Incarnation {
@@ -188,6 +189,7 @@ impl Work {
             connection,
             blocked: watch::Sender::new(None),
             over: CancellationToken::new(),
+            useful: AtomicBool::new(false),
             role,
             _cord: cord,
         });
@@ -213,6 +215,9 @@ impl Work {
                     info!(role, "The broker takes messages again");
                     incarnation.blocked.send_replace(None);
                 }
+                // Errors of one channel are told here as well; they are for those who use that channel.
+                Some(Event::Error(error))
+                    if error.is_amqp_soft_error() && incarnation.connection.status().connected() => {}
                 Some(Event::Error(error)) => incarnation.condemn(&error.to_string()),
                 None => incarnation.condemn("its events ended"),
                 Some(_) => {}
@@ -230,5 +235,6 @@ impl Work {
                 Err(_) => debug!(role, "The broker did not answer the close"),
             }
         }
+        incarnation.useful.load(Ordering::Relaxed)
     }
 }

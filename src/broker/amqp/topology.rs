@@ -27,7 +27,7 @@ const DEAD_SEGMENT_BYTES: i64 = 100_000_000;
 pub struct Topology {
     /// In the order in which they are declared.
     pub exchanges: Vec<Exchange>,
-    /// In the order in which they are declared, each after the exchanges it names.
+    /// In the order in which they are declared, after all exchanges.
     pub queues: Vec<QueueSpec>,
 }
 
@@ -118,7 +118,26 @@ impl Topology {
             // Retries for a queue that was deleted must not block the rung for all others.
             Exchange { name: names.home_coming(), kind: Routing::Direct, alternate: Some(names.unrouted()) },
         ];
-        let mut queues = vec![
+        // The home queues first: they are what somebody waits for when the broker cannot answer for another one.
+        let mut queues = Vec::new();
+        for home in homes {
+            let name = names.home(home);
+            queues.push(QueueSpec {
+                name: name.clone(),
+                arguments: quorum(names.unrouted()),
+                binding: Some((names.home_coming(), name)),
+            });
+        }
+        for rung in RUNGS {
+            let name = names.rung(rung);
+            // A fanout keeps the routing key, which is the home queue's name, for the way back.
+            exchanges.push(Exchange { name: name.clone(), kind: Routing::Fanout, alternate: None });
+            let mut arguments = quorum(names.home_coming());
+            let wait_ms = i64::try_from(rung.wait.as_millis()).expect("a rung is an hour at most");
+            arguments.push(("x-message-ttl", Argument::Number(wait_ms)));
+            queues.push(QueueSpec { name: name.clone(), arguments, binding: Some((name, String::new())) });
+        }
+        queues.extend([
             QueueSpec {
                 name: names.unrouted(),
                 arguments: vec![
@@ -137,24 +156,7 @@ impl Topology {
                 ],
                 binding: None,
             },
-        ];
-        for rung in RUNGS {
-            let name = names.rung(rung);
-            // A fanout keeps the routing key, which is the home queue's name, for the way back.
-            exchanges.push(Exchange { name: name.clone(), kind: Routing::Fanout, alternate: None });
-            let mut arguments = quorum(names.home_coming());
-            let wait_ms = i64::try_from(rung.wait.as_millis()).expect("a rung is an hour at most");
-            arguments.push(("x-message-ttl", Argument::Number(wait_ms)));
-            queues.push(QueueSpec { name: name.clone(), arguments, binding: Some((name, String::new())) });
-        }
-        for home in homes {
-            let name = names.home(home);
-            queues.push(QueueSpec {
-                name: name.clone(),
-                arguments: quorum(names.unrouted()),
-                binding: Some((names.home_coming(), name)),
-            });
-        }
+        ]);
         Self { exchanges, queues }
     }
 
