@@ -348,9 +348,9 @@ impl Directory {
             return Err(ScimError::bad("invalidValue", "a member does not exist"));
         };
         member["type"] = json!(found.kind.name());
-        member["$ref"] = json!(format!("..{}/{id}", found.kind.endpoint()));
-        let name = found.fields.get("displayName").or_else(|| found.fields.get("userName"));
-        member["display"] = name.cloned().unwrap_or_default();
+        if member["$ref"].is_null() {
+            member["$ref"] = json!(format!("..{}/{id}", found.kind.endpoint()));
+        }
         Ok(())
     }
 
