@@ -276,7 +276,7 @@ impl Armed {
             return None;
         }
         self.fitted += 1;
-        let due = on.every.is_none_or(|every| self.fitted % every.get() == 0)
+        let due = on.every.is_none_or(|every| self.fitted.is_multiple_of(every.get()))
             && on.probability.is_none_or(|probability| self.random.f64() < probability);
         if !due {
             return None;

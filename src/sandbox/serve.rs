@@ -88,6 +88,7 @@ async fn serve(
     let strike = world.faults.strike(system, &method, &path, &body);
     let (fault, effect) = strike.map_or((None, None), |(id, effect)| (Some(id), Some(effect)));
     parts.extensions.insert(Received { id: id.clone(), uri: parts.uri.clone() });
+    parts.uri = without_last_slash(&parts.uri);
     // HTTP/2 names the host in the URI.
     if let Some(Ok(host)) = parts.uri.authority().map(|authority| HeaderValue::from_str(authority.as_str())) {
         parts.headers.entry(header::HOST).or_insert(host);
@@ -156,4 +157,13 @@ async fn struck(
 async fn run(router: Router, request: HttpRequest<Body>) -> Response {
     let Ok(response) = router.oneshot(request).await;
     response
+}
+
+/// `/limits/` is `/limits`: real servers take both, and clients send both.
+fn without_last_slash(uri: &Uri) -> Uri {
+    let Some(path) = uri.path().strip_suffix('/').filter(|path| !path.is_empty()) else { return uri.clone() };
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = format!("{path}{query}").parse().ok();
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
 }

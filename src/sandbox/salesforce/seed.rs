@@ -10,7 +10,7 @@ use crate::sandbox::people::Person;
 pub(super) fn user(person: &Person, number: usize, profile: &str, role: &str, now: i64) -> Map<String, Value> {
     const DAY: i64 = 86_400;
     let spread = (number as i64).wrapping_mul(7919).rem_euclid(90 * DAY);
-    let stamp = if number % 3 == 0 { now - 30 * DAY } else { now - 60 - spread };
+    let stamp = if number.is_multiple_of(3) { now - 30 * DAY } else { now - 60 - spread };
     let stamp = iso_ms(stamp * 1000);
     object(json!({
         "Username": person.user_name,
@@ -21,7 +21,7 @@ pub(super) fn user(person: &Person, number: usize, profile: &str, role: &str, no
         "CommunityNickname": person.nickname,
         "IsActive": person.active,
         "ProfileId": profile,
-        "UserRoleId": if number % 4 == 0 { Value::Null } else { json!(role) },
+        "UserRoleId": if number.is_multiple_of(4) { Value::Null } else { json!(role) },
         "TimeZoneSidKey": person.time_zone,
         "LocaleSidKey": person.locale,
         "LanguageLocaleKey": person.language,

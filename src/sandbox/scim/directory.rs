@@ -1,6 +1,8 @@
-//! The directory: users and groups, and the ways to find them.
+//! The directory: users and groups, and the writes that change them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod table;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
@@ -13,105 +15,9 @@ use super::resource::normalise;
 use super::schema::{Kind, Type};
 use super::{patch, schema};
 use crate::sandbox::clock::iso_ms;
-use crate::sandbox::log::Contents;
 
-/// One resource at one moment: never changed, only replaced.
-#[derive(Debug, Clone)]
-pub(super) struct Resource {
-    pub kind: Type,
-    pub serial: u64,
-    pub id: String,
-    pub created_ms: i64,
-    pub modified_ms: i64,
-    /// As stored, with `id` and `meta`, without what is computed when shown: `groups`, `meta.location`.
-    pub fields: Map<String, Value>,
-}
-
-impl Resource {
-    /// `W/"17"`.
-    pub fn version(&self) -> &str {
-        self.fields["meta"]["version"].as_str().unwrap_or_default()
-    }
-
-    fn texts(&self, key: Key) -> Vec<String> {
-        let texts: Vec<&Value> = match key {
-            Key::UserName => self.fields.get("userName").into_iter().collect(),
-            Key::ExternalId => self.fields.get("externalId").into_iter().collect(),
-            Key::Email => {
-                let emails = self.fields.get("emails").and_then(Value::as_array).into_iter().flatten();
-                emails.filter_map(|email| email.get("value")).collect()
-            }
-        };
-        texts.into_iter().filter_map(Value::as_str).map(|text| key.fold(text)).collect()
-    }
-}
-
-impl Contents for Resource {
-    fn to_json(&self) -> Value {
-        Value::Object(self.fields.clone())
-    }
-}
-
-/// Attributes by which users are found without looking at all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Key {
-    UserName,
-    ExternalId,
-    Email,
-}
-
-impl Key {
-    const ALL: [Self; 3] = [Self::UserName, Self::ExternalId, Self::Email];
-
-    fn fold(self, text: &str) -> String {
-        if self == Self::ExternalId { text.to_owned() } else { text.to_lowercase() }
-    }
-}
-
-#[derive(Default)]
-struct Table {
-    resources: BTreeMap<u64, Arc<Resource>>,
-    serials: HashMap<String, u64>,
-    lookups: HashMap<Key, HashMap<String, BTreeSet<u64>>>,
-    modified: BTreeSet<(i64, u64)>,
-}
-
-impl Table {
-    fn put(&mut self, resource: Arc<Resource>) {
-        self.remove(resource.serial);
-        let serial = resource.serial;
-        self.serials.insert(resource.id.clone(), serial);
-        self.modified.insert((resource.modified_ms, serial));
-        for key in Key::ALL {
-            for text in resource.texts(key) {
-                self.lookups.entry(key).or_default().entry(text).or_default().insert(serial);
-            }
-        }
-        self.resources.insert(serial, resource);
-    }
-
-    fn remove(&mut self, serial: u64) -> Option<Arc<Resource>> {
-        let resource = self.resources.remove(&serial)?;
-        self.serials.remove(&resource.id);
-        self.modified.remove(&(resource.modified_ms, serial));
-        for key in Key::ALL {
-            let Some(lookup) = self.lookups.get_mut(&key) else { continue };
-            for text in resource.texts(key) {
-                if let Some(serials) = lookup.get_mut(&text) {
-                    serials.remove(&serial);
-                    if serials.is_empty() {
-                        lookup.remove(&text);
-                    }
-                }
-            }
-        }
-        Some(resource)
-    }
-
-    fn with(&self, key: Key, text: &str) -> BTreeSet<u64> {
-        self.lookups.get(&key).and_then(|lookup| lookup.get(&key.fold(text))).cloned().unwrap_or_default()
-    }
-}
+pub(super) use table::Resource;
+use table::{Key, Table};
 
 /// A write that was carried out.
 #[derive(Debug, Clone)]
@@ -348,9 +254,9 @@ impl Directory {
             return Err(ScimError::bad("invalidValue", "a member does not exist"));
         };
         member["type"] = json!(found.kind.name());
-        member["$ref"] = json!(format!("..{}/{id}", found.kind.endpoint()));
-        let name = found.fields.get("displayName").or_else(|| found.fields.get("userName"));
-        member["display"] = name.cloned().unwrap_or_default();
+        if member["$ref"].is_null() {
+            member["$ref"] = json!(format!("..{}/{id}", found.kind.endpoint()));
+        }
         Ok(())
     }
 

@@ -212,10 +212,7 @@ impl<'a> Parser<'a> {
         let Some((_, operator)) = operators.into_iter().find(|(keyword, _)| self.keyword(keyword)) else {
             return Err(self.error());
         };
-        let mut values = serde_json::Deserializer::from_str(self.rest.trim_start()).into_iter::<Value>();
-        let Some(Ok(value)) = values.next() else { return Err(self.error()) };
-        let used = values.byte_offset();
-        self.rest = &self.rest.trim_start()[used..];
+        let value = self.literal()?;
         let fits = match (attribute.kind, &value) {
             (_, Value::Null) | (Kind::Boolean, Value::Bool(_)) => matches!(operator, Eq | Ne),
             (Kind::DateTime, Value::String(text)) => text.parse::<jiff::Timestamp>().is_ok(),
@@ -238,6 +235,26 @@ impl<'a> Parser<'a> {
         }
         self.rest = &rest[end..];
         Ok(&rest[..end])
+    }
+
+    /// A JSON text, number, boolean or null.
+    fn literal(&mut self) -> Parsed<Value> {
+        let rest = self.rest.trim_start();
+        let end = if rest.starts_with('"') {
+            let mut escaped = false;
+            let closing = rest.char_indices().skip(1).find(|(_, c)| {
+                let closes = *c == '"' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                closes
+            });
+            closing.map(|(place, _)| place + 1)
+        } else {
+            rest.find(|c: char| c.is_whitespace() || ")]".contains(c)).or(Some(rest.len()))
+        };
+        let end = end.ok_or_else(|| self.error())?;
+        let value = serde_json::from_str(&rest[..end]).map_err(|_| self.error())?;
+        self.rest = &rest[end..];
+        Ok(value)
     }
 
     fn keyword(&mut self, keyword: &str) -> bool {
@@ -369,3 +386,6 @@ fn compare(value: &Value, attribute: &Attribute, operator: Operator, wanted: &Va
         _ => order(value.cmp(&wanted)),
     }
 }
+
+#[cfg(test)]
+mod tests;

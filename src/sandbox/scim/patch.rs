@@ -278,3 +278,95 @@ fn tidy(container: &mut Map<String, Value>, attribute: &Attribute) {
         container.remove(attribute.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User";
+
+    fn patched(operations: Value) -> Result<Map<String, Value>, ScimError> {
+        let ada = json!({
+            "userName": "ada", "title": "Agent", "name": {"givenName": "Ada", "familyName": "Lovelace"},
+            "emails": [{"value": "w", "type": "work", "primary": true}, {"value": "h", "type": "home"}],
+            ENTERPRISE: {"department": "Support"},
+        });
+        let mut ada = ada.as_object().unwrap().clone();
+        let request = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations});
+        apply(Type::User, &mut ada, &request).map(|()| ada)
+    }
+
+    #[test]
+    fn operations_do_what_the_rfc_says() {
+        for (operation, pointer, expected) in [
+            (json!({"op": "add", "path": "nickName", "value": "A"}), "/nickName", json!("A")),
+            (json!({"op": "REPLACE", "path": "title", "value": "Boss"}), "/title", json!("Boss")),
+            (json!({"op": "replace", "path": "TITLE", "value": null}), "/title", Value::Null),
+            (json!({"op": "remove", "path": "title"}), "/title", Value::Null),
+            (json!({"op": "remove", "path": "nickName"}), "/nickName", Value::Null),
+            (json!({"op": "replace", "path": "name.familyName", "value": "Byron"}), "/name/givenName", json!("Ada")),
+            (
+                json!({"op": "replace", "path": "name", "value": {"familyName": "Byron"}}),
+                "/name/givenName",
+                json!("Ada"),
+            ),
+            (json!({"op": "replace", "value": {"name.familyName": "Byron"}}), "/name/familyName", json!("Byron")),
+            (json!({"op": "add", "value": {"title": "Boss", "nickName": "A"}}), "/nickName", json!("A")),
+            (
+                json!({"op": "replace", "path": "emails[type eq \"work\"].value", "value": "n"}),
+                "/emails/0/value",
+                json!("n"),
+            ),
+            (
+                json!({"op": "add", "path": "emails", "value": [{"value": "o", "primary": true}]}),
+                "/emails/0/primary",
+                json!(false),
+            ),
+            (json!({"op": "add", "path": "emails", "value": {"value": "o"}}), "/emails/2/value", json!("o")),
+            (
+                json!({"op": "add", "path": "emails", "value": [{"value": "h", "type": "home"}]}),
+                "/emails/2",
+                Value::Null,
+            ),
+            (json!({"op": "replace", "path": "emails", "value": [{"value": "o"}]}), "/emails/1", Value::Null),
+            (json!({"op": "remove", "path": "emails[type eq \"work\"]"}), "/emails/0/value", json!("h")),
+            (json!({"op": "remove", "path": "emails[type pr]"}), "/emails", Value::Null),
+            (json!({"op": "remove", "path": "emails", "value": [{"value": "w"}]}), "/emails/0/value", json!("h")),
+            (
+                json!({"op": "replace", "path": "emails[type eq \"home\"].primary", "value": true}),
+                "/emails/0/primary",
+                json!(false),
+            ),
+        ] {
+            let ada = Value::Object(
+                patched(json!([operation])).unwrap_or_else(|error| panic!("{operation}: {}", error.detail)),
+            );
+            assert_eq!(ada.pointer(pointer).cloned().unwrap_or_default(), expected, "{operation}");
+        }
+        let path = format!("{ENTERPRISE}:costCenter");
+        let ada = patched(json!([{"op": "add", "path": path, "value": "7"}])).unwrap();
+        assert_eq!(ada[ENTERPRISE], json!({"department": "Support", "costCenter": "7"}));
+    }
+
+    #[test]
+    fn wrong_operations_are_refused_with_their_type() {
+        for (operation, scim_type) in [
+            (json!({"op": "remove"}), "noTarget"),
+            (json!({"op": "replace", "path": "emails[type eq \"fax\"].value", "value": "x"}), "noTarget"),
+            (json!({"op": "replace", "path": "id", "value": "x"}), "mutability"),
+            (json!({"op": "replace", "path": "meta.created", "value": "x"}), "mutability"),
+            (json!({"op": "add", "path": "groups", "value": [{"value": "g"}]}), "mutability"),
+            (json!({"op": "remove", "path": "userName"}), "mutability"),
+            (json!({"op": "replace", "path": "bogus", "value": "x"}), "invalidPath"),
+            (json!({"op": "replace", "path": "title[type eq \"x\"]", "value": "x"}), "invalidPath"),
+            (json!({"op": "replace", "path": "emails[bogus eq \"x\"]", "value": "x"}), "invalidFilter"),
+            (json!({"op": "move", "path": "title"}), "invalidSyntax"),
+            (json!({"op": "replace", "path": "title", "value": 7}), "invalidValue"),
+            (json!({"op": "replace", "path": "active", "value": "False"}), "invalidValue"),
+            (json!({"op": "replace", "path": "title"}), "invalidValue"),
+            (json!({"op": "replace", "value": "x"}), "invalidValue"),
+        ] {
+            assert_eq!(patched(json!([operation])).unwrap_err().scim_type, Some(scim_type), "{operation}");
+        }
+    }
+}

@@ -266,12 +266,8 @@ fn enterprise() -> Vec<Attribute> {
 
 fn group() -> Vec<Attribute> {
     let kinds = Attribute { canonical_values: &["User", "Group"], ..immutable(string("type")) };
-    let member = vec![
-        immutable(string("value")),
-        immutable(reference("$ref", &["User", "Group"])),
-        kinds,
-        read_only(string("display")),
-    ];
+    // No `display`: the schema of RFC 7643, section 8.7.1, has none.
+    let member = vec![immutable(string("value")), immutable(reference("$ref", &["User", "Group"])), kinds];
     vec![
         Attribute { required: true, ..string("displayName") },
         Attribute { multi_valued: true, ..complex("members", member) },
