@@ -44,6 +44,9 @@ pub enum BrokerError {
     /// It answered with an error, or not at all.
     #[error("the broker said: {0}")]
     Refused(String),
+    /// A queue is not there. Workers that may declare do so; else `muster topology` does.
+    #[error("there is no queue {0}; declare it with `muster topology`")]
+    Missing(String),
     /// It was closed by this process.
     #[error("the broker connection was closed")]
     Closed,

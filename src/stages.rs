@@ -233,10 +233,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         for (name, system) in self.systems.iter() {
             let report = system.report();
             self.metrics.calls(name, &report);
-            if let Some((used, allowed)) = report.usage {
-                if let Err(error) = self.store.note_usage(name, used, allowed).await {
-                    tracing::debug!("Did not note the usage of {name}: {error}");
-                }
+            if let Some((used, allowed)) = report.usage
+                && let Err(error) = self.store.note_usage(name, used, allowed).await
+            {
+                tracing::debug!("Did not note the usage of {name}: {error}");
             }
         }
     }

@@ -204,8 +204,7 @@ impl Broker for AmqpBroker {
             let mut depths = Vec::with_capacity(names.len());
             for name in names {
                 let Some(ready) = topology::depth(&channel, &name).await? else {
-                    let text = format!("there is no queue {name}; declare it with `muster topology`");
-                    return Err(BrokerError::Refused(text));
+                    return Err(BrokerError::Missing(name));
                 };
                 depths.push(QueueDepth { name, ready });
             }

@@ -3,7 +3,7 @@
 use super::connect;
 use super::exit::Exit;
 use super::output::{self, Form};
-use crate::broker::Broker;
+use crate::broker::{Broker, BrokerError};
 use crate::config::Config;
 use crate::store::Store;
 use crate::systems::Finding;
@@ -58,6 +58,13 @@ async fn servers(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let answer = tokio::time::timeout(patience, broker.depths(&[])).await;
     let problem = match answer {
         Ok(Ok(_)) => None,
+        Ok(Err(BrokerError::Missing(_))) => {
+            findings.push(Finding {
+                subject: "broker: the queues are declared by the first worker".to_owned(),
+                problem: None,
+            });
+            None
+        }
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("it did not answer within {} s; check url, user and password", patience.as_secs())),
     };

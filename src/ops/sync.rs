@@ -199,8 +199,8 @@ async fn waiting(
 async fn quiet(pipeline: &Distributed, name: &ConnectionName) -> Result<bool, StoreError> {
     let rereads = pipeline.store.counts(name).await?.rereads;
     let runs = pipeline.store.runs(name, 5).await?;
-    let live = runs.iter().filter(|run| run.kind == RunKind::Live);
-    Ok(rereads.a == 0 && rereads.b == 0 && live.fold(true, |quiet, run| quiet && run.is_over()))
+    let live_is_over = runs.iter().filter(|run| run.kind == RunKind::Live).all(Run::is_over);
+    Ok(rereads.a == 0 && rereads.b == 0 && live_is_over)
 }
 
 fn bar(form: Form) -> ProgressBar {
