@@ -116,9 +116,11 @@ fn last_write_compares_edits_on_one_clock() {
             let see_a = |play: &mut Play| play.see(A, at(a_at, 9_060.0), &[("x", "1")]);
             let see_b = |play: &mut Play| play.see(B, at(b_at, 9_060.0), &[("x", "2")]);
             if a_first {
-                (see_a(&mut play), see_b(&mut play));
+                see_a(&mut play);
+                see_b(&mut play);
             } else {
-                (see_b(&mut play), see_a(&mut play));
+                see_b(&mut play);
+                see_a(&mut play);
             }
             assert_eq!(play.value("x"), winner, "{name}, a first: {a_first}");
             assert_eq!(play.journal.len(), 1, "{name}");
