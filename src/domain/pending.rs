@@ -123,3 +123,6 @@ fn writable<'l>(
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

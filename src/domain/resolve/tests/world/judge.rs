@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::vocabulary::text;
 use super::remote::Remote;
 use crate::domain::attribute::{AttributePath, Value};
-use crate::domain::id::{Side, Sides};
+use crate::domain::id::{Epoch, Side, Sides};
 use crate::domain::resolve::Lost;
 use crate::domain::{Link, Snapshot};
 
@@ -20,6 +20,8 @@ pub struct Judge {
     unseen: BTreeSet<String>,
     writes: BTreeMap<String, usize>,
     unfinished_writes: usize,
+    /// The epoch after the store was lost, and when.
+    lost_at: Option<(Epoch, i64)>,
 }
 
 struct Edit {
@@ -61,15 +63,28 @@ impl Judge {
     }
 
     /// A write replaces this value, which the writer looked for at `checked_at`.
-    pub fn overwritten_unseen(&mut self, _side: Side, value: Option<&Value>, checked_at: i64) {
+    pub fn overwritten_unseen(&mut self, value: Option<&Value>, checked_at: i64) {
         let value = text(value);
         if self.edits.iter().any(|edit| edit.value == value && edit.at >= checked_at) {
             self.unseen.insert(value);
         }
     }
 
-    pub fn written(&mut self, path: &AttributePath) {
+    /// A write that was decided in this epoch replaces one value by another. After a loss of the store it may do so only
+    /// with a value that was typed since, or over the other one: nothing else tells which is the later.
+    pub fn written(&mut self, path: &AttributePath, old: Option<&Value>, new: Option<&Value>, epoch: Epoch) {
         *self.writes.entry(path.to_string()).or_default() += 1;
+        if let Some((_, lost_at)) = self.lost_at.filter(|(current, _)| *current == epoch) {
+            let (old, mut new) = (text(old), text(new));
+            while old != new {
+                let typed = self.edits.iter().find(|edit| edit.value == new && edit.attribute == path.as_str());
+                let typed = typed.unwrap_or_else(|| panic!("{old} is overwritten on the strength of a loss"));
+                if typed.at >= lost_at {
+                    break;
+                }
+                new.clone_from(&typed.over);
+            }
+        }
     }
 
     /// A write was begun and its answer never committed.
@@ -78,8 +93,9 @@ impl Judge {
     }
 
     /// The store was lost: writes that were under way are not finished, and each attribute begins anew.
-    pub fn forgot(&mut self) {
+    pub fn forgot(&mut self, epoch: Epoch, now: i64) {
         self.unfinished_writes += 1;
+        self.lost_at = Some((epoch, now));
     }
 
     /// Nothing is ever taken for an edit of a side on which nobody typed it.

@@ -1,7 +1,7 @@
 //! An outside system with one account: a clock of its own, a stamp of whole seconds, and what it can promise of a write.
 
 use crate::domain::attribute::{AttributePath, Attributes, Value};
-use crate::domain::id::Side;
+use crate::domain::id::{Epoch, Side};
 use crate::domain::{Snapshot, Timestamp, Version};
 
 use super::super::vocabulary::GRAIN;
@@ -38,6 +38,8 @@ pub struct Request {
     pub deadline: i64,
     /// When the account was looked at before it was sent.
     pub checked_at: i64,
+    /// The epoch in which it was decided.
+    pub epoch: Epoch,
 }
 
 pub struct Remote {

@@ -134,8 +134,8 @@ impl World {
                 let base = self.link.sides[side].seen_at.clone().expect("an update has a base");
                 self.link = begin(&self.link, side, token, &wanted, &self.rules, deadlines);
                 let deadline = self.now + DEADLINE_MS;
-                let request = Request { side, values: wanted.values.clone(), base, deadline, checked_at };
                 let (lease_until, epoch) = (self.now + LEASE_MS, self.link.epoch);
+                let request = Request { side, values: wanted.values.clone(), base, deadline, checked_at, epoch };
                 return Writer::Begun(Work { side, token, wanted, request, lease_until, epoch });
             }
         }

@@ -1,0 +1,87 @@
+//! What a side lacks, and when it is asked for.
+
+use crate::domain::id::Side::{A, B};
+use crate::domain::pending::{is_held, lacking, pending};
+use crate::domain::resolve::tests::vocabulary::{Play, account, at, path, to_b, two_way};
+use crate::domain::rules::Occasion;
+use crate::domain::{Epoch, Timestamp};
+
+fn single() -> Play {
+    let mut play = Play::of(to_b(&["x", "y"]));
+    play.link.sides.b.account = None;
+    play
+}
+
+/// R1, R45, R46: an account is asked for only where creation is allowed, and not before its partner was read.
+#[test]
+fn creation_is_asked_for_only_where_it_is_allowed() {
+    let mut play = single();
+    assert_eq!(play.behind(B), "", "the partner was not read");
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "-")]);
+    assert_eq!(play.behind(B), "x=1", "a creation clears nothing");
+    play.rules.create.b = false;
+    assert_eq!(play.behind(B), "");
+}
+
+/// B12: nothing is written to an account that is gone, and none is created for a partner that is gone or inactive.
+#[test]
+fn nothing_is_asked_of_the_gone() {
+    let mut play = Play::in_sync(to_b(&["x"]), &[("x", "0")]);
+    play.see(A, at(100.0, 160.0), &[("x", "1")]);
+    assert_eq!(play.behind(B), "x=1");
+    for read_s in [300, 400] {
+        play.link = crate::domain::resolve::resolve_absence(&play.link, B, Timestamp(read_s * 1000), &play.rules).link;
+    }
+    assert_eq!(play.behind(B), "");
+
+    let mut partner_gone = single();
+    partner_gone.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "-")]);
+    for read_s in [300, 400] {
+        partner_gone.link = crate::domain::resolve::resolve_absence(
+            &partner_gone.link,
+            A,
+            Timestamp(read_s * 1000),
+            &partner_gone.rules,
+        )
+        .link;
+    }
+    assert_eq!(partner_gone.behind(B), "");
+}
+
+/// R9, R11: what is filled in at creation only is never written again.
+#[test]
+fn create_only_attributes_are_written_once() {
+    let mut play = single();
+    play.rules.attributes.get_mut(&path("y")).unwrap().occasion = Occasion::Create;
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "1")]);
+    assert_eq!(play.behind(B), "x=1 y=1");
+    let going = play.begin(B);
+    play.finish(&going, at(30.0, 31.0), &[("x", "1"), ("y", "1")]);
+    play.see(A, at(100.0, 160.0), &[("x", "2"), ("y", "2")]);
+    assert_eq!(play.behind(B), "x=2");
+}
+
+/// R86, B11: what is on hold is left out, and the rest of the account flows.
+#[test]
+fn a_hold_stops_one_attribute() {
+    let mut play = Play::in_sync(two_way(A, &["x", "y"]), &[("x", "0"), ("y", "0")]);
+    play.link.enter(Epoch(8));
+    play.see(A, at(100.0, 160.0), &[("x", "1"), ("y", "0")]);
+    play.see(B, at(100.0, 160.0), &[("x", "2"), ("y", "0")]);
+    assert!(is_held(&play.link, B, &play.rules));
+    play.see(A, at(200.0, 260.0), &[("x", "1"), ("y", "5")]);
+    assert_eq!(play.behind(B), "y=5");
+}
+
+/// A refusal is of the very values, under the very rules.
+#[test]
+fn the_digest_tells_what_was_refused() {
+    let mut play = Play::in_sync(two_way(A, &["x", "y"]), &[("x", "0"), ("y", "0")]);
+    play.see(A, at(100.0, 160.0), &[("x", "1"), ("y", "0")]);
+    let first = pending(&play.link, B, &play.rules).unwrap();
+    assert_eq!(first.need, crate::domain::pending::Need::Update { account: account(B) });
+    let digest = first.digest(&play.rules);
+    assert_eq!(lacking(&play.link, B, &play.rules).unwrap().digest(&play.rules), digest);
+    play.see(A, at(200.0, 260.0), &[("x", "1"), ("y", "1")]);
+    assert_ne!(lacking(&play.link, B, &play.rules).unwrap().digest(&play.rules), digest);
+}
