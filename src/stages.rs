@@ -223,6 +223,9 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             self.metrics.store(up);
             self.report_calls().await;
             if wait(&stop, Duration::from_secs(3)).await.is_err() {
+                if let Err(error) = self.store.leave(role, &self.settings.instance).await {
+                    tracing::debug!("Did not say that this {role} stops: {error}");
+                }
                 return;
             }
         }

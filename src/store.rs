@@ -541,6 +541,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// This process works. Forgotten 15 seconds after the last call.
     fn beat(&self, role: &str, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// This process has stopped working.
+    fn leave(&self, role: &str, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// The processes heard of in the last 15 seconds.
     fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, StoreError>> + Send;
 

@@ -71,27 +71,19 @@ pub async fn run(
     if !ask.wait && !missing.contains(&Role::Producer) {
         return asked(name, &request, &missing, form);
     }
-    let own = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let run_here: Vec<_> = missing.into_iter().filter(|role| ask.wait || *role == Role::Producer).collect();
-    for role in &run_here {
-        let (pipeline, own, role) = (pipeline.clone(), own.clone(), *role);
-        tasks.spawn(async move {
-            if let Err(error) = worker::stage(role, pipeline, own).await {
-                tracing::error!("The {} ended: {error:#}", role.as_str());
-            }
-        });
-    }
-    tasks.close();
     let until = if ask.wait { Until::Over } else { Until::Read };
+    let own =
+        OwnStages { pipeline: pipeline.clone(), until, stop: CancellationToken::new(), tasks: TaskTracker::new() };
     let followed = tokio::select! {
         followed = follow(pipeline, name, &request, until, form) => followed,
+        never = own.stand_in() => match never {},
         () = stop.cancelled() => Err(anyhow::anyhow!(
             "stopped waiting for run {}; what was read goes on with the workers, see `muster status`", request.run
         )),
     };
-    own.cancel();
-    tasks.wait().await;
+    own.stop.cancel();
+    own.tasks.close();
+    own.tasks.wait().await;
     let (run, took) = followed?;
     report(name, &run, took, form);
     Ok(exit(&run))
@@ -130,6 +122,39 @@ fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyho
 async fn missing(pipeline: &Distributed) -> anyhow::Result<Vec<Role>> {
     let alive = pipeline.store.instances().await?;
     Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
+}
+
+/// Stages that this command runs because nobody else does.
+struct OwnStages {
+    pipeline: Distributed,
+    until: Until,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl OwnStages {
+    /// Looks again and again who works, and runs what nobody does. A worker that was killed is listed for some seconds
+    /// more, so one look is not enough.
+    async fn stand_in(&self) -> std::convert::Infallible {
+        loop {
+            match missing(&self.pipeline).await {
+                Ok(missing) => {
+                    for role in missing.into_iter().filter(|role| self.until == Until::Over || *role == Role::Producer)
+                    {
+                        let (pipeline, stop) = (self.pipeline.clone(), self.stop.clone());
+                        self.tasks.spawn(async move {
+                            if let Err(error) = worker::stage(role, pipeline, stop).await {
+                                tracing::error!("The {} ended: {error:#}", role.as_str());
+                            }
+                        });
+                    }
+                }
+                Err(error) => tracing::debug!("Could not see who works: {error:#}"),
+            }
+            // Long enough for a stage that was just begun to be heard of.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
 }
 
 /// How far a run is followed.

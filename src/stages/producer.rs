@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Halt, Pipeline, delays, wait};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Side, Token};
-use crate::store::Store;
+use crate::store::{LeaseName, Store};
 
 mod clerk;
 mod page;
@@ -28,28 +28,56 @@ const POLL: Duration = Duration::from_millis(250);
 /// Produces until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
     let tasks = TaskTracker::new();
-    tasks.spawn({
+    let beat = tokio::spawn({
         let (pipeline, stop) = (pipeline.clone(), stop.clone());
         async move { pipeline.beat("producer", stop).await }
     });
+    // A step that was begun is finished, unless that takes longer than the drain deadline.
+    let stopping = Stopping { stop: stop.clone(), give_up: CancellationToken::new() };
+    let mut leases = Vec::new();
     for connection in pipeline.connections.values() {
         let clerk = clerk::Clerk { pipeline: pipeline.clone(), connection: connection.clone(), token: token() };
-        tasks.spawn(persist("clerk", connection.name.to_string(), stop.clone(), move |stop| {
+        leases.push((connection.name.clone(), LeaseName::Runs, clerk.token));
+        tasks.spawn(persist("clerk", connection.name.to_string(), stopping.clone(), move |give_up| {
             let clerk = clerk.clone();
-            async move { clerk.step(&stop).await }
+            async move { clerk.step(&give_up).await }
         }));
         for side in Side::BOTH {
-            let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side, token());
+            let token = token();
+            leases.push((connection.name.clone(), LeaseName::Reader(side), token));
+            let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side, token);
             let name = format!("{} side {side}", connection.name);
-            tasks.spawn(persist("reader", name, stop.clone(), move |stop| {
+            tasks.spawn(persist("reader", name, stopping.clone(), move |give_up| {
                 let reader = reader.clone();
-                async move { reader.step(&stop).await }
+                async move { reader.step(&give_up).await }
             }));
         }
     }
     tasks.close();
-    tasks.wait().await;
+    stop.cancelled().await;
+    if tokio::time::timeout(pipeline.settings.drain, tasks.wait()).await.is_err() {
+        stopping.give_up.cancel();
+        tasks.wait().await;
+    }
+    for (connection, lease, token) in leases {
+        // Whoever comes next need not wait for it to run out.
+        if let Err(error) = pipeline.store.release(&connection, &lease, token).await {
+            debug!("Did not give a lease of {connection} back: {error}");
+        }
+    }
+    if let Err(error) = beat.await {
+        warn!("The producer's heartbeat ended badly: {error}");
+    }
     Ok(())
+}
+
+/// How the tasks of a producer are stopped.
+#[derive(Clone)]
+struct Stopping {
+    /// No further step is begun.
+    stop: CancellationToken,
+    /// The step under way gives up whatever it waits for.
+    give_up: CancellationToken,
 }
 
 fn token() -> Token {
@@ -66,17 +94,13 @@ enum Step {
 }
 
 /// Takes step after step until `stop`. A step that fails is taken again: all of them may be.
-async fn persist<F>(
-    what: &'static str,
-    name: String,
-    stop: CancellationToken,
-    step: impl Fn(CancellationToken) -> F + Send,
-) where
+async fn persist<F>(what: &'static str, name: String, stopping: Stopping, step: impl Fn(CancellationToken) -> F + Send)
+where
     F: Future<Output = Result<Step, Halt>> + Send,
 {
     let mut growing = delays();
     loop {
-        let pause = match step(stop.clone()).await {
+        let pause = match step(stopping.give_up.clone()).await {
             Ok(Step::Worked) => {
                 growing = delays();
                 Duration::ZERO
@@ -92,7 +116,7 @@ async fn persist<F>(
                 growing.next().unwrap_or(POLL)
             }
         };
-        if wait(&stop, pause).await.is_err() {
+        if wait(&stopping.stop, pause).await.is_err() {
             break;
         }
     }

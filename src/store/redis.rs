@@ -243,6 +243,10 @@ impl Store for RedisStore {
         self.note_instance(role, name).await
     }
 
+    async fn leave(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        self.forget_instance(role, name).await
+    }
+
     async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
         self.heard_instances().await
     }

@@ -1,7 +1,7 @@
 //! What a writer is told to do, and what each end of a write leaves on the link. The traces that need both stages are
 //! beside `resolve`.
 
-use super::{Finish, Plan, adopt, bury, finish, give_up, plan, unbury, withdraw};
+use super::{Finish, Plan, adopt, bury, exhume, finish, give_up, plan, withdraw};
 use crate::domain::id::Side::{A, B};
 use crate::domain::id::Token;
 use crate::domain::link::Origin;
@@ -34,9 +34,10 @@ fn plans_follow_from_the_link() {
     assert_eq!(plan_of(&play), "Write");
     let going = play.begin(B);
     assert_eq!(plan_of(&play), "Leased");
-    play.link = bury(&play.link, B, going.token, &going.wanted, "value_too_long", &play.rules).unwrap();
+    let released = withdraw(&play.link, B, going.token).unwrap();
+    play.link = bury(&released, B, &going.wanted, "value_too_long", &play.rules);
     assert_eq!(plan_of(&play), "Buried");
-    play.link = unbury(&play.link, B);
+    play.link = exhume(&play.link, B);
     assert_eq!(plan_of(&play), "Write");
 }
 
@@ -45,7 +46,8 @@ fn plans_follow_from_the_link() {
 fn a_refusal_holds_until_something_changes() {
     let mut play = behind();
     let going = play.begin(B);
-    play.link = bury(&play.link, B, going.token, &going.wanted, "value_too_long", &play.rules).unwrap();
+    let released = withdraw(&play.link, B, going.token).unwrap();
+    play.link = bury(&released, B, &going.wanted, "value_too_long", &play.rules);
     assert_eq!(play.behind(B), "");
     let mut other_rules = play.clone();
     other_rules.rules.version += 1;

@@ -19,6 +19,10 @@ struct Heard {
     version: String,
 }
 
+fn heard(role: &str, name: &str) -> Heard {
+    Heard { role: role.to_owned(), name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+}
+
 impl RedisStore {
     /// See [`Store::system`](crate::store::Store::system).
     pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
@@ -54,11 +58,16 @@ impl RedisStore {
 
     /// See [`Store::beat`](crate::store::Store::beat).
     pub(super) async fn note_instance(&self, role: &str, name: &str) -> Result<(), StoreError> {
-        let heard =
-            Heard { role: role.to_owned(), name: name.to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
         let mut call = Call::new([keys::instances(&self.prefix)]);
-        call.arg(super::json(&heard)).arg("CH").number(INSTANCE_TTL.as_millis());
+        call.arg(super::json(&heard(role, name))).arg("CH").number(INSTANCE_TTL.as_millis());
         STAMP.run::<()>(&mut *self.pool.lend().await?, &call).await
+    }
+
+    /// See [`Store::leave`](crate::store::Store::leave).
+    pub(super) async fn forget_instance(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.zrem(keys::instances(&self.prefix), super::json(&heard(role, name))).ignore();
+        pipeline.exec_async(&mut *self.pool.lend().await?).await.map_err(failed)
     }
 
     /// See [`Store::instances`](crate::store::Store::instances).
