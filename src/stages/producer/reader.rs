@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::page::{looked_up, messages, sighting};
-use super::{LEASE, Step};
+use super::{LEASE, RUNS, Step};
 use crate::broker::{Broker, Queue};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
@@ -140,15 +140,18 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         if let Some(active) = state.active.clone() {
             let run = self.pipeline.ask(stop, || store.run(name, &active.run)).await?;
-            if run.is_some_and(|run| run.kind != RunKind::Live && run.reading[self.side]) {
-                return Ok(Task::Page { state, active });
+            if let Some(run) = run.filter(|run| run.kind != RunKind::Live && run.reading[self.side]) {
+                return Ok(match run.only.clone() {
+                    Some((_, account)) => Task::Only { state, run, account },
+                    None => Task::Page { state, active },
+                });
             }
             state.active = None;
             if !self.set(stop, epoch, &state).await? {
                 return Ok(Task::Nothing);
             }
         }
-        let runs = self.pipeline.ask(stop, || store.runs(name, 20)).await?;
+        let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
         let waiting = runs.into_iter().rev().find(|run| run.kind != RunKind::Live && run.reading[self.side]);
         if let Some(run) = waiting {
             if let Some((_, account)) = run.only.clone() {
@@ -237,8 +240,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     }
                 }
                 state.watermark = Some(watermark.clone().unwrap_or_default());
-                if let (Some(wait_for), Some(watermark)) = (unsettled, watermark) {
-                    // Some account may change again under the stamp it was read with: once more, after the grain.
+                if let (Some(wait_for), Some(watermark), true) = (unsettled, watermark, is_first_pass(&active)) {
+                    // Some account may change again under the stamp it was read with: once more, after the grain. What
+                    // is edited during that second look belongs to the next run, whose overlap covers it: on a busy
+                    // system this one would never end.
                     state.active = Some(ActiveRead { position: Some(format!("{WATERMARK}{watermark}")), ..active });
                     let step = self.moved(stop, epoch, &state).await?;
                     self.keeping_lease(stop, tokio::time::sleep(wait_for)).await?;
