@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::broker::{Broker, BrokerError, Consumer, Queue};
 use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Sides, SystemName};
-use crate::store::{Store, StoreError};
+use crate::store::{Commit, Committed, Count, Store, StoreError};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
 
@@ -178,6 +178,30 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
     }
 
+    /// Counts an outcome that changes no link, and tells what is owed. The epoch does not matter to a count, and a run
+    /// may outlive its epoch: the one of the day accepts it.
+    pub(crate) async fn tally(
+        &self,
+        stop: &CancellationToken,
+        connection: &ConnectionName,
+        count: Count,
+    ) -> Result<Sides<bool>, Halt> {
+        let commit = Commit { count: Some(count), ..Commit::default() };
+        loop {
+            let epoch = self.ask(stop, || self.store.epoch(connection)).await?.id;
+            match self.ask(stop, || self.store.commit(connection, epoch, vec![commit.clone()])).await {
+                Err(Halt::NewEpoch) => {}
+                Err(halt) => return Err(halt),
+                Ok(committed) => {
+                    return Ok(match committed.first() {
+                        Some(Committed::Done { owed }) => *owed,
+                        _ => Sides::default(),
+                    });
+                }
+            }
+        }
+    }
+
     /// All queues of changes, live first.
     pub fn change_queues(&self) -> Vec<Queue> {
         let bulk = self.connections.keys().map(|name| Queue::ChangesBulk(name.clone()));
@@ -284,7 +308,7 @@ where
     let mut consumer = pipeline.broker.consume(queues, settings.prefetch).await?;
     let permits = Arc::new(Semaphore::new(settings.concurrency));
     let tasks = TaskTracker::new();
-    // Cancelled when the drain deadline is over: whoever still waits for something gives up.
+    // Cancelled when the drain deadline is over: what is still in hand then is dropped where it stands.
     let give_up = CancellationToken::new();
     loop {
         let permit = tokio::select! {
@@ -299,8 +323,13 @@ where
             },
         };
         let work = handle(delivery, give_up.clone());
+        let give_up = give_up.clone();
         tasks.spawn(async move {
-            work.await;
+            // A publish waits for its broker without end. Dropped there, as anywhere, the delivery comes again.
+            tokio::select! {
+                () = work => {}
+                () = give_up.cancelled() => {}
+            }
             drop(permit);
         });
     }

@@ -394,10 +394,12 @@ pub trait Store: Clone + Send + Sync + 'static {
         side: Side,
     ) -> impl Future<Output = Result<ReaderState, StoreError>> + Send;
 
-    /// Replaces the reader's state. `false`, and nothing happens, if `token` does not hold the reader's lease.
+    /// Replaces the reader's state. `false`, and nothing happens, if `token` does not hold the reader's lease. What
+    /// was read in `epoch` says nothing of another one: there the answer is [`StoreError::EpochChanged`].
     fn set_reader(
         &self,
         connection: &ConnectionName,
+        epoch: Epoch,
         side: Side,
         token: Token,
         state: &ReaderState,
@@ -405,13 +407,14 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Gives out `count` numbers of a run and returns the first. The run's `read` grows by as many. With a reader's
     /// lease and state given, both happen in one step, `active.reserved` being set to the range, or neither does
-    /// (`None`). `None` as well if there is no such run (any more).
+    /// (`None`). `None` as well if there is no such run (any more). The epoch is that of the read, as for
+    /// [`Store::set_reader`].
     fn reserve(
         &self,
         connection: &ConnectionName,
         run: &RunId,
         count: u32,
-        reader: Option<(Side, Token, &ReaderState)>,
+        reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> impl Future<Output = Result<Option<u32>, StoreError>> + Send;
 
     /// Closes the books on numbers that may never have been published: each that has no outcome yet is counted

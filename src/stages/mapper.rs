@@ -14,9 +14,9 @@ use crate::domain::link::Origin;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
-    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, ConnectionName, DeadLetter, Epoch,
-    FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting, SystemName,
-    Timestamp, Value,
+    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, ConnectionName, DeadLetter,
+    Epoch, FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting,
+    SystemName, Timestamp, Value,
 };
 use crate::failpoint::hit;
 use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store};
@@ -154,15 +154,18 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             Err(halt) => return Err((halt, changes)),
         };
         hit("mapper.committed");
-        let mut left = Vec::new();
+        let (mut left, mut unlinked) = (Vec::new(), Vec::new());
         for ((change, mapped), committed) in changes.into_iter().zip(mapped).zip(committed) {
             match committed {
                 Committed::Done { owed } => {
                     self.metrics.change(name, mapped.outcome);
+                    let Some(link) = mapped.link else {
+                        unlinked.push((change, mapped.outcome, owed));
+                        continue;
+                    };
                     for side in Side::BOTH {
                         if mapped.emits[side] || owed[side] {
                             let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                            let Some(link) = mapped.link else { continue };
                             let command =
                                 Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
                             commands.push((connection.systems[side].clone(), command));
@@ -170,6 +173,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                     }
                 }
                 Committed::Moved | Committed::Taken { .. } => left.push(change),
+            }
+        }
+        for (change, outcome, owed) in unlinked {
+            if let Err(halt) = self.close_owed(stop, &change, outcome, owed).await {
+                // What is left of the page comes again with its message.
+                left.push(change);
+                return Err((halt, left));
             }
         }
         Ok(left)
@@ -237,16 +247,32 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     /// Counts a change that nobody could work on.
     async fn count_unusable(&self, stop: &CancellationToken, change: Change, code: &str) -> Result<(), Halt> {
         debug!("Counting change {} of run {} as undecodable: {code}", change.cause.number, change.cause.run);
-        self.metrics.change(&change.connection, ChangeOutcome::Undecodable);
-        let commit = Commit {
-            count: Some(count(&change.cause, ChangeOutcome::Undecodable, Sides::default())),
-            ..Commit::default()
+        let outcome = ChangeOutcome::Undecodable;
+        self.metrics.change(&change.connection, outcome);
+        let owed = self.tally(stop, &change.connection, count(&change.cause, outcome, Sides::default())).await?;
+        self.close_owed(stop, &change, outcome, owed).await
+    }
+
+    /// Closes the books on commands that an earlier delivery of this change, or the command that it stands for, left
+    /// without an outcome, where the change leads to no link that could be worked on: else the run would never be over.
+    async fn close_owed(
+        &self,
+        stop: &CancellationToken,
+        change: &Change,
+        outcome: ChangeOutcome,
+        owed: Sides<bool>,
+    ) -> Result<(), Halt> {
+        let outcome = match outcome {
+            // There is a letter, and what heals it emits a command of its own.
+            ChangeOutcome::Undecodable | ChangeOutcome::Refused => CommandOutcome::Dead,
+            _ => CommandOutcome::Superseded,
         };
-        match self.ask(stop, || self.store.commit(&change.connection, change.epoch, vec![commit.clone()])).await {
-            // The books of a lost epoch are closed already.
-            Ok(_) | Err(Halt::NewEpoch) => Ok(()),
-            Err(halt) => Err(halt),
+        for side in Side::BOTH.into_iter().filter(|side| owed[*side]) {
+            let Cause { run, number } = change.cause.clone();
+            self.tally(stop, &change.connection, Count::Command { run, number, side, outcome }).await?;
+            self.metrics.command(&change.connection, outcome);
         }
+        Ok(())
     }
 }
 

@@ -22,6 +22,10 @@ pub use clerk::new_run_id;
 /// How long a lease of a reader or a clerk lasts without being renewed. A reader that dies is replaced after this.
 const LEASE: Duration = Duration::from_secs(10);
 
+/// The latest runs that are looked through for those to be read. Retries and hourly buckets are runs as well, and must
+/// not push one out of sight.
+const RUNS: usize = 50;
+
 /// The wait between two looks at what there is to do.
 const POLL: Duration = Duration::from_millis(250);
 

@@ -14,7 +14,7 @@ use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting};
 use crate::failpoint::hit;
-use crate::store::{Commit, Count, Store};
+use crate::store::{Count, Store};
 
 mod attempt;
 mod settle;
@@ -164,16 +164,9 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         command: &Command,
         outcome: CommandOutcome,
     ) -> Result<(), Halt> {
-        let commit = Commit { count: Some(count(command, outcome)), ..Commit::default() };
-        // The epoch does not matter to a count; the one of today accepts it.
-        let epoch = self.ask(stop, || self.store.epoch(&command.connection)).await?.id;
-        match self.ask(stop, || self.store.commit(&command.connection, epoch, vec![commit.clone()])).await {
-            Ok(_) | Err(Halt::NewEpoch) => {
-                self.metrics.command(&command.connection, outcome);
-                Ok(())
-            }
-            Err(halt) => Err(halt),
-        }
+        self.tally(stop, &command.connection, count(command, outcome)).await?;
+        self.metrics.command(&command.connection, outcome);
+        Ok(())
     }
 }
 

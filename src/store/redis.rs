@@ -134,11 +134,12 @@ impl Store for RedisStore {
     async fn set_reader(
         &self,
         connection: &ConnectionName,
+        epoch: Epoch,
         side: Side,
         token: Token,
         state: &ReaderState,
     ) -> Result<bool, StoreError> {
-        self.replace_reader(connection, side, token, state).await
+        self.replace_reader(connection, epoch, side, token, state).await
     }
 
     async fn reserve(
@@ -146,7 +147,7 @@ impl Store for RedisStore {
         connection: &ConnectionName,
         run: &RunId,
         count: u32,
-        reader: Option<(Side, Token, &ReaderState)>,
+        reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> Result<Option<u32>, StoreError> {
         self.reserve_numbers(connection, run, count, reader).await
     }

@@ -34,7 +34,7 @@ async fn assert_loss_is_noticed(store: &RedisStore, epoch: Epoch) {
     assert_changed(store.load(&connection(), &[LinkId(1)]).await);
     assert_changed(store.commit(&connection(), epoch, vec![new_link(epoch, 77)]).await);
     assert_changed(store.reserve(&connection(), &"r1".parse().unwrap(), 1, None).await);
-    assert_changed(store.set_reader(&connection(), Side::A, Token(1), &ReaderState::default()).await);
+    assert_changed(store.set_reader(&connection(), epoch, Side::A, Token(1), &ReaderState::default()).await);
 }
 
 /// F15, R86: what was decided before the store was emptied is not written after.
@@ -236,16 +236,22 @@ async fn a_new_epoch_forgets_cursors_and_keeps_leases() {
     let mut server = RedisServer::private(&["--appendfsync", "always"]).await;
     let settings = server.settings();
     let store = process(&settings);
-    epoch(&store).await;
+    let before = epoch(&store).await;
     let name = LeaseName::Reader(Side::A);
     assert!(store.lease(&connection(), &name, Token(1), Duration::from_secs(60)).await.unwrap());
     let moved = ReaderState { watermark: Some("w1".to_owned()), active: None };
-    assert!(store.set_reader(&connection(), Side::A, Token(1), &moved).await.unwrap());
+    assert!(store.set_reader(&connection(), before, Side::A, Token(1), &moved).await.unwrap());
     server.restart().await;
     let fresh = process(&settings);
     epoch(&fresh).await;
     assert_eq!(fresh.reader(&connection(), Side::A).await.unwrap(), ReaderState::default());
     assert!(!fresh.lease(&connection(), &name, Token(2), Duration::from_secs(60)).await.unwrap(), "leases stay");
+
+    // A reader that was reading meanwhile still has its lease, in a process that has learnt of the new epoch.
+    assert_changed(fresh.set_reader(&connection(), before, Side::A, Token(1), &moved).await);
+    let (run, one) = ("r1".parse().unwrap(), (before, Side::A, Token(1), &moved));
+    assert_changed(fresh.reserve(&connection(), &run, 1, Some(one)).await);
+    assert_eq!(fresh.reader(&connection(), Side::A).await.unwrap(), ReaderState::default());
 }
 
 /// The server's file of increments, of which there is one until it is rewritten.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{LEASE, Step};
+use super::{LEASE, RUNS, Step};
 use crate::broker::Broker;
 use crate::domain::{RunId, Side, Sides, Token};
 use crate::stages::{Connection, Halt, Pipeline};
@@ -26,7 +26,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
             return Ok(Step::Idle);
         }
         // One run at a time: a request made during a run waits for it, and is not lost (R66).
-        let runs = self.pipeline.ask(stop, || store.runs(name, 20)).await?;
+        let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
         if runs.iter().any(|run| run.kind != RunKind::Live && (run.reading.a || run.reading.b)) {
             return Ok(Step::Idle);
         }

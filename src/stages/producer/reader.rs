@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::page::{looked_up, messages, sighting};
-use super::{LEASE, Step};
+use super::{LEASE, RUNS, Step};
 use crate::broker::{Broker, Queue};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
 };
 use crate::failpoint::hit;
 use crate::stages::{Connection, Halt, Pipeline, wait};
-use crate::store::{ActiveRead, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
+use crate::store::{ActiveRead, EpochState, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
 use crate::systems::{Lookup, Next, ReadFrom, SharedSystem};
 
 /// Failed reads in a row after which a run is given up. The next run tries again.
@@ -70,10 +70,16 @@ impl<B: Broker, S: Store> Reader<B, S> {
             return Ok(Step::Idle);
         }
         hit("producer.leased");
-        match self.next_task(stop).await? {
+        // First of all: where the reader stands, and what it reads, belong to this epoch or are refused.
+        let name = &self.connection.name;
+        let epoch = self.pipeline.ask(stop, || self.pipeline.store.epoch(name)).await?;
+        match self.next_task(stop, epoch.id).await? {
             Task::Nothing => Ok(Step::Idle),
             task => {
-                let Some(epoch) = self.ready(stop).await? else { return Ok(Step::Idle) };
+                if !self.ready(stop, epoch).await? {
+                    return Ok(Step::Idle);
+                }
+                let epoch = epoch.id;
                 match task {
                     Task::Page { state, active } => self.read_page(stop, state, active, epoch).await,
                     Task::Only { state, run, account } => self.read_only(stop, state, run, account, epoch).await,
@@ -113,13 +119,13 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
     }
 
-    async fn set(&self, stop: &CancellationToken, state: &ReaderState) -> Result<bool, Halt> {
+    async fn set(&self, stop: &CancellationToken, epoch: Epoch, state: &ReaderState) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        self.pipeline.ask(stop, || store.set_reader(name, self.side, self.token, state)).await
+        self.pipeline.ask(stop, || store.set_reader(name, epoch, self.side, self.token, state)).await
     }
 
     /// What there is to read: the read under way, else a run that waits for this side, else accounts to read again.
-    async fn next_task(&self, stop: &CancellationToken) -> Result<Task, Halt> {
+    async fn next_task(&self, stop: &CancellationToken, epoch: Epoch) -> Result<Task, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let mut state = self.pipeline.ask(stop, || store.reader(name, self.side)).await?;
         if let Some(active) = &mut state.active {
@@ -127,22 +133,25 @@ impl<B: Broker, S: Store> Reader<B, S> {
             if let Some(range) = active.reserved.take() {
                 let run = active.run.clone();
                 self.pipeline.ask(stop, || store.abandon(name, &run, range)).await?;
-                if !self.set(stop, &state).await? {
+                if !self.set(stop, epoch, &state).await? {
                     return Ok(Task::Nothing);
                 }
             }
         }
         if let Some(active) = state.active.clone() {
             let run = self.pipeline.ask(stop, || store.run(name, &active.run)).await?;
-            if run.is_some_and(|run| run.kind != RunKind::Live && run.reading[self.side]) {
-                return Ok(Task::Page { state, active });
+            if let Some(run) = run.filter(|run| run.kind != RunKind::Live && run.reading[self.side]) {
+                return Ok(match run.only.clone() {
+                    Some((_, account)) => Task::Only { state, run, account },
+                    None => Task::Page { state, active },
+                });
             }
             state.active = None;
-            if !self.set(stop, &state).await? {
+            if !self.set(stop, epoch, &state).await? {
                 return Ok(Task::Nothing);
             }
         }
-        let runs = self.pipeline.ask(stop, || store.runs(name, 20)).await?;
+        let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
         let waiting = runs.into_iter().rev().find(|run| run.kind != RunKind::Live && run.reading[self.side]);
         if let Some(run) = waiting {
             if let Some((_, account)) = run.only.clone() {
@@ -158,16 +167,18 @@ impl<B: Broker, S: Store> Reader<B, S> {
         Ok(if asked.is_empty() { Task::Nothing } else { Task::Rereads { state } })
     }
 
-    /// The epoch to read in, once the system may be called and requests from before this epoch can land no more.
-    async fn ready(&self, stop: &CancellationToken) -> Result<Option<Epoch>, Halt> {
+    /// Whether the system may be called, and requests from before this epoch can land no more.
+    async fn ready(&self, stop: &CancellationToken, epoch: EpochState) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let epoch = self.pipeline.ask(stop, || store.epoch(name)).await?;
         let target = &self.connection.systems[self.side];
         let paused = self.pipeline.ask(stop, || store.system(target)).await?.not_before;
         if paused.is_some_and(|until| until > epoch.now) {
-            return Ok(None);
+            return Ok(false);
         }
-        let usable_from = epoch.began_at + self.pipeline.settings.quarantine();
+        // What such a request created must be found by the search that precedes the next creation.
+        let search_lag = |side| self.pipeline.system(&self.connection.systems[side]).schema().search_lag;
+        let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
+        let usable_from = epoch.began_at + self.pipeline.settings.quarantine() + lag;
         if epoch.now < usable_from {
             let mut memory = self.memory();
             if memory.announced != Some(epoch.id) {
@@ -177,9 +188,9 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     usable_from.since(epoch.now)
                 );
             }
-            return Ok(None);
+            return Ok(false);
         }
-        Ok(Some(epoch.id))
+        Ok(true)
     }
 
     async fn read_page(
@@ -196,7 +207,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         let page = match self.keeping_lease(stop, self.system().read(&from)).await? {
             Ok(page) => page,
-            Err(failure) => return self.read_failed(stop, state, &active.run, &failure).await,
+            Err(failure) => return self.read_failed(stop, epoch, state, &active.run, &failure).await,
         };
         hit("producer.read");
         self.memory().failures = 0;
@@ -214,7 +225,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
             Next::Page(position) => {
                 let position = Some(format!("{POSITION}{position}"));
                 state.active = Some(ActiveRead { position, ..active });
-                self.moved(stop, &state).await
+                self.moved(stop, epoch, &state).await
             }
             Next::End { watermark, proven_complete, unsettled } => {
                 let mut doubt = None;
@@ -229,15 +240,17 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     }
                 }
                 state.watermark = Some(watermark.clone().unwrap_or_default());
-                if let (Some(wait_for), Some(watermark)) = (unsettled, watermark) {
-                    // Some account may change again under the stamp it was read with: once more, after the grain.
+                if let (Some(wait_for), Some(watermark), true) = (unsettled, watermark, is_first_pass(&active)) {
+                    // Some account may change again under the stamp it was read with: once more, after the grain. What
+                    // is edited during that second look belongs to the next run, whose overlap covers it: on a busy
+                    // system this one would never end.
                     state.active = Some(ActiveRead { position: Some(format!("{WATERMARK}{watermark}")), ..active });
-                    let step = self.moved(stop, &state).await?;
+                    let step = self.moved(stop, epoch, &state).await?;
                     self.keeping_lease(stop, tokio::time::sleep(wait_for)).await?;
                     return Ok(step);
                 }
                 state.active = None;
-                let step = self.moved(stop, &state).await?;
+                let step = self.moved(stop, epoch, &state).await?;
                 if step == Step::Worked {
                     self.pipeline
                         .ask(stop, || store.end_reading(name, &active.run, self.side, doubt.as_deref()))
@@ -263,7 +276,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let answer = self.keeping_lease(stop, self.system().get(std::slice::from_ref(&account))).await?;
         let lookup = match answer.map(|mut lookups| lookups.pop()) {
             Ok(lookup) => lookup,
-            Err(failure) => return self.read_failed(stop, state, &run.id, &failure).await,
+            Err(failure) => return self.read_failed(stop, epoch, state, &run.id, &failure).await,
         };
         hit("producer.read");
         let mut problem = None;
@@ -276,7 +289,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
             Some(Err(_)) | None => problem = Some(format!("there is no account {account}")),
         }
         state.active = None;
-        let step = self.moved(stop, &state).await?;
+        let step = self.moved(stop, epoch, &state).await?;
         if step == Step::Worked {
             self.pipeline.ask(stop, || store.end_reading(name, &run.id, self.side, problem.as_deref())).await?;
         }
@@ -309,7 +322,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         self.pipeline.ask(stop, || store.reread_done(name, self.side, &asked)).await?;
         state.active = None;
-        self.moved(stop, &state).await
+        self.moved(stop, epoch, &state).await
     }
 
     /// The run in which live changes of this hour are counted.
@@ -351,7 +364,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         let name = &self.connection.name;
         let count = u32::try_from(seen.len()).expect("a page has far fewer accounts");
-        let reserved = self.reserve(stop, run, count, state).await?;
+        let reserved = self.reserve(stop, epoch, run, count, state).await?;
         let Some(first) = reserved else { return Ok(false) };
         hit("producer.reserved");
         let (mut live, mut bulk) = (Vec::new(), Vec::new());
@@ -379,12 +392,13 @@ impl<B: Broker, S: Store> Reader<B, S> {
     async fn reserve(
         &self,
         stop: &CancellationToken,
+        epoch: Epoch,
         run: &RunId,
         count: u32,
         state: &ReaderState,
     ) -> Result<Option<u32>, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        match store.reserve(name, run, count, Some((self.side, self.token, state))).await {
+        match store.reserve(name, run, count, Some((epoch, self.side, self.token, state))).await {
             Ok(first) => Ok(first),
             Err(StoreError::EpochChanged(_)) => Err(Halt::NewEpoch),
             Err(error) => {
@@ -396,8 +410,8 @@ impl<B: Broker, S: Store> Reader<B, S> {
     }
 
     /// Moves the cursor.
-    async fn moved(&self, stop: &CancellationToken, state: &ReaderState) -> Result<Step, Halt> {
-        if !self.set(stop, state).await? {
+    async fn moved(&self, stop: &CancellationToken, epoch: Epoch, state: &ReaderState) -> Result<Step, Halt> {
+        if !self.set(stop, epoch, state).await? {
             return Ok(Step::Idle);
         }
         hit("producer.moved_cursor");
@@ -477,6 +491,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
     async fn read_failed(
         &self,
         stop: &CancellationToken,
+        epoch: Epoch,
         mut state: ReaderState,
         run: &RunId,
         failure: &Failure,
@@ -500,7 +515,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let reason = format!("{system} could not be read: {failure}");
         warn!(connection = %name, run = %run, "Run {run} of {name} ends early: {reason}");
         state.active = None;
-        let step = self.moved(stop, &state).await?;
+        let step = self.moved(stop, epoch, &state).await?;
         if step == Step::Worked {
             self.pipeline.ask(stop, || store.end_reading(name, run, self.side, Some(&reason))).await?;
         }

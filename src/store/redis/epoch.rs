@@ -148,9 +148,24 @@ impl RedisStore {
         keys: Vec<String>,
         fill: impl Fn(&mut Call) + Send,
     ) -> Result<(Epoch, std::vec::IntoIter<Value>), StoreError> {
+        self.guarded_in(None, script, connection, keys, fill).await
+    }
+
+    /// The same, in no other epoch than `expected`: this process may have learnt of a new one since the caller did.
+    pub(super) async fn guarded_in(
+        &self,
+        expected: Option<Epoch>,
+        script: &Script,
+        connection: &ConnectionName,
+        keys: Vec<String>,
+        fill: impl Fn(&mut Call) + Send,
+    ) -> Result<(Epoch, std::vec::IntoIter<Value>), StoreError> {
         let mut server = self.pool.lend().await?;
         for _ in 0..ROUNDS {
             let known = self.known(&mut server, connection).await?;
+            if expected.is_some_and(|expected| expected != known.epoch) {
+                return Err(StoreError::EpochChanged(connection.clone()));
+            }
             let mut call = Call::new(keys.clone());
             known.guard(&mut call, &server);
             fill(&mut call);

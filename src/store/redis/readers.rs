@@ -7,7 +7,7 @@ use super::epoch::part;
 use super::keys::NUMBERS_PER_RUN;
 use super::pool::failed;
 use super::script::{ABANDON, Call, LEASE, READER, RELEASE, REREAD_DONE, RESERVE, SET_READER};
-use crate::domain::{AccountId, ConnectionName, RunId, Side, Timestamp, Token};
+use crate::domain::{AccountId, ConnectionName, Epoch, RunId, Side, Timestamp, Token};
 use crate::store::{LeaseName, ReaderState, StoreError};
 
 /// Items that one script goes through.
@@ -66,6 +66,7 @@ impl RedisStore {
     pub(super) async fn replace_reader(
         &self,
         connection: &ConnectionName,
+        epoch: Epoch,
         side: Side,
         token: Token,
         state: &ReaderState,
@@ -73,7 +74,7 @@ impl RedisStore {
         let keys = self.keys(connection);
         let named = vec![keys.epoch(), keys.reader(side), keys.lease(&LeaseName::Reader(side))];
         let (_, mut answer) = self
-            .guarded(&SET_READER, connection, named, |call| {
+            .guarded_in(Some(epoch), &SET_READER, connection, named, |call| {
                 call.arg(token.to_string()).arg(super::json(state));
             })
             .await?;
@@ -86,17 +87,17 @@ impl RedisStore {
         connection: &ConnectionName,
         run: &RunId,
         count: u32,
-        reader: Option<(Side, Token, &ReaderState)>,
+        reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> Result<Option<u32>, StoreError> {
         let keys = self.keys(connection);
         let mut named = vec![keys.epoch(), keys.run(run), keys.run_bits(run)];
-        if let Some((side, ..)) = reader {
+        if let Some((_, side, ..)) = reader {
             named.extend([keys.reader(side), keys.lease(&LeaseName::Reader(side))]);
         }
         let (_, mut answer) = self
-            .guarded(&RESERVE, connection, named, |call| {
+            .guarded_in(reader.map(|(epoch, ..)| epoch), &RESERVE, connection, named, |call| {
                 call.number(count).number(NUMBERS_PER_RUN);
-                if let Some((_, token, state)) = reader {
+                if let Some((_, _, token, state)) = reader {
                     call.arg(token.to_string()).arg(super::json(state));
                 }
             })

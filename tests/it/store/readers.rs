@@ -33,12 +33,12 @@ pub async fn a_lease_has_one_holder<S: Store>(store: S) {
 
 /// R82: a cursor moves only by the hand of the one reader that holds the lease.
 pub async fn a_cursor_moves_only_under_the_lease<S: Store>(store: S) {
-    epoch(&store).await;
+    let epoch = epoch(&store).await;
     let (holder, other) = (Token(1), Token(2));
     let moved = ReaderState { watermark: Some("w1".to_owned()), active: None };
     let set = |token, state: ReaderState| {
         let store = store.clone();
-        async move { store.set_reader(&connection(), Side::A, token, &state).await.unwrap() }
+        async move { store.set_reader(&connection(), epoch, Side::A, token, &state).await.unwrap() }
     };
     assert_eq!(store.reader(&connection(), Side::A).await.unwrap(), ReaderState::default());
     assert!(!set(holder, moved.clone()).await, "without a lease");
@@ -61,7 +61,7 @@ pub async fn reserved_numbers_are_given_out_once_and_abandoned_ones_add_up<S: St
     let token = Token(1);
     let reserve = |count, token| {
         let (store, run, state) = (store.clone(), run.clone(), state.clone());
-        async move { store.reserve(&connection(), &run, count, Some((Side::A, token, &state))).await.unwrap() }
+        async move { store.reserve(&connection(), &run, count, Some((epoch, Side::A, token, &state))).await.unwrap() }
     };
     assert_eq!(reserve(10, token).await, None, "without a lease");
     assert!(store.lease(&connection(), &LeaseName::Reader(Side::A), token, Duration::from_secs(60)).await.unwrap());
@@ -73,7 +73,7 @@ pub async fn reserved_numbers_are_given_out_once_and_abandoned_ones_add_up<S: St
     let found = store.reader(&connection(), Side::A).await.unwrap();
     assert_eq!(found.active.as_ref().unwrap().reserved, Some((0, 10)));
     assert_eq!(found.active.unwrap().position.as_deref(), Some("p1"));
-    assert!(store.set_reader(&connection(), Side::A, token, &state).await.unwrap());
+    assert!(store.set_reader(&connection(), epoch, Side::A, token, &state).await.unwrap());
     assert_eq!(store.reader(&connection(), Side::A).await.unwrap(), state, "published: nothing is reserved");
     assert_eq!(store.reserve(&connection(), &run, 3, None).await.unwrap(), Some(10));
 
