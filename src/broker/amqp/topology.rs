@@ -1,4 +1,4 @@
-//! Exchanges, queues and bindings: data first, then [`Topology::declare`]. Every argument is understood by RabbitMQ 3.10
+//! Exchanges, queues and bindings: data first, then their declaration. Every argument is understood by RabbitMQ 3.10
 //! and by every later version up to 4.x, and every one whose default differs between them is set.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
