@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Connection, Halt, Pipeline, intake::Intake, work};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
-use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting};
+use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting, SystemName};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
 
@@ -28,9 +29,10 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         async move { pipeline.beat("writer", stop).await }
     });
     let worker = pipeline.clone();
+    let turns = Arc::new(Turns::new(&pipeline));
     let result = work(&pipeline, pipeline.command_queues(), stop.clone(), move |delivery, give_up| {
-        let pipeline = worker.clone();
-        async move { pipeline.write_delivery(delivery, give_up).await }
+        let (pipeline, turns) = (worker.clone(), Arc::clone(&turns));
+        async move { pipeline.write_delivery(delivery, &turns, give_up).await }
     })
     .await;
     stop.cancel();
@@ -38,6 +40,17 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         warn!("The writer's heartbeat ended badly: {error}");
     }
     result
+}
+
+/// How many writes this process may have begun at each system: as many as it takes at once. A write that waited for its
+/// turn after it was begun would wait its lease away, and fail without a request.
+struct Turns(BTreeMap<SystemName, Semaphore>);
+
+impl Turns {
+    fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
+        let turns = |system: &crate::systems::SharedSystem| Semaphore::new(system.schema().batch.max(1));
+        Self(pipeline.systems.iter().map(|(name, system)| (name.clone(), turns(system))).collect())
+    }
 }
 
 /// What becomes of one command, as far as its message is concerned.
@@ -53,9 +66,9 @@ enum Fate {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    async fn write_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
+    async fn write_delivery<D: Delivery>(&self, delivery: D, turns: &Turns, stop: CancellationToken) {
         hit("writer.received");
-        match self.write_message(&delivery, &stop).await {
+        match self.write_message(&delivery, turns, &stop).await {
             Ok(()) => {
                 delivery.ack().await;
                 hit("writer.acked");
@@ -66,7 +79,12 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
     }
 
-    async fn write_message<D: Delivery>(&self, delivery: &D, stop: &CancellationToken) -> Result<(), Halt> {
+    async fn write_message<D: Delivery>(
+        &self,
+        delivery: &D,
+        turns: &Turns,
+        stop: &CancellationToken,
+    ) -> Result<(), Halt> {
         let commands = |payload: &Payload| match payload {
             Payload::Commands(commands) => Some(commands.clone()),
             _ => None,
@@ -89,7 +107,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
         for (name, commands) in by_connection {
             match self.connections.get(&name) {
-                Some(connection) => self.write_commands(stop, connection, commands, &again).await?,
+                Some(connection) => self.write_commands(stop, connection, commands, turns, &again).await?,
                 None => {
                     let text = format!("a command is for connection {name}, which is not configured here");
                     let code = crate::domain::Code::known("unknown_connection");
@@ -109,6 +127,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         stop: &CancellationToken,
         connection: &Arc<Connection>,
         commands: Vec<Command>,
+        turns: &Turns,
         again: &Again,
     ) -> Result<(), Halt> {
         for wave in commands.chunks(self.settings.calls_in_flight.max(1)) {
@@ -119,7 +138,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let (epoch, now) = (loaded.epoch, loaded.now);
             let mut attempts = Vec::new();
             for (command, link) in wave.iter().zip(loaded.items) {
-                let attempt = Attempt { pipeline: self, stop, connection, command, again, epoch, loaded_at };
+                let turns = &turns.0[&connection.systems[command.side]];
+                let attempt = Attempt { pipeline: self, stop, connection, command, again, turns, epoch, loaded_at };
                 attempts.push(async move { (command, attempt.run(link, now).await) });
             }
             let fates = futures_util::future::join_all(attempts).await;

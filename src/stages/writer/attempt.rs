@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
@@ -34,6 +35,8 @@ pub(super) struct Attempt<'a, B, S> {
     pub(super) connection: &'a Arc<Connection>,
     pub(super) command: &'a Command,
     pub(super) again: &'a Again,
+    /// How many writes may be begun at the target.
+    pub(super) turns: &'a Semaphore,
     pub(super) epoch: Epoch,
     /// When the link was asked for, by this process's own clock.
     pub(super) loaded_at: Instant,
@@ -83,6 +86,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     if let Err(failure) = validate(&wanted, &values, self.system().schema()) {
                         return self.refuse(link, &wanted, &failure).await;
                     }
+                    let _turn = match self.turn(now).await? {
+                        Ok(turn) => turn,
+                        Err(after) => return Ok(self.later(after)),
+                    };
                     match self.begin(link, wanted, now).await? {
                         Ok((begun, link)) => return self.carry_out(begun, link).await,
                         Err(moved) => link = moved,
@@ -114,6 +121,21 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         self.commit(Commit { count, ..Commit::default() }).await?;
         self.pipeline.metrics.command(&self.connection.name, outcome);
         Ok(Fate::Over)
+    }
+
+    /// Waits for a turn at the target. An error: the target asked to be left alone for this long meanwhile.
+    async fn turn(&self, now: Timestamp) -> Result<Result<SemaphorePermit<'_>, Duration>, Halt> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(Ok(turn));
+        }
+        let turn = tokio::select! {
+            () = self.stop.cancelled() => return Err(Halt::Stopped),
+            turn = self.turns.acquire() => turn.expect("the semaphore is never closed"),
+        };
+        Ok(match self.pause(now + self.loaded_at.elapsed()).await? {
+            Some(after) => Err(after),
+            None => Ok(turn),
+        })
     }
 
     /// How long the target wants to be left alone.

@@ -1,0 +1,299 @@
+//! An installation of Muster as an operator has one: a configuration file, worker processes, and the command line, all
+//! of them the real binaries, on the RabbitMQ and Redis of the tests with prefixes of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use muster::broker::amqp::{AmqpBroker, AmqpSettings};
+use muster::sandbox::{Actor, Admin, Sandbox, System, Write};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::process::{Child, Command};
+
+use super::rabbitmq::RabbitMq;
+use super::redis_server::RedisServer;
+
+/// The connection between `crm` and `directory` that most tests have.
+pub const CONNECTION: &str = "crm-directory";
+
+/// After this a command has hung.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// One installation. Its processes end with it; a test that fails shows what they logged.
+pub struct Installation {
+    directory: PathBuf,
+    prefix: String,
+    amqp: url::Url,
+    patience: &'static str,
+    workers: Vec<Worker>,
+}
+
+/// A worker process.
+struct Worker {
+    role: &'static str,
+    child: Child,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit status.
+    pub status: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained about.
+    pub stderr: String,
+}
+
+/// What `sync --wait --json` prints.
+#[derive(Debug, Deserialize)]
+pub struct Report {
+    /// The run.
+    pub run: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// Changes read.
+    pub read: i64,
+    changes: BTreeMap<String, i64>,
+    /// Commands emitted.
+    pub emitted: i64,
+    commands: BTreeMap<String, i64>,
+    /// Why it ended early.
+    pub failed: Option<String>,
+}
+
+impl Report {
+    /// Changes with this outcome.
+    pub fn changes(&self, outcome: &str) -> i64 {
+        self.changes[outcome]
+    }
+
+    /// Commands with this outcome.
+    pub fn commands(&self, outcome: &str) -> i64 {
+        self.commands[outcome]
+    }
+}
+
+/// The configuration of a Salesforce sandbox as `crm`.
+pub fn crm(sandbox: &Sandbox) -> String {
+    format!(
+        "[systems.crm]\nkind = \"salesforce\"\nurl = \"{}\"\nrequest_timeout = \"5s\"\nauth = {{ flow = \
+         \"client-credentials\", client_id = \"{}\", client_secret = {{ env = \"CRM_SECRET\" }} }}\n",
+        sandbox.salesforce_url(),
+        sandbox.client_id()
+    )
+}
+
+/// The configuration of a SCIM service as `directory`.
+pub fn directory(url: &str) -> String {
+    format!(
+        "[systems.directory]\nkind = \"scim\"\nurl = \"{url}\"\nrequest_timeout = \"5s\"\nauth = {{ flow = \"bearer\", \
+         token = {{ env = \"DIRECTORY_TOKEN\" }} }}\n"
+    )
+}
+
+/// A connection in which the directory follows the org; `more` are further lines of its table and tables after it.
+pub fn connection(more: &str) -> String {
+    format!(
+        "[connections.{CONNECTION}]\na = \"crm\"\nb = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n\
+         leavers = \"deactivate\"\n{more}\n"
+    )
+}
+
+impl Installation {
+    /// Writes the configuration; `systems` are its tables of systems and connections.
+    pub async fn new(systems: &str) -> Self {
+        Self::with(systems, "lease = \"3s\"\nrequest_timeout = \"1s\"").await
+    }
+
+    /// The same for a slow target or a loaded machine, whose writes take longer.
+    pub async fn patient(systems: &str) -> Self {
+        Self::with(systems, "lease = \"8s\"\nrequest_timeout = \"6s\"").await
+    }
+
+    async fn with(systems: &str, patience: &'static str) -> Self {
+        let prefix = format!("it-{}", uuid::Uuid::new_v4().simple());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&prefix);
+        std::fs::create_dir_all(&directory).unwrap();
+        let amqp = RabbitMq::shared().await.url().clone();
+        let installation = Self { directory, prefix, amqp, patience, workers: Vec::new() };
+        installation.configure(systems).await;
+        installation
+    }
+
+    /// Both systems are one sandbox, with the connection of [`connection`].
+    pub async fn between(sandbox: &Sandbox, more: &str) -> Self {
+        Self::new(&(crm(sandbox) + &directory(&sandbox.scim_url()) + &connection(more))).await
+    }
+
+    /// Writes the configuration anew. Workers that run keep the old one.
+    pub async fn configure(&self, systems: &str) {
+        let redis = RedisServer::shared().await.url();
+        let mut amqp = self.amqp.clone();
+        amqp.set_password(None).unwrap();
+        let Self { prefix, patience, .. } = self;
+        let text = format!(
+            "[broker]\nurl = \"{amqp}\"\npassword = {{ env = \"AMQP_PASSWORD\" }}\nprefix = \"{prefix}\"\n\n[store]\n\
+             url = \"{redis}\"\nprefix = \"{prefix}\"\n\n[writer]\n{patience}\n\n\
+             [telemetry]\nlisten = \"off\"\n\n{systems}"
+        );
+        std::fs::write(self.config(), text).unwrap();
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("muster.toml")
+    }
+
+    /// What its queues and keys begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Its broker, for messages of the test's own.
+    pub fn broker(&self) -> AmqpBroker {
+        AmqpBroker::open(AmqpSettings::new(&self.amqp, None).unwrap().with_prefix(&self.prefix).unwrap())
+    }
+
+    /// Starts one worker of each kind.
+    pub fn start(&mut self) {
+        for role in ["producer", "mapper", "writer"] {
+            self.start_worker(role, None);
+        }
+    }
+
+    /// Starts a worker, with a failpoint if one is given.
+    pub fn start_worker(&mut self, role: &'static str, failpoint: Option<&str>) {
+        let program = match role {
+            "producer" => env!("CARGO_BIN_EXE_muster-producer"),
+            "mapper" => env!("CARGO_BIN_EXE_muster-mapper"),
+            _ => env!("CARGO_BIN_EXE_muster-writer"),
+        };
+        let log = File::options().create(true).append(true).open(self.directory.join(format!("{role}.log"))).unwrap();
+        let mut command = self.command(program);
+        if let Some(failpoint) = failpoint {
+            command.env("MUSTER_FAILPOINT", failpoint);
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        self.workers.push(Worker { role, child });
+    }
+
+    /// Kills the workers of this kind.
+    pub async fn kill(&mut self, role: &str) {
+        for worker in self.workers.extract_if(.., |worker| worker.role == role).collect::<Vec<_>>() {
+            let mut child = worker.child;
+            child.kill().await.unwrap();
+        }
+    }
+
+    /// Waits until the workers of this kind have ended by themselves.
+    pub async fn ended(&mut self, role: &str) {
+        for worker in self.workers.extract_if(.., |worker| worker.role == role).collect::<Vec<_>>() {
+            let mut child = worker.child;
+            tokio::time::timeout(PATIENCE, child.wait()).await.unwrap_or_else(|_| panic!("{role} lives on")).unwrap();
+        }
+    }
+
+    /// Peak memory of each worker, in KiB.
+    pub fn peak_memory_kib(&self) -> Vec<(&'static str, u64)> {
+        let peak = |pid: u32| {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().to_owned();
+            line.trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        self.workers.iter().map(|worker| (worker.role, peak(worker.child.id().unwrap()))).collect()
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("MUSTER_CONFIG", self.config())
+            .env("AMQP_PASSWORD", self.amqp.password().unwrap_or("guest"))
+            .env("CRM_SECRET", muster::sandbox::DEFAULT_CLIENT_SECRET)
+            .env("DIRECTORY_TOKEN", muster::sandbox::DEFAULT_SCIM_TOKEN)
+            .env("USER", "ada")
+            .env_remove("RUST_BACKTRACE")
+            .kill_on_drop(true);
+        command
+    }
+
+    /// Runs `muster` with these arguments.
+    pub async fn muster(&self, arguments: &[&str]) -> Outcome {
+        let output = self.command(env!("CARGO_BIN_EXE_muster")).args(arguments).stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(PATIENCE, output).await;
+        let output = output.unwrap_or_else(|_| panic!("muster {arguments:?} hangs")).unwrap();
+        Outcome {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Syncs the connection and waits; `more` are further arguments.
+    pub async fn sync(&self, more: &[&str]) -> Report {
+        let arguments = [&["sync", CONNECTION, "--wait", "--json"], more].concat();
+        let outcome = self.muster(&arguments).await;
+        let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
+        // B16: outcomes add up, in every test.
+        assert_eq!(report.read, report.changes.values().sum::<i64>(), "changes of {report:?}");
+        assert_eq!(report.emitted, report.commands.values().sum::<i64>(), "commands of {report:?}");
+        report
+    }
+
+    /// Open letters.
+    pub async fn letters(&self) -> Vec<Value> {
+        let listed = self.muster(&["dead", "list", "--json"]).await;
+        let letters: Vec<_> = listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(listed.status, if letters.is_empty() { 0 } else { 3 }, "{listed:?}");
+        letters
+    }
+
+    /// Waits until so many letters are open.
+    pub async fn await_letters(&self, count: usize) -> Vec<Value> {
+        let look = async {
+            loop {
+                let letters = self.letters().await;
+                if letters.len() == count {
+                    return letters;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), look).await.unwrap_or_else(|_| panic!("never {count} letters"))
+    }
+
+    /// What the workers logged.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for role in ["producer", "mapper", "writer"] {
+            let log = std::fs::read_to_string(self.directory.join(format!("{role}.log"))).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(60).collect();
+            writeln!(text, "--- {role}, last lines").unwrap();
+            tail.iter().rev().for_each(|line| writeln!(text, "{line}").unwrap());
+        }
+        text
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}configuration and logs: {}", self.logs(), self.directory.display());
+        } else {
+            std::fs::remove_dir_all(&self.directory).ok();
+        }
+    }
+}
+
+/// Writes to the directory of a sandbox by the pipeline.
+pub fn written(admin: &Admin) -> Vec<Write> {
+    admin.writes(0).into_iter().filter(|write| write.system == System::Scim && write.actor == Actor::Client).collect()
+}
+
+/// Users of the org that may be used.
+pub fn active_users(admin: &Admin) -> Vec<Value> {
+    admin.accounts(System::Salesforce).into_iter().filter(|user| user["IsActive"] == true).collect()
+}
