@@ -14,9 +14,9 @@ use backoff::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::broker::{Broker, BrokerError, Consumer, Queue};
+use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Sides, SystemName};
 use crate::store::{Commit, Committed, Count, Store, StoreError};
 use crate::systems::SharedSystem;
@@ -288,6 +288,23 @@ pub(crate) async fn wait(stop: &CancellationToken, duration: Duration) -> Result
         () = stop.cancelled() => Err(Halt::Stopped),
         () = tokio::time::sleep(duration) => Ok(()),
     }
+}
+
+/// Gives a delivery back that could not be worked on. Each time counts towards calling it poison, so what ails the store
+/// or the broker must not use them up within a moment: the more often it came back, the longer it is kept.
+pub(crate) async fn give_back<D: Delivery>(delivery: D, halt: Halt, stop: &CancellationToken) {
+    match &halt {
+        Halt::Stopped => debug!("Gave a message back, the process stops"),
+        Halt::NewEpoch => warn!("Gave a message back: {halt}"),
+        Halt::Unusable(_) | Halt::Publish(_) => {
+            let pause = Duration::from_secs(u64::from(delivery.redeliveries()).clamp(1, 10));
+            warn!("Giving a message back in {pause:?}: {halt}");
+            // Stopped meanwhile, it is given back at once.
+            drop(wait(stop, pause).await);
+        }
+    }
+    // Dropped unsettled, the delivery comes again.
+    drop(delivery);
 }
 
 /// Takes deliveries from these queues and hands each to `handle`, at most `concurrency` at once, until `stop`; then

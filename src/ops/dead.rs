@@ -1,6 +1,8 @@
 //! `muster dead`: open letters, and sending them again. Nothing leaves the dead letters before its successor is
 //! confirmed; what a retry writes is computed from the link of the day, so it can be made at any time (B6).
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 
 use super::connect::{Distributed, operator};
@@ -13,7 +15,7 @@ use crate::domain::pending::lacking;
 use crate::domain::write::exhume;
 use crate::domain::{
     Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterEntry, LetterId, Resolution,
-    Sides, Timestamp,
+    RunId, Sides, Timestamp,
 };
 use crate::stages::producer::new_run_id;
 use crate::store::{Commit, Committed, Count, Run, RunKind, Store};
@@ -137,8 +139,9 @@ pub async fn retry(pipeline: &Distributed, ids: &[String], everything: bool, for
         letters
     };
     let mut failed = 0;
+    let mut runs = BTreeMap::new();
     for letter in &letters {
-        let result = retry_one(pipeline, letter).await;
+        let result = retry_one(pipeline, letter, &mut runs).await;
         let text = match &result {
             Ok(text) => (*text).to_owned(),
             Err(error) => {
@@ -159,9 +162,12 @@ pub async fn retry(pipeline: &Distributed, ids: &[String], everything: bool, for
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
 
-async fn retry_one(pipeline: &Distributed, letter: &DeadLetter) -> anyhow::Result<&'static str> {
+/// The run that a retry counts in, for each connection: one, however many letters are sent again.
+type Runs = BTreeMap<ConnectionName, RunId>;
+
+async fn retry_one(pipeline: &Distributed, letter: &DeadLetter, runs: &mut Runs) -> anyhow::Result<&'static str> {
     match &letter.content {
-        LetterContent::Command { command } => retry_command(pipeline, command).await,
+        LetterContent::Command { command } => retry_command(pipeline, &letter.id, command, runs).await,
         LetterContent::Account { side } => {
             let (Some(connection), Some(account)) = (&letter.connection, &letter.account) else {
                 anyhow::bail!("the record has no id to ask for; correct it in its system, the next full sync reads it");
@@ -177,25 +183,25 @@ async fn retry_one(pipeline: &Distributed, letter: &DeadLetter) -> anyhow::Resul
             let body = crate::stages::from_base64(body).context("the letter's body is damaged")?;
             let message = Message::new(Payload::Raw(body.into()));
             pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-            let closed = LetterEntry::Closed {
-                id: letter.id.clone(),
-                resolution: Resolution::Retried,
-                at: Timestamp(jiff::Timestamp::now().as_millisecond()),
-                by: operator(),
-            };
-            let log = Outgoing { to: Destination::Dead, message: Message::new(Payload::Letters(vec![closed])) };
-            pipeline.broker.publish(vec![log]).await?;
+            log_closed(pipeline, &letter.id, Resolution::Retried).await?;
             pipeline.store.file_letters(&[], std::slice::from_ref(&letter.id)).await?;
             Ok("the message is in its queue again; if it fails again, a new letter is opened")
         }
     }
 }
 
-/// Lets the side ask for a command again, and asks. Counted in a run of its own.
-async fn retry_command(pipeline: &Distributed, failed: &Command) -> anyhow::Result<&'static str> {
-    let name = &failed.connection;
-    let connection =
-        pipeline.connections.get(name).with_context(|| format!("connection {name} is not configured here"))?;
+async fn log_closed(pipeline: &Distributed, id: &LetterId, resolution: Resolution) -> anyhow::Result<()> {
+    let at = Timestamp(jiff::Timestamp::now().as_millisecond());
+    let closed = LetterEntry::Closed { id: id.clone(), resolution, at, by: operator() };
+    let log = Outgoing { to: Destination::Dead, message: Message::new(Payload::Letters(vec![closed])) };
+    Ok(pipeline.broker.publish(vec![log]).await?)
+}
+
+/// The run of this retry for the connection.
+async fn run_of(pipeline: &Distributed, name: &ConnectionName, runs: &mut Runs) -> anyhow::Result<RunId> {
+    if let Some(run) = runs.get(name) {
+        return Ok(run.clone());
+    }
     let began = pipeline.store.epoch(name).await?;
     let run = Run {
         id: new_run_id(),
@@ -212,32 +218,51 @@ async fn retry_command(pipeline: &Distributed, failed: &Command) -> anyhow::Resu
         failed: None,
     };
     pipeline.store.begin_run(name, &run).await?;
-    let number = pipeline.store.reserve(name, &run.id, 1, None).await?.unwrap_or_default();
-    let cause = Cause { run: run.id, number };
-    let mut emits = Sides { a: false, b: false };
-    emits[failed.side] = true;
-    let count = Count::Change { run: cause.run.clone(), number, outcome: ChangeOutcome::Unchanged, emits };
+    runs.insert(name.clone(), run.id.clone());
+    Ok(run.id)
+}
+
+/// Lets the side ask for a command again, and asks. A letter about a side that lacks nothing is closed.
+async fn retry_command(
+    pipeline: &Distributed,
+    letter: &LetterId,
+    failed: &Command,
+    runs: &mut Runs,
+) -> anyhow::Result<&'static str> {
+    let name = &failed.connection;
+    let connection =
+        pipeline.connections.get(name).with_context(|| format!("connection {name} is not configured here"))?;
+    let run = run_of(pipeline, name, runs).await?;
+    let number = pipeline.store.reserve(name, &run, 1, None).await?.unwrap_or_default();
+    let cause = Cause { run, number };
     loop {
         let loaded = pipeline.store.load(name, &[failed.link]).await?;
         let link = loaded.items.into_iter().next().flatten();
         let lacks =
             link.as_ref().is_some_and(|link| lacking(link, failed.side, &connection.rules(loaded.epoch)).is_some());
-        let commit = Commit {
-            link: link.map(|link| exhume(&link, failed.side)),
-            count: Some(count.clone()),
-            ..Commit::default()
-        };
+        let mut emits = Sides { a: false, b: false };
+        emits[failed.side] = lacks;
+        let count = Count::Change { run: cause.run.clone(), number, outcome: ChangeOutcome::Unchanged, emits };
+        let link = link.map(|link| {
+            let mut link = exhume(&link, failed.side);
+            if !lacks {
+                link.sides[failed.side].dead = None;
+            }
+            link
+        });
+        let close = if lacks { Vec::new() } else { vec![letter.clone()] };
+        let commit = Commit { link, count: Some(count), close, ..Commit::default() };
         match pipeline.store.commit(name, loaded.epoch, vec![commit]).await?.pop() {
+            Some(Committed::Done { .. }) if !lacks => {
+                log_closed(pipeline, letter, Resolution::Healed).await?;
+                return Ok("nothing was sent: the side lacks nothing any more, so the letter is closed");
+            }
             Some(Committed::Done { .. }) => {
                 let command = Command { cause: cause.clone(), lane: Lane::Live, ..failed.clone() };
                 let queue = Queue::commands(&connection.systems[failed.side], Lane::Live);
                 let message = Message::new(Payload::Commands(vec![command]));
                 pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-                return Ok(if lacks {
-                    "sent; a success closes the letter, a failure joins it"
-                } else {
-                    "sent; the side lacks nothing any more, so the letter will be closed"
-                });
+                return Ok("sent; a success closes the letter, a failure joins it");
             }
             _ => continue,
         }

@@ -44,10 +44,15 @@ pub async fn run(pipeline: &Distributed, form: Form) -> anyhow::Result<Exit> {
         Err(_) => Err(format!("the broker did not answer within {} s", patience.as_secs())),
     };
     let status = Status { connections, systems, queues, instances: pipeline.store.instances().await? };
-    let letters: u64 = status.connections.iter().map(|connection| connection.counts.letters).sum();
+    // Letters about messages may belong to no connection.
+    let homeless = pipeline.store.letters(None).await?.iter().filter(|letter| letter.connection.is_none()).count();
+    let letters = homeless as u64 + status.connections.iter().map(|status| status.counts.letters).sum::<u64>();
     match form {
         Form::Json => output::object(&status),
         Form::Text => show(&status),
+    }
+    if form == Form::Text && homeless > 0 {
+        output::line(format!("{homeless} open letters belong to no connection; see `muster dead list`"));
     }
     Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
 }

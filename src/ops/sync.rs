@@ -71,19 +71,19 @@ pub async fn run(
     if !ask.wait && !missing.contains(&Role::Producer) {
         return asked(name, &request, &missing, form);
     }
+    let own = CancellationToken::new();
+    let tasks = TaskTracker::new();
     let until = if ask.wait { Until::Over } else { Until::Read };
-    let own =
-        OwnStages { pipeline: pipeline.clone(), until, stop: CancellationToken::new(), tasks: TaskTracker::new() };
     let followed = tokio::select! {
         followed = follow(pipeline, name, &request, until, form) => followed,
-        never = own.stand_in() => match never {},
+        error = stand_in(pipeline, until, &own, &tasks) => Err(error),
         () = stop.cancelled() => Err(anyhow::anyhow!(
             "stopped waiting for run {}; what was read goes on with the workers, see `muster status`", request.run
         )),
     };
-    own.stop.cancel();
-    own.tasks.close();
-    own.tasks.wait().await;
+    own.cancel();
+    tasks.close();
+    tasks.wait().await;
     let (run, took) = followed?;
     report(name, &run, took, form);
     Ok(exit(&run))
@@ -124,35 +124,29 @@ async fn missing(pipeline: &Distributed) -> anyhow::Result<Vec<Role>> {
     Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
 }
 
-/// Stages that this command runs because nobody else does.
-struct OwnStages {
-    pipeline: Distributed,
-    until: Until,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl OwnStages {
-    /// Looks again and again who works, and runs what nobody does. A worker that was killed is listed for some seconds
-    /// more, so one look is not enough.
-    async fn stand_in(&self) -> std::convert::Infallible {
-        loop {
-            match missing(&self.pipeline).await {
-                Ok(missing) => {
-                    for role in missing.into_iter().filter(|role| self.until == Until::Over || *role == Role::Producer)
-                    {
-                        let (pipeline, stop) = (self.pipeline.clone(), self.stop.clone());
-                        self.tasks.spawn(async move {
-                            if let Err(error) = worker::stage(role, pipeline, stop).await {
-                                tracing::error!("The {} ended: {error:#}", role.as_str());
-                            }
-                        });
-                    }
-                }
-                Err(error) => tracing::debug!("Could not see who works: {error:#}"),
+/// Runs the stages that nobody else runs, and looks again and again: a worker counts as running for a while after it
+/// died, and one that runs now may not last as long as the run. Returns when one of them fails here.
+async fn stand_in(pipeline: &Distributed, until: Until, own: &CancellationToken, tasks: &TaskTracker) -> anyhow::Error {
+    let mut run_here = Vec::new();
+    let (failed, mut failures) = tokio::sync::mpsc::channel(Role::ALL.len());
+    loop {
+        // A store that is away is noticed by whoever follows the run.
+        for role in missing(pipeline).await.unwrap_or_default() {
+            if run_here.contains(&role) || (until == Until::Read && role != Role::Producer) {
+                continue;
             }
-            // Long enough for a stage that was just begun to be heard of.
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            run_here.push(role);
+            let (pipeline, own, failed) = (pipeline.clone(), own.clone(), failed.clone());
+            tasks.spawn(async move {
+                if let Err(error) = worker::stage(role, pipeline, own).await {
+                    let error = error.context(format!("the {} ended", role.as_str()));
+                    // Nobody listens any more: the run is over.
+                    drop(failed.send(error).await);
+                }
+            });
+        }
+        if let Ok(Some(error)) = tokio::time::timeout(Duration::from_secs(1), failures.recv()).await {
+            return error;
         }
     }
 }
@@ -177,22 +171,25 @@ async fn follow(
     let mut seen = false;
     let mut away_since: Option<Instant> = None;
     loop {
-        match pipeline.store.run(name, &request.run).await {
-            Ok(Some(run)) => {
+        match look(pipeline, name, request).await {
+            Ok(Sight::Begun { run, quiet }) => {
                 seen = true;
                 away_since = None;
                 show(&bar, &run);
                 let read = !run.reading.a && !run.reading.b;
-                if (until == Until::Read && read) || (run.is_over() && quiet(pipeline, name).await?) {
+                if (until == Until::Read && read) || (run.is_over() && quiet) {
                     bar.finish_and_clear();
                     return Ok((run, began.elapsed()));
                 }
             }
-            Ok(None) if seen => {
+            Ok(Sight::Waiting) if !seen => {
+                away_since = None;
+                bar.set_message("waiting for the run to begin");
+            }
+            Ok(_) => {
                 bar.finish_and_clear();
                 anyhow::bail!("the store lost run {}; what is in step stays so, run the command again", request.run);
             }
-            Ok(None) => waiting(pipeline, name, request, &bar).await?,
             Err(StoreError::Unavailable(reason)) => {
                 let since = *away_since.get_or_insert_with(Instant::now);
                 bar.set_message(format!("waiting for the store: {reason}"));
@@ -204,20 +201,24 @@ async fn follow(
     }
 }
 
-/// Says what a run that has not begun waits for.
-async fn waiting(
-    pipeline: &Distributed,
-    name: &ConnectionName,
-    request: &SyncRequest,
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
-    let asked = pipeline.store.requests(name).await?;
-    bar.set_message("waiting for the run to begin");
-    anyhow::ensure!(
-        asked.iter().any(|asked| asked.run == request.run) || pipeline.store.run(name, &request.run).await?.is_some(),
-        "the store lost the request; run the command again"
-    );
-    Ok(())
+/// What the store says of a run that was asked for.
+enum Sight {
+    /// It began; `quiet`: it is over, and nothing else of the connection is under way.
+    Begun { run: Run, quiet: bool },
+    /// It was asked for and has not begun.
+    Waiting,
+    /// Neither.
+    Lost,
+}
+
+async fn look(pipeline: &Distributed, name: &ConnectionName, request: &SyncRequest) -> Result<Sight, StoreError> {
+    // In this order: a request is dropped once its run has begun.
+    let asked = pipeline.store.requests(name).await?.iter().any(|asked| asked.run == request.run);
+    Ok(match pipeline.store.run(name, &request.run).await? {
+        Some(run) => Sight::Begun { quiet: run.is_over() && quiet(pipeline, name).await?, run },
+        None if asked => Sight::Waiting,
+        None => Sight::Lost,
+    })
 }
 
 /// Whether nothing that belongs to the connection is still under way: accounts to read again, and live changes.

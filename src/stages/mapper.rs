@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{Connection, Halt, Pipeline, intake::Intake, letters::wall_clock, work};
+use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::link::Origin;
@@ -48,9 +48,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 delivery.ack().await;
                 hit("mapper.acked");
             }
-            // Dropped unsettled, the delivery comes again.
-            Err(Halt::Stopped) => debug!("Gave a message back, the process stops"),
-            Err(halt) => warn!("Gave a message back: {halt}"),
+            Err(halt) => give_back(delivery, halt, &stop).await,
         }
     }
 

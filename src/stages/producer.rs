@@ -14,7 +14,7 @@ use crate::domain::{Side, Token};
 use crate::store::{LeaseName, Store};
 
 mod clerk;
-mod page;
+pub(super) mod page;
 mod reader;
 
 pub use clerk::new_run_id;

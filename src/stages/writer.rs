@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::{Connection, Halt, Pipeline, intake::Intake, work};
+use super::producer::page;
+use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting, SystemName};
@@ -73,9 +74,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 delivery.ack().await;
                 hit("writer.acked");
             }
-            // Dropped unsettled, the delivery comes again.
-            Err(Halt::Stopped) => debug!("Gave a message back, the process stops"),
-            Err(halt) => warn!("Gave a message back: {halt}"),
+            Err(halt) => give_back(delivery, halt, &stop).await,
         }
     }
 
@@ -143,11 +142,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 attempts.push(async move { (command, attempt.run(link, now).await) });
             }
             let fates = futures_util::future::join_all(attempts).await;
-            let mut outgoing = Vec::new();
+            let (mut outgoing, mut waiting, mut halted) = (Vec::new(), Vec::new(), None);
             for (command, fate) in fates {
-                match fate? {
-                    Fate::Over => {}
-                    Fate::Later { after, attempt } => outgoing.push(Outgoing {
+                match fate {
+                    // The message comes again, but not what the others of its wave have seen.
+                    Err(halt) => halted = Some(halt),
+                    Ok(Fate::Over) => {}
+                    Ok(Fate::Later { after, attempt }) => waiting.push(Outgoing {
                         to: Destination::Retry { home: again.queue.clone(), after },
                         message: Message {
                             attempt,
@@ -155,7 +156,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                             ..Message::new(Payload::Commands(vec![command.clone()]))
                         },
                     }),
-                    Fate::Change(seen) => outgoing.push(Outgoing {
+                    Ok(Fate::Change(seen)) => outgoing.push(Outgoing {
                         to: Destination::Queue(Queue::Changes),
                         message: Message {
                             traceparent: again.traceparent.clone(),
@@ -164,14 +165,20 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                                 side: command.side,
                                 cause: command.cause.clone(),
                                 epoch,
-                                seen: *seen,
+                                seen: page::fitting(*seen),
                             }]))
                         },
                     }),
                 }
             }
+            if halted.is_none() {
+                outgoing.extend(waiting);
+            }
             if !outgoing.is_empty() {
                 self.broker.publish(outgoing).await?;
+            }
+            if let Some(halt) = halted {
+                return Err(halt);
             }
         }
         Ok(())

@@ -39,7 +39,15 @@ fn size_bytes(change: &Change) -> usize {
 /// What a listed record shows. A value over the size limit makes it unreadable, and only it.
 pub(super) fn sighting(record: Record) -> Sighting {
     match record {
-        Record::Account(snapshot) => match oversized(&snapshot.attributes) {
+        Record::Account(snapshot) => fitting(Sighting::Present { snapshot }),
+        Record::Unreadable { account, code, attribute } => Sighting::Unreadable { account, code, attribute },
+    }
+}
+
+/// A sighting that fits into a message: one with a value over the size limit is unreadable.
+pub(in crate::stages) fn fitting(seen: Sighting) -> Sighting {
+    match seen {
+        Sighting::Present { snapshot } => match oversized(&snapshot.attributes) {
             Some(path) => Sighting::Unreadable {
                 account: Some(snapshot.account),
                 code: Code::known("value_too_large"),
@@ -47,7 +55,7 @@ pub(super) fn sighting(record: Record) -> Sighting {
             },
             None => Sighting::Present { snapshot },
         },
-        Record::Unreadable { account, code, attribute } => Sighting::Unreadable { account, code, attribute },
+        other => other,
     }
 }
 

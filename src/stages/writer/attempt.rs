@@ -11,7 +11,7 @@ use tracing::{debug, error};
 use super::{Again, Fate, count};
 use crate::broker::Broker;
 use crate::domain::account::READ_UNCERTAINTY;
-use crate::domain::pending::{Need, Pending};
+use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::rules::OnExisting;
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
 use crate::domain::{
@@ -26,7 +26,7 @@ use crate::store::{Claim, Commit, Committed, Store};
 use crate::systems::{Action, Lookup, SearchKey, SharedSystem, Write, Written};
 
 /// The wait of a command that finds its side leased, once that lease is over.
-const LEASE_MARGIN: Duration = Duration::from_millis(200);
+pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(200);
 
 /// One attempt at one command.
 pub(super) struct Attempt<'a, B, S> {
@@ -75,11 +75,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Plan::Leased { until } | Plan::Wait { until } => {
                     return Ok(self.later(until.since(now) + LEASE_MARGIN));
                 }
-                Plan::Unseen { account } => return self.look(&account).await,
+                Plan::Unseen { account } => return self.look(link, &account).await,
                 Plan::Unsettled { account } => {
                     // An answer within the grain of the stamp would be as unsettled as the last one.
                     wait(self.stop, self.system().schema().grain + READ_UNCERTAINTY).await?;
-                    return self.look(&account).await;
+                    return self.look(link, &account).await;
                 }
                 Plan::Write(wanted) => {
                     let values = write::outbound(&self.rules(), self.side(), &wanted);
@@ -145,29 +145,37 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         Ok(state.not_before.filter(|until| *until > now).map(|until| until.since(now)))
     }
 
-    /// Reads an account that is known and was not read in this epoch: what is seen is a change.
-    async fn look(&self, account: &AccountId) -> Result<Fate, Halt> {
+    /// Reads an account that is known and must be read before it is written: what is seen is a change. One that cannot
+    /// be read for good, or too often in a row, is a change as well: it opens a letter, and the next good read heals it.
+    async fn look(&self, link: Link, account: &AccountId) -> Result<Fate, Halt> {
         let answer = self.system().get(std::slice::from_ref(account)).await;
         let seen = match answer.map(|mut lookups| lookups.pop()) {
             Ok(Some(Lookup::Found(snapshot))) => Sighting::Present { snapshot },
-            Ok(Some(Lookup::Absent(read_at))) => Sighting::Absent { account: account.clone(), read_at },
+            // Not a proof of absence: no complete read stands behind it (B12).
+            Ok(Some(Lookup::Absent(_))) => {
+                return match pending(&link, self.side(), &self.rules()) {
+                    Some(wanted) => self.refuse(link, &wanted, &gone()).await,
+                    None => self.over(CommandOutcome::Superseded).await,
+                };
+            }
             Ok(Some(Lookup::Unreadable { code, attribute })) => {
                 Sighting::Unreadable { account: Some(account.clone()), code, attribute }
             }
             Ok(None) => return Ok(self.later(Duration::from_secs(1))),
-            Err(failure) => return self.after_failure(&failure).await,
+            Err(failure) => {
+                self.note_failure(&failure).await?;
+                let policy = RetryPolicy { attempts: self.pipeline.settings.attempts };
+                match policy.verdict(failure.class, self.again.attempt, failure.retry_after) {
+                    Verdict::Retry { after, attempt } => return Ok(Fate::Later { after, attempt }),
+                    Verdict::Dead => Sighting::Unreadable {
+                        account: Some(account.clone()),
+                        code: failure.code,
+                        attribute: failure.attribute,
+                    },
+                }
+            }
         };
         Ok(Fate::Change(Box::new(seen)))
-    }
-
-    /// A failure before anything was written: the command waits, without a letter, until the account can be read.
-    pub(super) async fn after_failure(&self, failure: &Failure) -> Result<Fate, Halt> {
-        self.note_failure(failure).await?;
-        let patient = RetryPolicy { attempts: u32::MAX };
-        Ok(match patient.verdict(failure.class, self.again.attempt, failure.retry_after) {
-            Verdict::Retry { after, attempt } => Fate::Later { after, attempt },
-            Verdict::Dead => Fate::Later { after: Duration::from_secs(30), attempt: self.again.attempt + 1 },
-        })
     }
 
     /// Takes the lease and notes the intent. An error holds the link as somebody else left it.
@@ -214,7 +222,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Need::Update { account } => {
                 let Some(base) = write::base(&link, self.side()) else {
-                    return self.look(account).await;
+                    return self.look(link, account).await;
                 };
                 Action::Update { account: account.clone(), unless_changed_since: base.clone() }
             }
@@ -228,14 +236,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 self.give_back(&begun, link, false, Commit::default()).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
-            Some(Written::Gone(_)) => {
-                let failure = Failure::new(
-                    FailureClass::Permanent,
-                    Code::known("account_gone"),
-                    "the account is no longer there; bring it back, or remove the link and let the next sync decide",
-                );
-                self.bury(&begun, link, &failure).await
-            }
+            Some(Written::Gone(_)) => self.bury(&begun, link, &gone()).await,
             Some(Written::Exists { attribute }) => self.exists(&begun, link, attribute).await,
             Some(Written::Failed(failure)) => self.failed(&begun, link, &failure).await,
             None => {
@@ -461,4 +462,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         }
         Ok(loaded.items.pop().flatten())
     }
+}
+
+fn gone() -> Failure {
+    Failure::new(
+        FailureClass::Permanent,
+        Code::known("account_gone"),
+        "the account is no longer there; bring it back, or remove the link and let the next sync decide",
+    )
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::attempt::{Attempt, Begun};
+use super::attempt::{Attempt, Begun, LEASE_MARGIN};
 use super::{Fate, count};
 use crate::broker::Broker;
-use crate::domain::pending::{Need, Pending};
+use crate::domain::pending::{Need, Pending, lacking};
 use crate::domain::write;
 use crate::domain::{CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link};
 use crate::failpoint::hit;
@@ -35,18 +35,19 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             after.map(|link| Commit { link: Some(link), ..extra.clone() })
         })
         .await
+        .map(drop)
     }
 
     /// Commits what `next` makes of the link, and of the link as others left it if it moved meanwhile. `None` from
-    /// `next`: there is nothing to commit any more.
-    async fn step(&self, link: Link, next: impl Fn(&Link) -> Option<Commit> + Send) -> Result<(), Halt> {
+    /// `next`: there is nothing to commit any more, and `false` is returned.
+    async fn step(&self, link: Link, next: impl Fn(&Link) -> Option<Commit> + Send) -> Result<bool, Halt> {
         let mut link = link;
         loop {
-            let Some(commit) = next(&link) else { return Ok(()) };
+            let Some(commit) = next(&link) else { return Ok(false) };
             match self.commit(commit).await? {
                 Committed::Done { .. } => {
                     hit("writer.committed");
-                    return Ok(());
+                    return Ok(true);
                 }
                 Committed::Moved | Committed::Taken { .. } => match self.reload().await? {
                     Some(moved) => link = moved,
@@ -92,7 +93,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let side = self.side();
         let letter = LetterId::of_link(&self.connection.name, side, link.id);
         self.pipeline.log_healed(std::slice::from_ref(&letter), "writer").await?;
-        self.step(link, |link| {
+        let healed = self.step(link, |link| {
+            // Meanwhile it may lack something new, or again.
+            if lacking(link, side, &self.rules()).is_some() {
+                return None;
+            }
             let mut link = link.clone();
             link.sides[side].dead = None;
             Some(Commit {
@@ -101,8 +106,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 close: vec![letter.clone()],
                 ..Commit::default()
             })
-        })
-        .await?;
+        });
+        if !healed.await? {
+            return Ok(self.later(LEASE_MARGIN));
+        }
         self.pipeline.metrics.letter_healed(&self.connection.name);
         self.pipeline.metrics.command(&self.connection.name, CommandOutcome::AlreadyTrue);
         Ok(Fate::Over)
@@ -123,23 +130,20 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     pub(super) async fn bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         let letter = self.open_letter(&link, &begun.wanted, failure).await?;
         let rules = self.rules();
-        self.step(link, |link| {
+        let buried = self.step(link, |link| {
             let released = if failure.in_doubt {
                 write::give_up(link, self.side(), begun.token)
             } else {
                 write::withdraw(link, self.side(), begun.token)
             };
-            // Where the lease moved on, somebody else decides about the link; the letter and the count stand.
-            let commit = match released {
-                Some(link) => {
-                    let buried = write::bury(&link, self.side(), &begun.wanted, failure.code.as_str(), &rules);
-                    self.burial(buried, &letter)
-                }
-                None => Commit { link: None, ..self.burial(link.clone(), &letter) },
-            };
-            Some(commit)
-        })
-        .await?;
+            let buried = write::bury(&released?, self.side(), &begun.wanted, failure.code.as_str(), &rules);
+            Some(self.burial(buried, &letter))
+        });
+        if !buried.await? {
+            // The lease moved on: somebody else decides about the side, and a letter beside that would never heal.
+            self.pipeline.log_healed(std::slice::from_ref(&letter.id), "writer").await?;
+            return Ok(self.later(LEASE_MARGIN));
+        }
         self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
         Ok(Fate::Over)
     }
