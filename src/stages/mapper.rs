@@ -19,7 +19,7 @@ use crate::domain::{
     Timestamp, Value,
 };
 use crate::failpoint::hit;
-use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store};
+use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
 
 /// Maps changes until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
@@ -79,7 +79,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 Some(connection) => commands.extend(self.map_changes(stop, connection, changes, lane).await?),
                 None => {
                     for change in changes {
-                        self.open_orphan_letter(stop, &change, delivery.queue()).await?;
+                        self.open_orphan_letter(stop, &change, delivery).await?;
                     }
                 }
             }
@@ -204,9 +204,16 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 
     /// A change for a connection that is not configured (any more): it has a letter with its bytes, and is counted.
-    async fn open_orphan_letter(&self, stop: &CancellationToken, change: &Change, queue: &Queue) -> Result<(), Halt> {
+    async fn open_orphan_letter<D: Delivery>(
+        &self,
+        stop: &CancellationToken,
+        change: &Change,
+        delivery: &D,
+    ) -> Result<(), Halt> {
         let now = wall_clock();
-        let id = format!("{}/{}", change.cause.run, change.cause.number);
+        // A retry is another message. Were the letter's id the same, a second failure could open it just before the retry
+        // closes it, and be forgotten.
+        let id = format!("{}/{}", delivery.message_id(), change.cause.number);
         let message = Message::new(Payload::Changes(vec![change.clone()]));
         let letter = DeadLetter {
             id: LetterId::of_message(&id),
@@ -224,7 +231,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             status: None,
             request_id: None,
             content: LetterContent::Message {
-                queue: queue.to_string(),
+                queue: delivery.queue().to_string(),
                 body: super::letters::base64(&message.encode()),
             },
         };
@@ -242,11 +249,15 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             count: Some(count(&change.cause, ChangeOutcome::Undecodable, Sides::default())),
             ..Commit::default()
         };
-        match self.ask(stop, || self.store.commit(&change.connection, change.epoch, vec![commit.clone()])).await {
-            // The books of a lost epoch are closed already.
-            Ok(_) | Err(Halt::NewEpoch) => Ok(()),
-            Err(halt) => Err(halt),
-        }
+        // The books of a lost epoch are closed already, and a connection that is not configured has none: asking for its
+        // epoch would open some.
+        let counted = || async {
+            match self.store.commit(&change.connection, change.epoch, vec![commit.clone()]).await {
+                Ok(_) | Err(StoreError::EpochChanged(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        self.ask(stop, counted).await
     }
 }
 
