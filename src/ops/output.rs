@@ -32,6 +32,9 @@ pub fn object(value: &impl Serialize) {
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.to_vec());
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     if std::io::stdout().is_terminal() {
         let (_, columns) = console::Term::stdout().size();
         table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);

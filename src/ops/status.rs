@@ -5,8 +5,9 @@ use serde::Serialize;
 use super::connect::Distributed;
 use super::exit::Exit;
 use super::output::{self, Form};
+use super::worker::Role;
 use crate::broker::{Broker, QueueDepth};
-use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, SystemName};
+use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
 
 #[derive(Serialize)]
@@ -15,11 +16,15 @@ struct Status {
     systems: Vec<(SystemName, SystemState)>,
     queues: Result<Vec<(String, u64)>, String>,
     instances: Vec<Instance>,
+    /// Open letters about messages that belong to no configured connection.
+    other_letters: u64,
 }
 
 #[derive(Serialize)]
 struct ConnectionStatus {
     connection: ConnectionName,
+    #[serde(skip)]
+    systems: Sides<SystemName>,
     #[serde(flatten)]
     counts: LinkCounts,
     runs: Vec<Run>,
@@ -28,14 +33,21 @@ struct ConnectionStatus {
 /// Shows everything that a person on call asks first.
 pub async fn run(pipeline: &Distributed, form: Form) -> anyhow::Result<Exit> {
     let mut connections = Vec::new();
-    for name in pipeline.connections.keys() {
+    for (name, connection) in pipeline.connections.iter() {
+        let systems = connection.systems.clone();
         let counts = pipeline.store.counts(name).await?;
         let runs = pipeline.store.runs(name, 3).await?;
-        connections.push(ConnectionStatus { connection: name.clone(), counts, runs });
+        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, runs });
     }
+    let now = Timestamp(jiff::Timestamp::now().as_millisecond());
     let mut systems = Vec::new();
     for name in pipeline.systems.keys() {
-        systems.push((name.clone(), pipeline.store.system(name).await?));
+        let mut state = pipeline.store.system(name).await?;
+        // A pause that is over is none.
+        if state.not_before.is_some_and(|until| until <= now) {
+            (state.not_before, state.reason) = (None, None);
+        }
+        systems.push((name.clone(), state));
     }
     let patience = std::time::Duration::from_secs(5);
     let queues = match tokio::time::timeout(patience, pipeline.broker.depths(&pipeline.queues())).await {
@@ -43,34 +55,45 @@ pub async fn run(pipeline: &Distributed, form: Form) -> anyhow::Result<Exit> {
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", patience.as_secs())),
     };
-    let status = Status { connections, systems, queues, instances: pipeline.store.instances().await? };
-    // Letters about messages may belong to no connection.
-    let homeless = pipeline.store.letters(None).await?.iter().filter(|letter| letter.connection.is_none()).count();
-    let letters = homeless as u64 + status.connections.iter().map(|status| status.counts.letters).sum::<u64>();
+    let instances = pipeline.store.instances().await?;
+    let other_letters = pipeline.store.letters(None).await?.len() as u64;
+    let status = Status { connections, systems, queues, instances, other_letters };
+    let of_connections: u64 = status.connections.iter().map(|connection| connection.counts.letters).sum();
+    let letters = of_connections + other_letters;
     match form {
         Form::Json => output::object(&status),
-        Form::Text => show(&status),
-    }
-    if form == Form::Text && homeless > 0 {
-        output::line(format!("{homeless} open letters belong to no connection; see `muster dead list`"));
+        Form::Text => show(&status, letters),
     }
     Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
 }
 
-fn show(status: &Status) {
-    let mut table = output::table(&["CONNECTION", "LINKS", "A", "B", "LETTERS", "TO READ AGAIN"]);
-    for ConnectionStatus { connection, counts, .. } in &status.connections {
+fn show(status: &Status, letters: u64) {
+    connections(status);
+    runs(status);
+    systems(status);
+    queues(status);
+    workers(status);
+    if letters > 0 {
+        output::line(format!("\nOpen letters: {letters}. See `muster dead list`"));
+    }
+}
+
+fn connections(status: &Status) {
+    let mut table = output::table(&["CONNECTION", "LINKS", "ACCOUNTS", "LETTERS", "TO READ AGAIN"]);
+    for ConnectionStatus { connection, systems, counts, .. } in &status.connections {
         table.add_row([
             connection.to_string(),
             counts.links.to_string(),
-            counts.accounts.a.to_string(),
-            counts.accounts.b.to_string(),
+            format!("{} {}, {} {}", systems.a, counts.accounts.a, systems.b, counts.accounts.b),
             counts.letters.to_string(),
             (counts.rereads.a + counts.rereads.b).to_string(),
         ]);
     }
     output::print(&table);
     output::line("");
+}
+
+fn runs(status: &Status) {
     let mut table = output::table(&["RUN", "OF", "BEGAN", "READ", "ACCEPTED", "COMMANDS", "APPLIED", "DEAD", "STATE"]);
     for ConnectionStatus { connection, runs, .. } in &status.connections {
         for run in runs {
@@ -93,8 +116,16 @@ fn show(status: &Status) {
             ]);
         }
     }
-    output::print(&table);
+    if table.row_iter().next().is_some() {
+        output::print(&table);
+    }
+    for ConnectionStatus { connection, .. } in status.connections.iter().filter(|status| status.runs.is_empty()) {
+        output::line(format!("{connection} has not run yet: `muster sync {connection} --wait` does it now"));
+    }
     output::line("");
+}
+
+fn systems(status: &Status) {
     let mut table = output::table(&["SYSTEM", "STATE", "QUOTA USED"]);
     for (name, state) in &status.systems {
         let paused = match (&state.not_before, &state.reason) {
@@ -106,23 +137,37 @@ fn show(status: &Status) {
     }
     output::print(&table);
     output::line("");
+}
+
+fn queues(status: &Status) {
     match &status.queues {
         Ok(queues) => {
             let mut table = output::table(&["QUEUE", "MESSAGES"]);
-            for (name, ready) in queues {
+            for (name, ready) in queues.iter().filter(|(_, ready)| *ready > 0) {
                 table.add_row([name.clone(), ready.to_string()]);
             }
-            output::print(&table);
+            if table.row_iter().next().is_some() {
+                output::print(&table);
+            } else {
+                output::line(format!("All {} queues are empty", queues.len()));
+            }
         }
         Err(problem) => output::line(format!("The queues cannot be seen: {problem}")),
     }
     output::line("");
+}
+
+fn workers(status: &Status) {
     let mut table = output::table(&["WORKER", "PROCESS", "VERSION"]);
     for instance in &status.instances {
         table.add_row([instance.role.clone(), instance.name.clone(), instance.version.clone()]);
     }
-    output::print(&table);
-    if status.instances.is_empty() {
-        output::line("No worker is running: start muster-producer, muster-mapper and muster-writer");
+    if !status.instances.is_empty() {
+        output::print(&table);
+    }
+    for role in Role::ALL.map(Role::as_str) {
+        if !status.instances.iter().any(|instance| instance.role == role) {
+            output::line(format!("No {role} is running: start muster-{role}"));
+        }
     }
 }

@@ -19,7 +19,7 @@ use crate::domain::{
     SystemName, Timestamp, Value,
 };
 use crate::failpoint::hit;
-use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store};
+use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
 
 /// Maps changes until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
@@ -77,7 +77,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 Some(connection) => commands.extend(self.map_changes(stop, connection, changes, lane).await?),
                 None => {
                     for change in changes {
-                        self.open_orphan_letter(stop, &change, delivery.queue()).await?;
+                        self.open_orphan_letter(stop, &change, delivery).await?;
                     }
                 }
             }
@@ -212,9 +212,16 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 
     /// A change for a connection that is not configured (any more): it has a letter with its bytes, and is counted.
-    async fn open_orphan_letter(&self, stop: &CancellationToken, change: &Change, queue: &Queue) -> Result<(), Halt> {
+    async fn open_orphan_letter<D: Delivery>(
+        &self,
+        stop: &CancellationToken,
+        change: &Change,
+        delivery: &D,
+    ) -> Result<(), Halt> {
         let now = wall_clock();
-        let id = format!("{}/{}", change.cause.run, change.cause.number);
+        // A retry is another message. Were the letter's id the same, a second failure could open it just before the retry
+        // closes it, and be forgotten.
+        let id = format!("{}/{}", delivery.message_id(), change.cause.number);
         let message = Message::new(Payload::Changes(vec![change.clone()]));
         let letter = DeadLetter {
             id: LetterId::of_message(&id),
@@ -232,7 +239,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             status: None,
             request_id: None,
             content: LetterContent::Message {
-                queue: queue.to_string(),
+                queue: delivery.queue().to_string(),
                 body: super::letters::base64(&message.encode()),
             },
         };
@@ -247,6 +254,18 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         debug!("Counting change {} of run {} as undecodable: {code}", change.cause.number, change.cause.run);
         let outcome = ChangeOutcome::Undecodable;
         self.metrics.change(&change.connection, outcome);
+        if !self.connections.contains_key(&change.connection) {
+            // A connection that is not configured may have no books, and asking for its epoch would open some.
+            let count = Some(count(&change.cause, outcome, Sides::default()));
+            let commit = Commit { count, ..Commit::default() };
+            let counted = || async {
+                match self.store.commit(&change.connection, change.epoch, vec![commit.clone()]).await {
+                    Ok(_) | Err(StoreError::EpochChanged(_)) => Ok(()),
+                    Err(error) => Err(error),
+                }
+            };
+            return self.ask(stop, counted).await;
+        }
         let owed = self.tally(stop, &change.connection, count(&change.cause, outcome, Sides::default())).await?;
         self.close_owed(stop, &change, outcome, owed).await
     }

@@ -140,7 +140,7 @@ async fn a_target_that_nobody_here_wrote() {
     let service = Service::start().await;
     let mut muster =
         Installation::patient(&(crm(&sandbox) + &directory(&service.url) + &connection("schedule = \"manual\""))).await;
-    muster.start();
+    muster.start().await;
 
     let expected: BTreeSet<String> =
         active_users(&admin).iter().map(|user| user["Id"].as_str().unwrap().to_owned()).collect();

@@ -12,7 +12,7 @@ async fn comes_to_rest(habits: impl IntoIterator<Item = Quirk>, title: &str, kep
     let sandbox = Sandbox::start(settings).await.unwrap();
     let admin = sandbox.admin();
     let mut muster = Installation::between(&sandbox, "").await;
-    muster.start();
+    muster.start().await;
 
     let users = active_users(&admin);
     // As people type it, before the first load and after.

@@ -12,7 +12,7 @@ async fn a_reconcile_of_20_000_users_writes_nothing() {
     let admin = sandbox.admin();
     let systems = crm(&sandbox) + &directory(&sandbox.scim_url()) + &connection("");
     let mut muster = Installation::patient(&systems).await;
-    muster.start();
+    muster.start().await;
     let expected = active_users(&admin).len();
 
     let load = muster.sync(&["--full"]).await;

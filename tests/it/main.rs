@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amqp;
+mod bad_input;
 mod broker;
 mod config;
 mod connectors;
@@ -16,3 +17,4 @@ mod redis_server;
 mod redis_store;
 mod sandbox;
 mod store;
+mod target_faults;

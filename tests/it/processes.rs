@@ -159,11 +159,20 @@ impl Installation {
         AmqpBroker::open(AmqpSettings::new(&self.amqp, None).unwrap().with_prefix(&self.prefix).unwrap())
     }
 
-    /// Starts one worker of each kind.
-    pub fn start(&mut self) {
+    /// Starts one worker of each kind, and waits until they are at work: `sync` would do the work itself before.
+    pub async fn start(&mut self) {
         for role in ["producer", "mapper", "writer"] {
             self.start_worker(role, None);
         }
+        while self.status().await["instances"].as_array().unwrap().len() < 3 {
+            assert!(!["producer", "mapper", "writer"].iter().any(|role| self.has_ended(role)), "a worker ended");
+        }
+    }
+
+    /// What `status --json` says.
+    pub async fn status(&self) -> Value {
+        let outcome = self.muster(&["status", "--json"]).await;
+        serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"))
     }
 
     /// Starts a worker, with a failpoint if one is given.
@@ -190,12 +199,10 @@ impl Installation {
         }
     }
 
-    /// Waits until the workers of this kind have ended by themselves.
-    pub async fn ended(&mut self, role: &str) {
-        for worker in self.workers.extract_if(.., |worker| worker.role == role).collect::<Vec<_>>() {
-            let mut child = worker.child;
-            tokio::time::timeout(PATIENCE, child.wait()).await.unwrap_or_else(|_| panic!("{role} lives on")).unwrap();
-        }
+    /// Whether a worker of this kind has ended by itself; it is forgotten then.
+    pub fn has_ended(&mut self, role: &str) -> bool {
+        let ended = |worker: &mut Worker| worker.role == role && worker.child.try_wait().unwrap().is_some();
+        self.workers.extract_if(.., ended).count() > 0
     }
 
     /// Peak memory of each worker, in KiB.
