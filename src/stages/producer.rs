@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use super::{Halt, Pipeline, delays, wait};
+use super::{Connection, Halt, Pipeline, delays, wait};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::{Side, Token};
-use crate::store::Store;
+use crate::store::{LeaseName, Store};
 
 mod clerk;
 mod page;
@@ -34,22 +34,41 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
     });
     for connection in pipeline.connections.values() {
         let clerk = clerk::Clerk { pipeline: pipeline.clone(), connection: connection.clone(), token: token() };
-        tasks.spawn(persist("clerk", connection.name.to_string(), stop.clone(), move |stop| {
-            let clerk = clerk.clone();
-            async move { clerk.step(&stop).await }
-        }));
+        let stop_clerk = stop.clone();
+        tasks.spawn(async move {
+            persist("clerk", clerk.connection.name.to_string(), stop_clerk, |stop| {
+                let clerk = clerk.clone();
+                async move { clerk.step(&stop).await }
+            })
+            .await;
+            clerk.pipeline.leave(&clerk.connection, &LeaseName::Runs, clerk.token).await;
+        });
         for side in Side::BOTH {
-            let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side, token());
-            let name = format!("{} side {side}", connection.name);
-            tasks.spawn(persist("reader", name, stop.clone(), move |stop| {
-                let reader = reader.clone();
-                async move { reader.step(&stop).await }
-            }));
+            let (connection, token, stop_reader) = (connection.clone(), token(), stop.clone());
+            let (pipeline, name) = (pipeline.clone(), format!("{} side {side}", connection.name));
+            tasks.spawn(async move {
+                let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side, token);
+                persist("reader", name, stop_reader, |stop| {
+                    let reader = reader.clone();
+                    async move { reader.step(&stop).await }
+                })
+                .await;
+                pipeline.leave(&connection, &LeaseName::Reader(side), token).await;
+            });
         }
     }
     tasks.close();
     tasks.wait().await;
     Ok(())
+}
+
+impl<B: Broker, S: Store> Pipeline<B, S> {
+    /// Gives a lease up, so that a successor need not wait for its end. Tried once: it ends by itself.
+    async fn leave(&self, connection: &Connection, lease: &LeaseName, token: Token) {
+        if let Err(error) = self.store.release(&connection.name, lease, token).await {
+            debug!("A lease of {} ends by itself: {error}", connection.name);
+        }
+    }
 }
 
 fn token() -> Token {
