@@ -6,6 +6,8 @@ mod amqp;
 mod broker;
 mod config;
 mod connectors;
+mod kills;
+mod pipeline;
 mod proxy;
 mod rabbitmq;
 mod redis_server;
