@@ -54,7 +54,7 @@ enum Fate {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    async fn write_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
+    pub(super) async fn write_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
         hit("writer.received");
         match self.write_message(&delivery, &stop).await {
             Ok(()) => {
