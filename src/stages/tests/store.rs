@@ -16,6 +16,9 @@ use crate::store::{
     ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 
+/// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
+type Bits = (bool, Sides<bool>, Sides<bool>);
+
 #[derive(Default)]
 struct State {
     epoch: Option<(Epoch, Timestamp)>,
@@ -23,8 +26,7 @@ struct State {
     claims: BTreeMap<Claim, LinkId>,
     letters: BTreeMap<LetterId, DeadLetter>,
     runs: BTreeMap<RunId, Run>,
-    /// Of each number: outcome of the change; commands emitted; their outcomes.
-    bits: HashMap<(RunId, u32), (bool, Sides<bool>, Sides<bool>)>,
+    bits: HashMap<(RunId, u32), Bits>,
     readers: Sides<ReaderState>,
     leases: HashMap<LeaseName, (Token, Timestamp)>,
     rereads: Sides<BTreeMap<AccountId, Timestamp>>,

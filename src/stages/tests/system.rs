@@ -92,16 +92,13 @@ impl MemorySystem {
 
     /// Titles by account, or by partner where it has one.
     pub fn titles(&self) -> BTreeMap<String, String> {
-        let titles = self
-            .state()
-            .accounts
-            .iter()
-            .map(|(id, account)| {
-                let title =
-                    account.attributes[&"title".parse().unwrap()].as_ref().unwrap().as_text().unwrap().to_owned();
-                (account.partner.as_ref().unwrap_or(id).to_string(), title)
-            })
-            .collect();
+        let title = "title".parse().unwrap();
+        let state = self.state();
+        let mut titles = BTreeMap::new();
+        for (id, account) in &state.accounts {
+            let text = account.attributes[&title].as_ref().and_then(Value::as_text).unwrap_or_default();
+            titles.insert(account.partner.as_ref().unwrap_or(id).to_string(), text.to_owned());
+        }
         titles
     }
 
