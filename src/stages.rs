@@ -31,6 +31,9 @@ mod retry;
 mod validate;
 pub mod writer;
 
+#[cfg(test)]
+mod tests;
+
 pub use letters::from_base64;
 pub use retry::RetryPolicy;
 

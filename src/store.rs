@@ -178,6 +178,15 @@ pub struct ReaderState {
     pub active: Option<ActiveRead>,
 }
 
+impl ReaderState {
+    /// What is left of it in another epoch: nothing but numbers that were reserved and perhaps never published, since
+    /// their run may outlive the epoch and has to add up. What is read for it then is read from the beginning.
+    pub fn of_another_epoch(self) -> Self {
+        let active = self.active.filter(|active| active.reserved.is_some());
+        Self { watermark: None, active: active.map(|active| ActiveRead { complete: true, position: None, ..active }) }
+    }
+}
+
 /// A read under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActiveRead {
@@ -387,7 +396,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         token: Token,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Where the reader of a side stands; the default if nothing is known in this epoch.
+    /// Where the reader of a side stands; if nothing is known in this epoch, [`ReaderState::of_another_epoch`].
     fn reader(
         &self,
         connection: &ConnectionName,

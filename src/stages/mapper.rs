@@ -41,7 +41,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    async fn map_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
+    pub(super) async fn map_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
         hit("mapper.received");
         match self.map_message(&delivery, &stop).await {
             Ok(()) => {

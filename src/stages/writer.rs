@@ -45,10 +45,10 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 
 /// How many writes this process may have begun at each system: as many as it takes at once. A write that waited for its
 /// turn after it was begun would wait its lease away, and fail without a request.
-struct Turns(BTreeMap<SystemName, Semaphore>);
+pub(super) struct Turns(BTreeMap<SystemName, Semaphore>);
 
 impl Turns {
-    fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
+    pub(super) fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
         let turns = |system: &crate::systems::SharedSystem| Semaphore::new(system.schema().batch.max(1));
         Self(pipeline.systems.iter().map(|(name, system)| (name.clone(), turns(system))).collect())
     }
@@ -67,7 +67,7 @@ enum Fate {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    async fn write_delivery<D: Delivery>(&self, delivery: D, turns: &Turns, stop: CancellationToken) {
+    pub(super) async fn write_delivery<D: Delivery>(&self, delivery: D, turns: &Turns, stop: CancellationToken) {
         hit("writer.received");
         match self.write_message(&delivery, turns, &stop).await {
             Ok(()) => {

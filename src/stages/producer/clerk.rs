@@ -13,14 +13,14 @@ use crate::store::{LeaseName, Run, RunKind, Store, SyncRequest};
 
 /// The clerk of one connection in one process.
 #[derive(Clone)]
-pub(super) struct Clerk<B, S> {
-    pub(super) pipeline: Pipeline<B, S>,
-    pub(super) connection: Arc<Connection>,
-    pub(super) token: Token,
+pub(in crate::stages) struct Clerk<B, S> {
+    pub(in crate::stages) pipeline: Pipeline<B, S>,
+    pub(in crate::stages) connection: Arc<Connection>,
+    pub(in crate::stages) token: Token,
 }
 
 impl<B: Broker, S: Store> Clerk<B, S> {
-    pub(super) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
+    pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
             return Ok(Step::Idle);

@@ -32,7 +32,7 @@ const DOUBTFUL_ABOVE: usize = 10;
 
 /// The reader of one side of one connection in one process.
 #[derive(Clone)]
-pub(super) struct Reader<B, S> {
+pub(in crate::stages) struct Reader<B, S> {
     pipeline: Pipeline<B, S>,
     connection: Arc<Connection>,
     side: Side,
@@ -60,11 +60,16 @@ enum Task {
 }
 
 impl<B: Broker, S: Store> Reader<B, S> {
-    pub(super) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, side: Side, token: Token) -> Self {
+    pub(in crate::stages) fn new(
+        pipeline: Pipeline<B, S>,
+        connection: Arc<Connection>,
+        side: Side,
+        token: Token,
+    ) -> Self {
         Self { pipeline, connection, side, token, memory: Arc::default() }
     }
 
-    pub(super) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
+    pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
         if !self.hold_lease(stop).await? {
             self.memory().followed = None;
             return Ok(Step::Idle);

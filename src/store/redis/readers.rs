@@ -49,6 +49,7 @@ impl RedisStore {
         let keys = self.keys(connection);
         let (_, mut answer) = self.guarded(&READER, connection, vec![keys.epoch(), keys.reader(side)], |_| {}).await?;
         let (stored, reserved): (String, String) = (part(&mut answer)?, part(&mut answer)?);
+        let of_this_epoch: bool = part(&mut answer)?;
         if stored.is_empty() {
             return Ok(ReaderState::default());
         }
@@ -59,7 +60,7 @@ impl RedisStore {
             let number = |text: &str| text.parse().map_err(|_| unusable());
             active.reserved = Some((number(first)?, number(count)?));
         }
-        Ok(state)
+        Ok(if of_this_epoch { state } else { state.of_another_epoch() })
     }
 
     /// See [`Store::set_reader`](crate::store::Store::set_reader).

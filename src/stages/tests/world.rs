@@ -1,0 +1,221 @@
+//! A world of one connection: accounts of `crm` are created at `scim` and kept in step there.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use tokio_util::sync::CancellationToken;
+
+use super::Clock;
+use super::broker::MemoryBroker;
+use super::store::MemoryStore;
+use super::system::MemorySystem;
+use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
+use crate::stages::producer::clerk::Clerk;
+use crate::stages::producer::new_run_id;
+use crate::stages::producer::reader::Reader;
+use crate::stages::writer::Turns;
+use crate::stages::{Connection, Pipeline, Settings};
+use crate::store::{RunKind, Store, SyncRequest};
+use crate::systems::SharedSystem;
+
+pub struct World {
+    pub clock: Clock,
+    pub crm: Arc<MemorySystem>,
+    pub scim: Arc<MemorySystem>,
+    pub pipeline: Pipeline<MemoryBroker, MemoryStore>,
+    pub connection: Arc<Connection>,
+    pub stop: CancellationToken,
+    readers: Sides<Reader<MemoryBroker, MemoryStore>>,
+    clerk: Clerk<MemoryBroker, MemoryStore>,
+}
+
+/// How a world is driven.
+#[derive(Debug, Clone, Copy)]
+pub struct Weather {
+    /// Of a hundred steps, how many are killed in the middle.
+    pub killed: u8,
+}
+
+fn rules() -> Rules {
+    let title: crate::domain::AttributePath = "title".parse().unwrap();
+    let connection = "crm-scim".parse().unwrap();
+    let rule = AttributeRule {
+        names: Sides { a: title.clone(), b: title.clone() },
+        flow: Flow::Towards(Side::B),
+        policy: Policy::DefaultSystem(Side::A),
+        drift: Drift::Keep,
+        occasion: Occasion::Always,
+        comparison: Sides::default(),
+    };
+    Rules {
+        digest_key: DigestKey::new(&connection, Epoch(0)),
+        connection,
+        version: 1,
+        attributes: [(title, rule)].into(),
+        create: Sides { a: false, b: true },
+        leavers: Leavers::Report,
+        on_existing: OnExisting::Refuse,
+        match_on: Vec::new(),
+        grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
+    }
+}
+
+/// Polls a future so often at most, then drops it.
+async fn killed_after<F: Future>(polls: usize, future: F) {
+    let mut future = pin!(future);
+    let mut left = polls;
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending if left == 0 => Poll::Ready(()),
+        Poll::Pending => {
+            left -= 1;
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+impl World {
+    pub fn new() -> Self {
+        let clock = Clock::default();
+        let (crm, scim) = (MemorySystem::new(clock.clone()), MemorySystem::new(clock.clone()));
+        let names = Sides { a: "crm".parse().unwrap(), b: "scim".parse().unwrap() };
+        let parse_id = Sides { a: crm_id as fn(&str) -> _, b: crm_id as fn(&str) -> _ };
+        let connection = Arc::new(Connection::new(names.clone(), None, parse_id, rules()));
+        let systems: BTreeMap<_, SharedSystem> =
+            [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
+        let pipeline = Pipeline {
+            broker: MemoryBroker::new(clock.clone()),
+            store: MemoryStore::new(clock.clone()),
+            systems: Arc::new(systems),
+            connections: Arc::new([(connection.name.clone(), Arc::clone(&connection))].into()),
+            settings: Settings {
+                lease: Duration::from_secs(10),
+                deadline: Duration::from_secs(5),
+                attempts: 4,
+                concurrency: 4,
+                prefetch: 4,
+                calls_in_flight: 3,
+                drain: Duration::from_millis(10),
+                instance: "test/1".to_owned(),
+            },
+            metrics: Arc::default(),
+        };
+        let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side, token()));
+        let clerk = Clerk { pipeline: pipeline.clone(), connection: Arc::clone(&connection), token: token() };
+        Self { clock, crm, scim, pipeline, connection, stop: CancellationToken::new(), readers, clerk }
+    }
+
+    /// Asks for a run.
+    pub async fn ask(&self, kind: RunKind, only: Option<&str>) -> RunId {
+        let only = only.map(|id| (Side::A, id.parse().unwrap()));
+        let request = SyncRequest { run: new_run_id(), kind, by: "test".to_owned(), only };
+        while self.pipeline.store.request(&self.connection.name, &request).await.is_err() {}
+        request.run
+    }
+
+    /// One round of a few stages at once, some of which are killed.
+    pub async fn round(&mut self, weather: Weather) {
+        let mut steps: Vec<BoxFuture<'_, ()>> = Vec::new();
+        let mut reborn = Vec::new();
+        for _ in 0..fastrand::usize(1..=3) {
+            let killed = fastrand::u8(..100) < weather.killed;
+            let polls = if killed { fastrand::usize(..40) } else { usize::MAX };
+            let pipeline = self.pipeline.clone();
+            let step = match fastrand::u8(..6) {
+                0 => self.clerk.step(&self.stop).map(drop).boxed(),
+                which @ (1 | 2) => {
+                    let side = if which == 1 { Side::A } else { Side::B };
+                    if killed {
+                        reborn.push(side);
+                    }
+                    let reader = self.readers[side].clone();
+                    let stop = self.stop.clone();
+                    async move { drop(reader.step(&stop).await) }.boxed()
+                }
+                which => {
+                    let stop = self.stop.clone();
+                    let queues = if which < 5 { pipeline.change_queues() } else { pipeline.command_queues() };
+                    let Some(delivery) = self.pipeline.broker.take(&queues) else { continue };
+                    async move {
+                        if which < 5 {
+                            pipeline.map_delivery(delivery, stop).await;
+                        } else {
+                            let turns = Turns::new(&pipeline);
+                            pipeline.write_delivery(delivery, &turns, stop).await;
+                        }
+                    }
+                    .boxed()
+                }
+            };
+            steps.push(killed_after(polls, step).boxed());
+        }
+        join_all(steps).await;
+        for side in reborn {
+            // Another process, which knows nothing of this one's.
+            let (pipeline, connection) = (self.pipeline.clone(), Arc::clone(&self.connection));
+            self.readers[side] = Reader::new(pipeline, connection, side, token());
+        }
+        self.clock.advance(Duration::from_millis(fastrand::u64(..800)));
+    }
+
+    /// Lets the clerk and the readers take a step, and nobody else.
+    pub async fn read(&self) {
+        self.clock.advance(Duration::from_secs(1));
+        drop(self.clerk.step(&self.stop).await);
+        for side in Side::BOTH {
+            drop(self.readers[side].step(&self.stop).await);
+        }
+    }
+
+    /// Makes every link's account at `scim` one that was last read within the grain of its stamp.
+    pub fn unsettle(&self) {
+        self.pipeline.store.amend_links(|link| {
+            let seen_at = link.sides[Side::B].seen_at.as_mut().unwrap();
+            seen_at.tag = None;
+            seen_at.read_at = seen_at.modified_at.unwrap();
+        });
+    }
+
+    /// Rounds in fair weather until nothing is under way any more; panics if that never happens.
+    pub async fn come_to_rest(&mut self) {
+        self.pipeline.store.lose_answers(0);
+        for _ in 0..20_000 {
+            self.round(Weather { killed: 0 }).await;
+            let store = &self.pipeline.store;
+            let asked = store.requests(&self.connection.name).await.unwrap();
+            let over = store.all_runs().iter().all(|run| run.kind == RunKind::Live || run.is_over());
+            if asked.is_empty() && over && store.rereads_are_done() && self.pipeline.broker.is_empty() {
+                return;
+            }
+        }
+        panic!("never came to rest: {:#?}", self.pipeline.store.all_runs());
+    }
+
+    /// What must be true of a world at rest.
+    pub fn judge(&self) {
+        assert_eq!(self.scim.titles(), self.crm.titles(), "both sides are equal");
+        let mut created = self.scim.created();
+        let all = created.len();
+        created.sort();
+        created.dedup();
+        assert_eq!(created.len(), all, "nobody was created twice");
+        for run in self.pipeline.store.all_runs() {
+            assert!(run.is_over(), "outcomes add up: {run:#?}");
+        }
+    }
+}
+
+fn token() -> Token {
+    Token(fastrand::u64(..))
+}
+
+fn crm_id(id: &str) -> Option<crate::domain::AccountId> {
+    id.parse().ok()
+}
