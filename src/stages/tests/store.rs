@@ -442,8 +442,17 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn leave(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
         Ok(Vec::new())
+    }
+
+    async fn begin_suspect(&self, _: &str) -> Result<u32, StoreError> {
+        // Nothing in this world is poison, so no count can be too high.
+        Ok(1)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {

@@ -106,6 +106,7 @@ impl World {
                 instance: "test/1".to_owned(),
             },
             metrics: Arc::default(),
+            suspect: Arc::default(),
         };
         let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side, token()));
         let clerk = Clerk { pipeline: pipeline.clone(), connection: Arc::clone(&connection), token: token() };
