@@ -7,13 +7,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::connect::{self, Distributed};
 use super::exit::Exit;
-use crate::broker::Broker;
+use crate::broker::amqp::AmqpBroker;
+use crate::broker::{Broker, Queue};
 use crate::config::{Config, ProcessEnvironment};
-use crate::stages::{mapper, producer, writer};
+use crate::stages::{self, mapper, producer, writer};
 use crate::store::Store;
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs;
@@ -118,11 +119,10 @@ pub async fn run(role: Role, pipeline: Distributed, stop: CancellationToken) -> 
 pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
     let (broker, queues) = (pipeline.broker.clone(), pipeline.queues());
     info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
-    let declared = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        declared = broker.declare(&queues) => declared,
-    };
-    declared.context("declaring the queues")?;
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = declare(&broker, &queues) => {}
+    }
     let result = match role {
         Role::Producer => producer::run(pipeline, stop).await,
         Role::Mapper => mapper::run(pipeline, stop).await,
@@ -131,6 +131,21 @@ pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -
     result?;
     info!("The {} has stopped", role.as_str());
     Ok(())
+}
+
+/// Declares the queues, tried without end: a broker that has just started refuses what it grants a moment later, and a
+/// queue that only another account may declare is still to come.
+async fn declare(broker: &AmqpBroker, queues: &[Queue]) {
+    let mut told = None;
+    for delay in stages::delays() {
+        let Err(error) = broker.declare(queues).await else { return };
+        let trouble = error.to_string();
+        if told.as_ref() != Some(&trouble) {
+            warn!("The queues are not there yet, trying on: {trouble}");
+            told = Some(trouble);
+        }
+        tokio::time::sleep(delay).await;
+    }
 }
 
 /// Cancelled by SIGTERM or Ctrl-C.
