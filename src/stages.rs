@@ -49,6 +49,8 @@ pub struct Pipeline<B, S> {
     pub settings: Settings,
     /// Where outcomes are counted for Prometheus.
     pub metrics: Arc<Metrics>,
+    /// Held while this process works on a message that came back often.
+    pub suspect: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A connection, ready to work with.

@@ -544,6 +544,10 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// The processes heard of in the last 15 seconds.
     fn instances(&self) -> impl Future<Output = Result<Vec<Instance>, StoreError>> + Send;
 
+    /// Notes that work begins on a message that came back often, and tells how often it began, this time included.
+    /// Forgotten a day after the last time.
+    fn begin_suspect(&self, message: &str) -> impl Future<Output = Result<u32, StoreError>> + Send;
+
     /// Whether the store answers, for `/readyz`.
     fn ping(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

@@ -109,6 +109,7 @@ pub async fn pipeline(config: &Config, metrics: Arc<Metrics>) -> anyhow::Result<
         connections: Arc::new(connections),
         settings: settings(config),
         metrics,
+        suspect: Arc::default(),
     })
 }
 

@@ -1,6 +1,9 @@
 //! What every stage does with a delivery before its own work: messages that nobody can read become letters, and those
 //! that come back again and again are split, then called poison.
 
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -14,13 +17,18 @@ use crate::store::Store;
 /// keep the others from being done.
 const SPLIT_AFTER: u32 = 3;
 
-/// Redeliveries after which a message of one item is called poison. Well below the queues' own delivery limit.
-const POISON_AFTER: u32 = 12;
+/// Redeliveries after which a message is published again as it is, so that it never comes near the queues' own delivery
+/// limit: a message comes back as well when its worker died over another one, before anybody began with it.
+const RENEW_AFTER: u32 = 8;
+
+/// How often work on a suspect message of one item may begin and not end before it is called poison.
+const POISON_AFTER: u32 = 4;
 
 /// What is to be done with a delivery.
 pub(crate) enum Intake<T> {
-    /// Its own work: these items.
-    Work(Vec<T>),
+    /// Its own work: these items. While the guard of a suspect is held, no other suspect is worked on by this process,
+    /// so that what kills a worker is counted against one of them only.
+    Work(Vec<T>, Option<OwnedMutexGuard<()>>),
     /// It came back too often and has a letter now; its item is still to be counted.
     Poison(T),
     /// Nothing more: what was to be done is durable elsewhere, acknowledge it.
@@ -63,12 +71,25 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             self.broker.publish(parts.collect()).await?;
             return Ok(Intake::Settled);
         }
-        if redeliveries >= POISON_AFTER {
+        if redeliveries >= RENEW_AFTER {
+            let again = Outgoing { to: Destination::Queue(delivery.queue().clone()), message: message.clone() };
+            self.broker.publish(vec![again]).await?;
+            return Ok(Intake::Settled);
+        }
+        if redeliveries < SPLIT_AFTER {
+            return Ok(Intake::Work(found, None));
+        }
+        let alone = tokio::select! {
+            () = stop.cancelled() => return Err(Halt::Stopped),
+            alone = Arc::clone(&self.suspect).lock_owned() => alone,
+        };
+        let begun = self.ask(stop, || self.store.begin_suspect(&message.id)).await?;
+        if begun > POISON_AFTER {
             let text =
-                format!("a message in queue {} was given back {redeliveries} times unfinished", delivery.queue());
+                format!("work on a message in queue {} began {POISON_AFTER} times and never ended", delivery.queue());
             self.open_message_letter(stop, delivery, Code::known("poison_message"), text).await?;
             return Ok(found.into_iter().next().map_or(Intake::Settled, Intake::Poison));
         }
-        Ok(Intake::Work(found))
+        Ok(Intake::Work(found, Some(alone)))
     }
 }

@@ -60,8 +60,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             _ => None,
         };
         let intake = self.take_in(stop, delivery, changes, |change| Payload::Changes(vec![change])).await?;
-        let changes = match intake {
-            Intake::Work(changes) => changes,
+        let (changes, _alone) = match intake {
+            Intake::Work(changes, alone) => (changes, alone),
             Intake::Settled => return Ok(()),
             Intake::Poison(change) => return self.count_unusable(stop, change, "poison_message").await,
         };

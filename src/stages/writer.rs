@@ -72,8 +72,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             _ => None,
         };
         let intake = self.take_in(stop, delivery, commands, |command| Payload::Commands(vec![command])).await?;
-        let commands = match intake {
-            Intake::Work(commands) => commands,
+        let (commands, _alone) = match intake {
+            Intake::Work(commands, alone) => (commands, alone),
             Intake::Settled => return Ok(()),
             Intake::Poison(command) => return self.count_command(stop, &command, CommandOutcome::Dead).await,
         };

@@ -247,6 +247,10 @@ impl Store for RedisStore {
         self.heard_instances().await
     }
 
+    async fn begin_suspect(&self, message: &str) -> Result<u32, StoreError> {
+        self.count_suspect(message).await
+    }
+
     async fn ping(&self) -> Result<(), StoreError> {
         let mut server = self.pool.lend().await?;
         redis::cmd("PING").exec_async(&mut *server).await.map_err(failed)

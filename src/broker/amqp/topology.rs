@@ -10,7 +10,7 @@ use crate::broker::{BrokerError, Queue};
 
 /// How often a home queue hands a message out and gets it back before it goes to the unrouted. Unset it would be
 /// endless before RabbitMQ 4.0 and 20 since, and the place of a returned message would differ as well.
-const DELIVERY_LIMIT: i64 = 20;
+const DELIVERY_LIMIT: i64 = 200;
 
 /// The same for the unrouted, which only a person looks at: looking counts, and must not delete. (`-1` for "no limit"
 /// is refused before 4.0.)

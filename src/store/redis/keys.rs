@@ -21,6 +21,7 @@
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:letters` | hash | letters about messages, as above | never |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
+//! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
 use std::time::Duration;
@@ -44,6 +45,9 @@ pub(super) const LIVE_RUN_TTL: Duration = DAY.saturating_mul(7);
 pub(super) const REQUESTS_TTL: Duration = DAY.saturating_mul(7);
 /// A process that was not heard of for as long does not work any more.
 pub(super) const INSTANCE_TTL: Duration = Duration::from_secs(15);
+
+/// Life of what is noted of a message that came back often.
+pub(super) const SUSPECT_TTL: Duration = DAY;
 
 /// Bits of a run's bitmap for each change.
 pub(super) const BITS_PER_NUMBER: u32 = 5;
@@ -130,6 +134,11 @@ pub(super) fn message_letters(prefix: &str) -> String {
 /// What is known of a system.
 pub(super) fn system(prefix: &str, system: &SystemName) -> String {
     format!("{prefix}:system:{{{system}}}")
+}
+
+/// How often work began on a message that came back often.
+pub(super) fn suspect(prefix: &str, message: &str) -> String {
+    format!("{prefix}:suspect:{message}")
 }
 
 /// The processes that work.

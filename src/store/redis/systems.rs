@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::RedisStore;
-use super::keys::{self, INSTANCE_TTL};
+use super::keys::{self, INSTANCE_TTL, SUSPECT_TTL};
 use super::pool::failed;
 use super::script::{Call, PAUSE, STAMP};
 use crate::domain::{SystemName, Timestamp};
@@ -50,6 +50,21 @@ impl RedisStore {
             .arg(allowed)
             .to_owned();
         set.exec_async(&mut *self.pool.lend().await?).await.map_err(failed)
+    }
+
+    /// See [`Store::begin_suspect`](crate::store::Store::begin_suspect).
+    pub(super) async fn count_suspect(&self, message: &str) -> Result<u32, StoreError> {
+        let key = keys::suspect(&self.prefix, message);
+        let mut server = self.pool.lend().await?;
+        let (begun,): (u32,) = redis::pipe()
+            .atomic()
+            .incr(&key, 1)
+            .pexpire(&key, i64::try_from(SUSPECT_TTL.as_millis()).unwrap_or(i64::MAX))
+            .ignore()
+            .query_async(&mut *server)
+            .await
+            .map_err(failed)?;
+        Ok(begun)
     }
 
     /// See [`Store::beat`](crate::store::Store::beat).
