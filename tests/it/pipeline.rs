@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use muster::sandbox::Sandbox;
@@ -57,6 +57,7 @@ pub struct Rig {
     /// of all programs of the rig, so whatever ends the test, a signal that nobody can catch included, ends them too.
     watcher: Child,
     started: AtomicU32,
+    passed: AtomicBool,
 }
 
 /// What a rig is made of.
@@ -120,7 +121,7 @@ impl Rig {
             .process_group(0)
             .spawn()
             .unwrap();
-        Self { directory, prefix, watcher, started: AtomicU32::new(0) }
+        Self { directory, prefix, watcher, started: AtomicU32::new(0), passed: AtomicBool::new(false) }
     }
 
     fn command(&self, program: &str, log: &Path) -> tokio::process::Command {
@@ -180,6 +181,12 @@ impl Rig {
         RedisStore::open(&RedisSettings { prefix: self.prefix.clone(), ..RedisSettings::new(redis.url()) }).unwrap()
     }
 
+    /// The test went well: nobody needs to see what the programs said. The last word of a test, since a rig may outlive
+    /// the thread that panics.
+    pub fn passed(&self) {
+        self.passed.store(true, Ordering::Relaxed);
+    }
+
     /// The prefix of its queues and keys.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -200,10 +207,10 @@ impl Drop for Rig {
         let group = format!("-{}", self.watcher.id());
         std::process::Command::new("kill").args(["-s", "KILL", "--", &group]).status().ok();
         self.watcher.wait().ok();
-        if std::thread::panicking() {
-            show_logs(&self.directory);
-        } else {
+        if *self.passed.get_mut() {
             std::fs::remove_dir_all(&self.directory).ok();
+        } else {
+            show_logs(&self.directory);
         }
     }
 }
