@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pipeline::{
     CONNECTION, End, ONE_WAY, PATIENCE, Parts, Rig, Role, Worker, assert_adds_up, directory, directory_by_partner,
-    org_and_directory, within,
+    org_and_directory, until, within,
 };
 use super::proxy::Proxy;
 use super::rabbitmq::RabbitMq;
@@ -42,17 +42,10 @@ const MAPPED: [(&str, &str); 6] = [
 /// The failpoints that are still to be reached, by role, and those that were.
 struct Plan {
     left: Mutex<BTreeMap<Role, VecDeque<String>>>,
+    /// How often each was reached.
     reached: Mutex<BTreeMap<String, u32>>,
-    whole: usize,
-}
-
-/// What is asked of a place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kill {
-    /// Whoever is there.
-    Anyone,
-    /// Only somebody who has no failpoint ahead: who does all the work keeps the others from coming to theirs.
-    Unarmed,
+    /// Kills of the whole plan.
+    whole: BTreeMap<Role, usize>,
 }
 
 impl Plan {
@@ -77,7 +70,7 @@ impl Plan {
         for names in left.values_mut() {
             random.shuffle(names);
         }
-        let whole = left.values().map(Vec::len).sum();
+        let whole = left.iter().map(|(role, names)| (*role, names.len())).collect();
         let left = left.into_iter().map(|(role, names)| (role, names.into())).collect();
         Self { left: Mutex::new(left), reached: Mutex::default(), whole }
     }
@@ -100,7 +93,13 @@ impl Plan {
     }
 
     fn is_done(&self) -> bool {
-        self.kills() as usize >= self.whole
+        self.whole.keys().all(|role| self.is_done_for(*role))
+    }
+
+    fn is_done_for(&self, role: Role) -> bool {
+        let reached = self.reached.lock().unwrap();
+        let of_role = reached.iter().filter(|(name, _)| Role::of_failpoint(name) == role);
+        of_role.map(|(_, count)| *count as usize).sum::<usize>() >= self.whole[&role]
     }
 }
 
@@ -109,34 +108,30 @@ async fn keep_filled(
     rig: Arc<Rig>,
     role: Role,
     plan: Arc<Plan>,
-    mut kills: mpsc::UnboundedReceiver<Kill>,
+    mut kills: mpsc::UnboundedReceiver<()>,
     stop: CancellationToken,
 ) {
     loop {
         let failpoint = plan.next(role);
+        if failpoint.is_none() && role == Role::Producer {
+            // One that may live would take the leases, and the others would never come to their ends.
+            until("the failpoints of producers are reached", || async { plan.is_done_for(role) }).await;
+        }
         let mut worker = rig.start(role, failpoint.as_deref());
-        loop {
-            let kill = tokio::select! {
-                () = stop.cancelled() => return,
-                end = worker.ended() => match end {
-                    End::Failpoint(name) => {
-                        plan.note(&name);
-                        break;
-                    }
-                    other => panic!("a {role:?} ended unasked: {other:?}"),
-                },
-                Some(kill) = kills.recv() => kill,
-            };
-            if kill == Kill::Unarmed && failpoint.is_some() {
-                continue;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            end = worker.ended() => match end {
+                End::Failpoint(name) => plan.note(&name),
+                other => panic!("a {role:?} ended unasked: {other:?}"),
+            },
+            Some(()) = kills.recv() => {
+                worker.kill().await;
+                match (worker.ended().await, failpoint) {
+                    (End::Failpoint(name), _) => plan.note(&name),
+                    (_, Some(failpoint)) => plan.put_back(role, failpoint),
+                    (_, None) => {}
+                }
             }
-            worker.kill().await;
-            match (worker.ended().await, failpoint) {
-                (End::Failpoint(name), _) => plan.note(&name),
-                (_, Some(failpoint)) => plan.put_back(role, failpoint),
-                (_, None) => {}
-            }
-            break;
         }
     }
 }
@@ -320,7 +315,7 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
             edit_some(&admin, &people, &mut random, &mut edits);
             next = admin.write_count() + random.u64(60..120);
             if random.u8(..4) == 0 {
-                places[random.usize(..places.len())].send(Kill::Anyone).unwrap();
+                places[random.usize(..places.len())].send(()).unwrap();
                 from_outside += 1;
             }
             if !restarted.get() && admin.write_count() > 500 {
@@ -337,7 +332,6 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     let work = async {
         let mut edits = 1_000_000;
         while !(plan.is_done() && restarted.get() && cut.get()) {
-            let kills = plan.kills();
             // It may end badly while everything dies around it; what it began is judged at the end.
             let asked = rig.muster(&["sync", CONNECTION, "--wait", "--json"]).await;
             eprintln!(
@@ -350,9 +344,6 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
             );
             for _ in 0..4 {
                 edit_some(&admin, &people, &mut more, &mut edits);
-            }
-            if plan.kills() == kills {
-                places.iter().for_each(|place| place.send(Kill::Unarmed).unwrap());
             }
         }
     };
