@@ -73,24 +73,16 @@ pub async fn run(
     }
     let own = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let run_here: Vec<_> = missing.into_iter().filter(|role| ask.wait || *role == Role::Producer).collect();
-    for role in &run_here {
-        let (pipeline, own, role) = (pipeline.clone(), own.clone(), *role);
-        tasks.spawn(async move {
-            if let Err(error) = worker::stage(role, pipeline, own).await {
-                tracing::error!("The {} ended: {error:#}", role.as_str());
-            }
-        });
-    }
-    tasks.close();
     let until = if ask.wait { Until::Over } else { Until::Read };
     let followed = tokio::select! {
         followed = follow(pipeline, name, &request, until, form) => followed,
+        never = stand_in(pipeline, until, &own, &tasks) => match never {},
         () = stop.cancelled() => Err(anyhow::anyhow!(
             "stopped waiting for run {}; what was read goes on with the workers, see `muster status`", request.run
         )),
     };
     own.cancel();
+    tasks.close();
     tasks.wait().await;
     let (run, took) = followed?;
     report(name, &run, took, form);
@@ -130,6 +122,33 @@ fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyho
 async fn missing(pipeline: &Distributed) -> anyhow::Result<Vec<Role>> {
     let alive = pipeline.store.instances().await?;
     Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
+}
+
+/// Runs the stages that nobody runs, for as long as somebody waits. It looks again and again: a worker that has just ended
+/// is in the store's memory for a while, and one that is there now may end.
+async fn stand_in(
+    pipeline: &Distributed,
+    until: Until,
+    own: &CancellationToken,
+    tasks: &TaskTracker,
+) -> std::convert::Infallible {
+    let mut taken = Vec::new();
+    loop {
+        // A store that does not answer is `follow`'s business.
+        for role in missing(pipeline).await.unwrap_or_default() {
+            if taken.contains(&role) || (until == Until::Read && role != Role::Producer) {
+                continue;
+            }
+            taken.push(role);
+            let (pipeline, own) = (pipeline.clone(), own.clone());
+            tasks.spawn(async move {
+                if let Err(error) = worker::stage(role, pipeline, own).await {
+                    tracing::error!("The {} ended: {error:#}", role.as_str());
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// How far a run is followed.
