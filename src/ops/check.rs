@@ -13,7 +13,11 @@ pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<E
     let systems = connect::systems(config)?;
     let connections = connect::connections(config, &systems)?;
     let mut findings = vec![Finding {
-        subject: format!("configuration: {} systems, {} connections", systems.len(), connections.len()),
+        subject: format!(
+            "configuration: {}, {}",
+            output::count(systems.len(), "system"),
+            output::count(connections.len(), "connection")
+        ),
         problem: None,
     }];
     if !offline {

@@ -52,7 +52,8 @@ pub async fn list(
             ]);
         }
         output::print(&table);
-        output::line(format!("{} open letters; see one with `muster dead show <letter>`", letters.len()));
+        let count = output::count(letters.len(), "open letter");
+        output::line(format!("{count}; see one with `muster dead show <letter>`"));
     }
     Ok(if letters.is_empty() { Exit::Done } else { Exit::Attention })
 }

@@ -49,6 +49,11 @@ pub fn print(table: &Table) {
     }
 }
 
+/// A number of things for people: `1 letter`, `2 letters`.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// A duration for people: `350 ms`, `4.2 s`, `3 min 5 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

@@ -5,6 +5,7 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod command_line;
 mod config;
 mod connectors;
 mod foreign_target;
@@ -17,6 +18,7 @@ mod proxy;
 mod rabbitmq;
 mod redis_server;
 mod redis_store;
+mod rules;
 mod sandbox;
 mod store;
 mod target_faults;
