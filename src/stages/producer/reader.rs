@@ -43,12 +43,21 @@ pub(in crate::stages) struct Reader<B, S> {
 /// What only this process knows of the read under way: lost with it, and then nothing is proven absent.
 #[derive(Default)]
 struct Memory {
-    /// The complete read that was followed from its first page, and hashes of the account ids it listed: 8 bytes each.
-    followed: Option<(RunId, Vec<u64>)>,
+    /// The complete read that was followed from its first page.
+    followed: Option<Followed>,
     /// Failed reads in a row.
     failures: u32,
     /// The epoch whose quarantine was announced.
     announced: Option<Epoch>,
+}
+
+/// A complete read that this process follows from its first page.
+struct Followed {
+    run: RunId,
+    /// Accounts that links held when it began.
+    known: usize,
+    /// Hashes of the ids of those that were not listed yet: 8 bytes each. Who was linked since is no part of it.
+    unlisted: HashSet<u64>,
 }
 
 /// What is to be read now.
@@ -208,7 +217,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let from = from(&active, state.watermark.as_deref());
         if from == ReadFrom::Start {
-            self.memory().followed = Some((active.run.clone(), Vec::new()));
+            let mut unlisted = HashSet::new();
+            self.known(stop, |account| unlisted.extend([hash(&account)])).await?;
+            let followed = Followed { run: active.run.clone(), known: unlisted.len(), unlisted };
+            self.memory().followed = Some(followed);
         }
         let page = match self.keeping_lease(stop, self.system().read(&from)).await? {
             Ok(page) => page,
@@ -423,16 +435,35 @@ impl<B: Broker, S: Store> Reader<B, S> {
         Ok(Step::Worked)
     }
 
+    /// Hands each account that a link of this side holds to `take`.
+    async fn known(&self, stop: &CancellationToken, mut take: impl FnMut(AccountId) + Send) -> Result<(), Halt> {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let mut from = None;
+        loop {
+            let (accounts, next) = self.pipeline.ask(stop, || store.accounts(name, self.side, from.clone())).await?;
+            accounts.into_iter().for_each(|(account, _)| take(account));
+            match next {
+                Some(next) => from = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// Notes the ids of a page, as long as this process has followed the read from its beginning.
     fn remember(&self, run: &RunId, seen: &[Sighting]) {
-        if let Some((followed, ids)) = &mut self.memory().followed
-            && followed == run
+        if let Some(followed) = &mut self.memory().followed
+            && followed.run == *run
         {
-            ids.extend(seen.iter().filter_map(|seen| match seen {
-                Sighting::Present { snapshot } => Some(hash(&snapshot.account)),
-                Sighting::Unreadable { account, .. } => account.as_ref().map(hash),
-                Sighting::Absent { .. } => None,
-            }));
+            for seen in seen {
+                let account = match seen {
+                    Sighting::Present { snapshot } => Some(&snapshot.account),
+                    Sighting::Unreadable { account, .. } => account.as_ref(),
+                    Sighting::Absent { .. } => None,
+                };
+                if let Some(account) = account {
+                    followed.unlisted.remove(&hash(account));
+                }
+            }
         }
     }
 
@@ -444,32 +475,19 @@ impl<B: Broker, S: Store> Reader<B, S> {
         run: &RunId,
         proven_complete: bool,
     ) -> Result<Result<Vec<Sighting>, Option<String>>, Halt> {
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let followed = self.memory().followed.take().filter(|(followed, _)| followed == run);
-        let Some((_, listed)) = followed else { return Ok(Err(None)) };
-        let listed: HashSet<u64> = listed.into_iter().collect();
-        let mut missing = Vec::new();
-        let mut known = 0;
-        let mut from = None;
-        loop {
-            let (accounts, next) = self.pipeline.ask(stop, || store.accounts(name, self.side, from.clone())).await?;
-            known += accounts.len();
-            missing.extend(accounts.into_iter().map(|(account, _)| account).filter(|id| !listed.contains(&hash(id))));
-            match next {
-                Some(next) => from = Some(next),
-                None => break,
-            }
-        }
-        if missing.is_empty() {
+        let followed = self.memory().followed.take().filter(|followed| followed.run == *run);
+        let Some(Followed { known, unlisted, .. }) = followed else { return Ok(Err(None)) };
+        if unlisted.is_empty() {
             return Ok(Ok(Vec::new()));
         }
+        let mut missing = Vec::new();
+        self.known(stop, |account| {
+            if unlisted.contains(&hash(&account)) {
+                missing.push(account);
+            }
+        })
+        .await?;
         let system = &self.connection.systems[self.side];
-        if !proven_complete {
-            return Ok(Err(Some(format!(
-                "the list of {system} was not proven complete, so its {} missing accounts are not taken for gone",
-                missing.len()
-            ))));
-        }
         if missing.len() > DOUBTFUL_ABOVE && missing.len() * 100 > known * DOUBTFUL_PERCENT {
             return Ok(Err(Some(format!(
                 "{system} did not list {} of {known} known accounts; the list is doubted, and nobody is taken for gone",
@@ -488,6 +506,12 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     return Ok(Err(None));
                 }
             }
+        }
+        if !gone.is_empty() && !proven_complete {
+            return Ok(Err(Some(format!(
+                "the list of {system} was not proven complete, so {} accounts that it lacks are not taken for gone",
+                gone.len()
+            ))));
         }
         Ok(Ok(gone))
     }
