@@ -138,6 +138,9 @@ pub(crate) enum Halt {
     /// The store began a new epoch: what was computed so far is void.
     #[error("the store began a new epoch")]
     NewEpoch,
+    /// Somebody else reads now.
+    #[error("the lease was lost")]
+    LostLease,
     /// The store holds something that cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -300,7 +303,7 @@ pub(crate) async fn wait(stop: &CancellationToken, duration: Duration) -> Result
 pub(crate) async fn give_back<D: Delivery>(delivery: D, halt: Halt, stop: &CancellationToken) {
     match &halt {
         Halt::Stopped => debug!("Gave a message back, the process stops"),
-        Halt::NewEpoch => warn!("Gave a message back: {halt}"),
+        Halt::NewEpoch | Halt::LostLease => warn!("Gave a message back: {halt}"),
         Halt::Unusable(_) | Halt::Publish(_) => {
             let pause = Duration::from_secs(u64::from(delivery.redeliveries()).clamp(1, 10));
             warn!("Giving a message back in {pause:?}: {halt}");

@@ -30,6 +30,19 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         Ok(self.broker.publish(messages).await?)
     }
 
+    /// What fails again joins the letter that is open (B7): it keeps when the incident began, and counts on.
+    pub(crate) async fn join(&self, stop: &CancellationToken, letter: DeadLetter) -> Result<DeadLetter, Halt> {
+        let open = self.ask(stop, || self.store.letter(letter.connection.as_ref(), &letter.id)).await?;
+        Ok(match open {
+            Some(open) => DeadLetter {
+                first_at: open.first_at,
+                failures: open.failures.saturating_add(letter.failures),
+                ..letter
+            },
+            None => letter,
+        })
+    }
+
     /// Logs that letters were opened or failed again; the caller indexes them with what they are about.
     pub(crate) async fn log_opened(&self, letters: &[DeadLetter]) -> Result<(), Halt> {
         if letters.is_empty() {

@@ -126,7 +126,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         };
         hit("mapper.found");
         let rules = connection.rules(found.epoch);
-        let mapped: Vec<_> = changes
+        let mut mapped: Vec<_> = changes
             .iter()
             .zip(found.items)
             .map(|(change, item)| {
@@ -134,6 +134,12 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 desk.map(change, item)
             })
             .collect();
+        for letter in mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open) {
+            match self.join(stop, letter.clone()).await {
+                Ok(joined) => *letter = joined,
+                Err(halt) => return Err((halt, changes)),
+            }
+        }
         let letters: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.open.clone()).collect();
         let healed: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.close.clone()).collect();
         let logged = async {

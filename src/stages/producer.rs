@@ -38,7 +38,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
     });
     // A step that was begun is finished, unless that takes longer than the drain deadline.
     let stopping = Stopping { stop: stop.clone(), give_up: CancellationToken::new() };
-    let mut leases = Vec::new();
+    let (mut leases, mut readers) = (Vec::new(), Vec::new());
     for connection in pipeline.connections.values() {
         let clerk = clerk::Clerk { pipeline: pipeline.clone(), connection: connection.clone(), token: token() };
         leases.push((connection.name.clone(), LeaseName::Runs, clerk.token));
@@ -47,9 +47,8 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
             async move { clerk.step(&give_up).await }
         }));
         for side in Side::BOTH {
-            let token = token();
-            leases.push((connection.name.clone(), LeaseName::Reader(side), token));
-            let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side, token);
+            let reader = reader::Reader::new(pipeline.clone(), connection.clone(), side);
+            readers.push((connection.name.clone(), side, reader.clone()));
             let name = format!("{} side {side}", connection.name);
             tasks.spawn(persist("reader", name, stopping.clone(), move |give_up| {
                 let reader = reader.clone();
@@ -63,6 +62,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         stopping.give_up.cancel();
         tasks.wait().await;
     }
+    leases.extend(readers.into_iter().map(|(name, side, reader)| (name, LeaseName::Reader(side), reader.token())));
     for (connection, lease, token) in leases {
         // Whoever comes next need not wait for it to run out.
         if let Err(error) = pipeline.store.release(&connection, &lease, token).await {

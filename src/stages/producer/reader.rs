@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::page::{looked_up, messages, sighting};
-use super::{LEASE, RUNS, Step};
+use super::{LEASE, RUNS, Step, token};
 use crate::broker::{Broker, Queue};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
@@ -36,13 +37,16 @@ pub(in crate::stages) struct Reader<B, S> {
     pipeline: Pipeline<B, S>,
     connection: Arc<Connection>,
     side: Side,
-    token: Token,
     memory: Arc<Mutex<Memory>>,
 }
 
 /// What only this process knows of the read under way: lost with it, and then nothing is proven absent.
-#[derive(Default)]
 struct Memory {
+    /// Names this reader's hold of the lease. A hold that lapsed is never taken up again: what was decided under it may
+    /// be out of date, so the next one has another name.
+    token: Token,
+    /// When the lease was last asked for and granted.
+    leased_at: Option<Instant>,
     /// The complete read that was followed from its first page.
     followed: Option<Followed>,
     /// Failed reads in a row.
@@ -69,13 +73,14 @@ enum Task {
 }
 
 impl<B: Broker, S: Store> Reader<B, S> {
-    pub(in crate::stages) fn new(
-        pipeline: Pipeline<B, S>,
-        connection: Arc<Connection>,
-        side: Side,
-        token: Token,
-    ) -> Self {
-        Self { pipeline, connection, side, token, memory: Arc::default() }
+    pub(in crate::stages) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, side: Side) -> Self {
+        let memory = Memory { token: token(), leased_at: None, followed: None, failures: 0, announced: None };
+        Self { pipeline, connection, side, memory: Arc::new(Mutex::new(memory)) }
+    }
+
+    /// The name of the present hold of the lease.
+    pub(in crate::stages) fn token(&self) -> Token {
+        self.memory().token
     }
 
     pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
@@ -115,7 +120,19 @@ impl<B: Broker, S: Store> Reader<B, S> {
     async fn hold_lease(&self, stop: &CancellationToken) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let lease = LeaseName::Reader(self.side);
-        self.pipeline.ask(stop, || store.lease(name, &lease, self.token, LEASE)).await
+        let asked = Instant::now();
+        let token = {
+            let mut memory = self.memory();
+            if memory.leased_at.is_some_and(|leased_at| leased_at.elapsed() >= LEASE) {
+                (memory.token, memory.leased_at, memory.followed) = (token(), None, None);
+            }
+            memory.token
+        };
+        let held = self.pipeline.ask(stop, || store.lease(name, &lease, token, LEASE)).await?;
+        if held {
+            self.memory().leased_at = Some(asked);
+        }
+        Ok(held)
     }
 
     /// Does something that may take longer than the lease, renewing it meanwhile.
@@ -126,8 +143,11 @@ impl<B: Broker, S: Store> Reader<B, S> {
                 done = &mut work => return Ok(done),
                 waited = wait(stop, LEASE / 3) => {
                     waited?;
-                    // Lost: whoever has it reads the page, and the cursor will refuse ours.
-                    self.hold_lease(stop).await?;
+                    let before = self.token();
+                    if !self.hold_lease(stop).await? || self.token() != before {
+                        // Somebody else may have gone on from where this step began.
+                        return Err(Halt::LostLease);
+                    }
                 }
             }
         }
@@ -135,7 +155,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
 
     async fn set(&self, stop: &CancellationToken, epoch: Epoch, state: &ReaderState) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        self.pipeline.ask(stop, || store.set_reader(name, epoch, self.side, self.token, state)).await
+        self.pipeline.ask(stop, || store.set_reader(name, epoch, self.side, self.token(), state)).await
     }
 
     /// What there is to read: the read under way, else a run that waits for this side, else accounts to read again.
@@ -325,10 +345,22 @@ impl<B: Broker, S: Store> Reader<B, S> {
             Ok(lookups) => lookups,
             Err(failure) => {
                 self.note_failure(stop, &failure).await?;
+                let failures = {
+                    let mut memory = self.memory();
+                    memory.failures = memory.failures.saturating_add(1).min(FAILURES);
+                    memory.failures
+                };
+                let pause = super::delays().nth(failures as usize).unwrap_or_default();
+                warn!(
+                    "Reading {} accounts of {name} again failed, trying again in {pause:?}: {failure}",
+                    accounts.len()
+                );
+                self.keeping_lease(stop, tokio::time::sleep(pause)).await?;
                 return Ok(Step::Idle);
             }
         };
         hit("producer.read");
+        self.memory().failures = 0;
         // An account that is not there is nobody's proof yet: the next complete read decides.
         let seen: Vec<_> =
             accounts.iter().zip(lookups).filter_map(|(account, lookup)| looked_up(account, lookup).ok()).collect();
@@ -415,7 +447,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         state: &ReaderState,
     ) -> Result<Option<u32>, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
-        match store.reserve(name, run, count, Some((epoch, self.side, self.token, state))).await {
+        match store.reserve(name, run, count, Some((epoch, self.side, self.token(), state))).await {
             Ok(first) => Ok(first),
             Err(StoreError::EpochChanged(_)) => Err(Halt::NewEpoch),
             Err(error) => {

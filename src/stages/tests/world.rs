@@ -108,7 +108,7 @@ impl World {
             metrics: Arc::default(),
             suspect: Arc::default(),
         };
-        let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side, token()));
+        let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side));
         let clerk = Clerk { pipeline: pipeline.clone(), connection: Arc::clone(&connection), token: token() };
         Self { clock, crm, scim, pipeline, connection, stop: CancellationToken::new(), readers, clerk }
     }
@@ -161,7 +161,7 @@ impl World {
         for side in reborn {
             // Another process, which knows nothing of this one's.
             let (pipeline, connection) = (self.pipeline.clone(), Arc::clone(&self.connection));
-            self.readers[side] = Reader::new(pipeline, connection, side, token());
+            self.readers[side] = Reader::new(pipeline, connection, side);
         }
         self.clock.advance(Duration::from_millis(fastrand::u64(..800)));
     }

@@ -161,7 +161,6 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     async fn open_letter(&self, link: &Link, wanted: &Pending, failure: &Failure) -> Result<DeadLetter, Halt> {
         let (name, side) = (&self.connection.name, self.side());
         let id = LetterId::of_link(name, side, link.id);
-        let open = self.pipeline.ask(self.stop, || self.pipeline.store.letter(Some(name), &id)).await?;
         let now = wall_clock();
         let account = match &wanted.need {
             Need::Update { account } => Some(account.clone()),
@@ -183,14 +182,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             connection: Some(name.clone()),
             account,
             partner: link.sides[side.other()].account.clone(),
-            first_at: open.as_ref().map_or(now, |letter| letter.first_at),
+            first_at: now,
             last_at: now,
-            failures: open.as_ref().map_or(0, |letter| letter.failures) + self.again.attempt + 1,
+            failures: self.again.attempt + 1,
             message: failure.to_string(),
             status: failure.status,
             request_id: failure.request_id.clone(),
             content: LetterContent::Command { command: self.command.clone() },
         };
+        let letter = self.pipeline.join(self.stop, letter).await?;
         self.pipeline.log_opened(std::slice::from_ref(&letter)).await?;
         Ok(letter)
     }
