@@ -125,6 +125,7 @@ impl World {
     pub async fn round(&mut self, weather: Weather) {
         let mut steps: Vec<BoxFuture<'_, ()>> = Vec::new();
         let mut reborn = Vec::new();
+        let mut reading = Sides { a: false, b: false };
         for _ in 0..fastrand::usize(1..=3) {
             let killed = fastrand::u8(..100) < weather.killed;
             let polls = if killed { fastrand::usize(..40) } else { usize::MAX };
@@ -133,6 +134,10 @@ impl World {
                 0 => self.clerk.step(&self.stop).map(drop).boxed(),
                 which @ (1 | 2) => {
                     let side = if which == 1 { Side::A } else { Side::B };
+                    // A process takes one step of a reader after the other.
+                    if std::mem::replace(&mut reading[side], true) {
+                        continue;
+                    }
                     if killed {
                         reborn.push(side);
                     }
@@ -196,7 +201,14 @@ impl World {
                 return;
             }
         }
-        panic!("never came to rest: {:#?}", self.pipeline.store.all_runs());
+        let store = &self.pipeline.store;
+        panic!(
+            "never came to rest: {:?} asked for, rereads done {}, queues empty {}, runs not over {:#?}",
+            store.requests(&self.connection.name).await,
+            store.rereads_are_done(),
+            self.pipeline.broker.is_empty(),
+            store.all_runs().into_iter().filter(|run| !run.is_over()).collect::<Vec<_>>()
+        );
     }
 
     /// What must be true of a world at rest.
