@@ -44,6 +44,11 @@ pub enum BrokerError {
     /// It answered with an error, or not at all.
     #[error("the broker said: {0}")]
     Refused(String),
+    /// A queue is there with other settings: of another version, or of somebody else.
+    #[error(
+        "a queue exists with other settings ({0}); let workers empty it and delete it, or choose another [broker] prefix"
+    )]
+    Mismatch(String),
     /// A queue is not there. Workers that may declare do so; else `muster topology` does.
     #[error("there is no queue {0}; declare it with `muster topology`")]
     Missing(String),

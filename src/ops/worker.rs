@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::connect::{self, Distributed};
 use super::exit::Exit;
 use crate::broker::amqp::AmqpBroker;
-use crate::broker::{Broker, Queue};
+use crate::broker::{Broker, BrokerError, Queue};
 use crate::config::{Config, ProcessEnvironment};
 use crate::stages::{self, mapper, producer, writer};
 use crate::store::Store;
@@ -121,7 +121,7 @@ pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -
     info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        () = declare(&broker, &queues) => {}
+        declared = declare(&broker, &queues) => declared?,
     }
     let result = match role {
         Role::Producer => producer::run(pipeline, stop).await,
@@ -134,11 +134,15 @@ pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -
 }
 
 /// Declares the queues, tried without end: a broker that has just started refuses what it grants a moment later, and a
-/// queue that only another account may declare is still to come.
-async fn declare(broker: &AmqpBroker, queues: &[Queue]) {
+/// queue that only another account may declare is still to come. Only a queue with other settings is a person's to mend.
+async fn declare(broker: &AmqpBroker, queues: &[Queue]) -> Result<(), BrokerError> {
     let mut told = None;
     for delay in stages::delays() {
-        let Err(error) = broker.declare(queues).await else { return };
+        let error = match broker.declare(queues).await {
+            Ok(()) => return Ok(()),
+            Err(error @ BrokerError::Mismatch(_)) => return Err(error),
+            Err(error) => error,
+        };
         let trouble = error.to_string();
         if told.as_ref() != Some(&trouble) {
             warn!("The queues are not there yet, trying on: {trouble}");
@@ -146,6 +150,7 @@ async fn declare(broker: &AmqpBroker, queues: &[Queue]) {
         }
         tokio::time::sleep(delay).await;
     }
+    Ok(())
 }
 
 /// Cancelled by SIGTERM or Ctrl-C.

@@ -269,6 +269,22 @@ async fn without_the_right_to_declare_what_is_missing_is_named() {
     broker.close().await;
 }
 
+/// A queue of another version, or of somebody else, is nothing that passes: it is named, with what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_with_other_settings_is_named() {
+    let rabbit = RabbitMq::shared().await;
+    let settings = rabbit.settings();
+    let (_connection, channel) = foreign_channel(rabbit.url()).await;
+    let name = format!("{}.{}", settings.prefix, live());
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
+    let broker = AmqpBroker::open(settings);
+    let mismatch = soon(broker.declare(&[live()])).await.unwrap_err();
+    assert!(matches!(mismatch, BrokerError::Mismatch(_)), "{mismatch}");
+    assert!(mismatch.to_string().contains(&name), "{mismatch}");
+    broker.close().await;
+}
+
 /// F12: a queue that refuses messages holds their publisher back, loses nothing, and holds nobody else back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_holds_back_its_own_publishers_only() {

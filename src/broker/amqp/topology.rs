@@ -271,7 +271,15 @@ pub(super) fn is_not_found(error: &lapin::Error) -> bool {
 
 /// What the broker said, as our error. lapin's text holds no credentials.
 pub(super) fn refused(error: lapin::Error) -> BrokerError {
-    BrokerError::Refused(error.to_string())
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(said)
+            if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) =>
+        {
+            BrokerError::Mismatch(said.get_message().to_string())
+        }
+        _ => BrokerError::Refused(error.to_string()),
+    }
 }
 
 #[cfg(test)]
