@@ -10,6 +10,7 @@ mod config;
 mod connectors;
 mod foreign_target;
 mod habits;
+mod house;
 mod kills;
 mod large;
 mod pipeline;
