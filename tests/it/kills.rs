@@ -22,6 +22,7 @@ use super::pipeline::{
 use super::proxy::Proxy;
 use super::rabbitmq::RabbitMq;
 use super::redis_server::RedisServer;
+use super::show::show;
 
 /// The people of the org in the great test.
 const USERS: usize = 2_000;
@@ -275,7 +276,7 @@ fn seed() -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     let (seed, began) = (seed(), Instant::now());
-    eprintln!("MUSTER_SEED={seed}");
+    show(format_args!("MUSTER_SEED={seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
 
     let mut node = Some(RabbitMq::private().await);
@@ -365,13 +366,13 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     })
     .await;
 
-    eprintln!(
+    show(format_args!(
         "seed {seed}, {} kills at failpoints, {from_outside} from outside, {edits} edits, {:?}",
         plan.kills(),
         began.elapsed()
-    );
+    ));
     for (name, count) in plan.reached.lock().unwrap().iter() {
-        eprintln!("{count:4} {name}");
+        show(format_args!("{count:4} {name}"));
     }
     assert_in_step(&admin);
     for run in runs(&store).await {

@@ -21,5 +21,6 @@ mod redis_server;
 mod redis_store;
 mod rules;
 mod sandbox;
+mod show;
 mod store;
 mod target_faults;
