@@ -13,6 +13,7 @@
 //!
 //! - [`domain`]: every decision, as pure functions. Begin here.
 //! - [`broker`], [`store`], [`systems`]: the three edges, each a trait and its implementations.
+//! - [`database`]: the one file that is both broker and store of the embedded mode.
 //! - [`stages`]: producer, mapper, writer: read from the edges, ask the domain, write to the edges.
 //! - [`config`]: one TOML file, parsed whole into validated types.
 //! - [`ops`]: what the command line does, a file per subject.
@@ -23,6 +24,7 @@
 
 pub mod broker;
 pub mod config;
+pub mod database;
 pub mod domain;
 pub mod failpoint;
 pub mod ops;

@@ -60,12 +60,12 @@ pub struct Pipeline<B, S> {
 pub struct Connection {
     /// Its name.
     pub name: ConnectionName,
-    /// The system of each side.
+    /// The name of each side's system: its queues, its pauses, its budget.
     pub systems: Sides<SystemName>,
+    /// Each side's connector, for the kind of record that this side keeps in step.
+    pub ends: Sides<SharedSystem>,
     /// How often it is read without being asked; `None`: only when asked.
     pub every: Option<Duration>,
-    /// How each side's system brings account ids to one form.
-    pub parse_id: Sides<fn(&str) -> Option<AccountId>>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
     template: Rules,
     keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
@@ -75,11 +75,16 @@ impl Connection {
     /// A connection with these rules.
     pub fn new(
         systems: Sides<SystemName>,
+        ends: Sides<SharedSystem>,
         every: Option<Duration>,
-        parse_id: Sides<fn(&str) -> Option<AccountId>>,
         template: Rules,
     ) -> Self {
-        Self { name: template.connection.clone(), systems, every, parse_id, template, keyed: Mutex::new(None) }
+        Self { name: template.connection.clone(), systems, ends, every, template, keyed: Mutex::new(None) }
+    }
+
+    /// Brings an account id of a side to the form that its system gives it; `None` if it is none.
+    pub fn parse_id(&self, side: crate::domain::Side, id: &str) -> Option<AccountId> {
+        (self.ends[side].schema().parse_id)(id)
     }
 
     /// The rules with the digests of this epoch.
@@ -150,11 +155,6 @@ pub(crate) enum Halt {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    /// The system of this name. Connections name only configured systems.
-    pub(crate) fn system(&self, name: &SystemName) -> &SharedSystem {
-        self.systems.get(name).expect("the configuration was checked: each connection's systems exist")
-    }
-
     /// Asks the store until it answers. An unavailable store is waited out; it is never taken for an empty one.
     pub(crate) async fn ask<T, F>(
         &self,

@@ -14,6 +14,7 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 
+mod packed;
 pub mod redis;
 
 /// The store did not answer the question.
@@ -376,6 +377,14 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Counts over all links.
     fn counts(&self, connection: &ConnectionName) -> impl Future<Output = Result<LinkCounts, StoreError>> + Send;
+
+    /// What is kept of values that lost on this link, newest first, at most `limit`.
+    fn journal(
+        &self,
+        connection: &ConnectionName,
+        link: LinkId,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<JournalEntry>, StoreError>> + Send;
 
     // --- readers ---
 

@@ -231,8 +231,9 @@ pub trait System: Send + Sync + 'static {
     /// Reads accounts by id; one answer for each, in the same order.
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
 
-    /// Searches accounts. What is returned truly has the value: the connector checks, since some systems ignore filters.
-    async fn search(&self, key: &SearchKey) -> Result<Vec<Snapshot>, Failure>;
+    /// Searches accounts; for each key, in the same order, the accounts that have the value. They truly have it: the
+    /// connector checks, since some systems ignore filters.
+    async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure>;
 
     /// Writes accounts, at most `schema().batch`; one answer for each, in the same order. Every request of it ends, and
     /// can take effect no more, by `deadline`.

@@ -84,8 +84,8 @@ pub fn connections(
     let mut connections = BTreeMap::new();
     let mut problems = Vec::new();
     for (name, connection_config) in &config.connections {
-        let schemas = Sides::from_fn(|side| systems[&connection_config.ends[side].system].schema());
-        match connection::connect(connection_config, schemas) {
+        let ends = Sides::from_fn(|side| Arc::clone(&systems[&connection_config.ends[side].system]));
+        match connection::connect(connection_config, ends) {
             Ok(connection) => drop(connections.insert(name.clone(), Arc::new(connection))),
             Err(found) => problems.extend(found.into_iter().map(|problem| format!("connection {name}: {problem}"))),
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-use super::connect::{Distributed, operator};
+use super::connect::operator;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::sync::UsageError;
@@ -17,12 +17,13 @@ use crate::domain::{
     Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterEntry, LetterId, Resolution,
     RunId, Sides, Timestamp,
 };
+use crate::stages::Pipeline;
 use crate::stages::producer::new_run_id;
 use crate::store::{Commit, Committed, Count, Run, RunKind, Store};
 
 /// Lists open letters, oldest first.
-pub async fn list(
-    pipeline: &Distributed,
+pub async fn list<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
     connection: Option<&ConnectionName>,
     code: Option<&str>,
     form: Form,
@@ -58,7 +59,7 @@ pub async fn list(
     Ok(if letters.is_empty() { Exit::Done } else { Exit::Attention })
 }
 
-async fn all(pipeline: &Distributed) -> anyhow::Result<Vec<DeadLetter>> {
+async fn all<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyhow::Result<Vec<DeadLetter>> {
     let mut letters = pipeline.store.letters(None).await?;
     for name in pipeline.connections.keys() {
         letters.extend(pipeline.store.letters(Some(name)).await?);
@@ -68,7 +69,7 @@ async fn all(pipeline: &Distributed) -> anyhow::Result<Vec<DeadLetter>> {
 }
 
 /// Shows one letter whole.
-pub async fn show(pipeline: &Distributed, id: &str, form: Form) -> anyhow::Result<Exit> {
+pub async fn show<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str, form: Form) -> anyhow::Result<Exit> {
     let letter = find(pipeline, id).await?;
     if form == Form::Json {
         output::object(&letter);
@@ -103,7 +104,7 @@ pub async fn show(pipeline: &Distributed, id: &str, form: Form) -> anyhow::Resul
 }
 
 /// What the connector of the target advises for the code.
-fn remedy(pipeline: &Distributed, letter: &DeadLetter) -> Option<&'static str> {
+fn remedy<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
     pipeline.systems.get(letter.fingerprint.target.as_ref()?)?.remedy(&letter.fingerprint.code)
 }
 
@@ -115,7 +116,7 @@ fn what_a_retry_does(content: &LetterContent) -> &'static str {
     }
 }
 
-async fn find(pipeline: &Distributed, id: &str) -> anyhow::Result<DeadLetter> {
+async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyhow::Result<DeadLetter> {
     let id = LetterId::from_text(id);
     if let Some(letter) = pipeline.store.letter(None, &id).await? {
         return Ok(letter);
@@ -129,7 +130,12 @@ async fn find(pipeline: &Distributed, id: &str) -> anyhow::Result<DeadLetter> {
 }
 
 /// Sends letters again.
-pub async fn retry(pipeline: &Distributed, ids: &[String], everything: bool, form: Form) -> anyhow::Result<Exit> {
+pub async fn retry<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    ids: &[String],
+    everything: bool,
+    form: Form,
+) -> anyhow::Result<Exit> {
     let letters = if everything {
         all(pipeline).await?
     } else {
@@ -166,7 +172,11 @@ pub async fn retry(pipeline: &Distributed, ids: &[String], everything: bool, for
 /// The run that a retry counts in, for each connection: one, however many letters are sent again.
 type Runs = BTreeMap<ConnectionName, RunId>;
 
-async fn retry_one(pipeline: &Distributed, letter: &DeadLetter, runs: &mut Runs) -> anyhow::Result<&'static str> {
+async fn retry_one<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    letter: &DeadLetter,
+    runs: &mut Runs,
+) -> anyhow::Result<&'static str> {
     match &letter.content {
         LetterContent::Command { command } => retry_command(pipeline, &letter.id, command, runs).await,
         LetterContent::Account { side } => {
@@ -191,7 +201,11 @@ async fn retry_one(pipeline: &Distributed, letter: &DeadLetter, runs: &mut Runs)
     }
 }
 
-async fn log_closed(pipeline: &Distributed, id: &LetterId, resolution: Resolution) -> anyhow::Result<()> {
+async fn log_closed<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    id: &LetterId,
+    resolution: Resolution,
+) -> anyhow::Result<()> {
     let at = Timestamp(jiff::Timestamp::now().as_millisecond());
     let closed = LetterEntry::Closed { id: id.clone(), resolution, at, by: operator() };
     let log = Outgoing { to: Destination::Dead, message: Message::new(Payload::Letters(vec![closed])) };
@@ -199,7 +213,11 @@ async fn log_closed(pipeline: &Distributed, id: &LetterId, resolution: Resolutio
 }
 
 /// The run of this retry for the connection.
-async fn run_of(pipeline: &Distributed, name: &ConnectionName, runs: &mut Runs) -> anyhow::Result<RunId> {
+async fn run_of<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    runs: &mut Runs,
+) -> anyhow::Result<RunId> {
     if let Some(run) = runs.get(name) {
         return Ok(run.clone());
     }
@@ -224,8 +242,8 @@ async fn run_of(pipeline: &Distributed, name: &ConnectionName, runs: &mut Runs) 
 }
 
 /// Lets the side ask for a command again, and asks. A letter about a side that lacks nothing is closed.
-async fn retry_command(
-    pipeline: &Distributed,
+async fn retry_command<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
     letter: &LetterId,
     failed: &Command,
     runs: &mut Runs,

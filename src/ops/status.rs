@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use super::connect::Distributed;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::worker::Role;
 use crate::broker::{Broker, QueueDepth};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
+use crate::stages::Pipeline;
 use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
 
 #[derive(Serialize)]
@@ -31,7 +31,7 @@ struct ConnectionStatus {
 }
 
 /// Shows everything that a person on call asks first.
-pub async fn run(pipeline: &Distributed, form: Form) -> anyhow::Result<Exit> {
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> anyhow::Result<Exit> {
     let mut connections = Vec::new();
     for (name, connection) in pipeline.connections.iter() {
         let systems = connection.systems.clone();

@@ -9,13 +9,14 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Distributed, operator};
+use super::connect::operator;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::worker::{self, Role};
+use crate::broker::Broker;
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, Side};
-use crate::stages::Connection;
 use crate::stages::producer::new_run_id;
+use crate::stages::{Connection, Pipeline};
 use crate::store::{Run, RunKind, Store, StoreError, SyncRequest};
 
 /// What is asked for.
@@ -45,8 +46,8 @@ impl UsageError {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks for a run, and follows it if asked to.
-pub async fn run(
-    pipeline: &Distributed,
+pub async fn run<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     ask: Ask,
     stop: CancellationToken,
@@ -56,7 +57,7 @@ pub async fn run(
         let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
         UsageError(format!("there is no connection {name}; the configuration has: {known}"))
     })?;
-    let only = ask.only.as_deref().map(|text| account(pipeline, connection, text)).transpose()?;
+    let only = ask.only.as_deref().map(|text| account(connection, text)).transpose()?;
     let kind = match (&only, ask.full) {
         (Some(_), _) => RunKind::Only,
         (None, true) => RunKind::Reconcile,
@@ -103,7 +104,7 @@ fn asked(name: &ConnectionName, request: &SyncRequest, missing: &[Role], form: F
 }
 
 /// The account that somebody means by `<system>:<id>`.
-fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyhow::Result<(Side, AccountId)> {
+fn account(connection: &Connection, text: &str) -> anyhow::Result<(Side, AccountId)> {
     let (system, id) = text.split_once(':').ok_or_else(|| {
         UsageError(format!("`{text}` is no account; write <system>:<id>, such as {}:005...", connection.systems.a))
     })?;
@@ -113,20 +114,24 @@ fn account(pipeline: &Distributed, connection: &Connection, text: &str) -> anyho
             connection.name, connection.systems.a, connection.systems.b
         ))
     })?;
-    let schema = pipeline.systems[&connection.systems[side]].schema();
-    let id = (schema.parse_id)(id).ok_or_else(|| UsageError(format!("`{id}` is no account id of {system}")))?;
+    let id = connection.parse_id(side, id).ok_or_else(|| UsageError(format!("`{id}` is no account id of {system}")))?;
     Ok((side, id))
 }
 
 /// The stages that nobody runs.
-async fn missing(pipeline: &Distributed) -> anyhow::Result<Vec<Role>> {
+async fn missing<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyhow::Result<Vec<Role>> {
     let alive = pipeline.store.instances().await?;
     Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
 }
 
 /// Runs the stages that nobody else runs, and looks again and again: a worker counts as running for a while after it
 /// died, and one that runs now may not last as long as the run. Returns when one of them fails here.
-async fn stand_in(pipeline: &Distributed, until: Until, own: &CancellationToken, tasks: &TaskTracker) -> anyhow::Error {
+async fn stand_in<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    until: Until,
+    own: &CancellationToken,
+    tasks: &TaskTracker,
+) -> anyhow::Error {
     let mut run_here = Vec::new();
     let (failed, mut failures) = tokio::sync::mpsc::channel(Role::ALL.len());
     loop {
@@ -159,8 +164,8 @@ enum Until {
 }
 
 /// Follows a run, with a progress bar at a terminal.
-async fn follow(
-    pipeline: &Distributed,
+async fn follow<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     request: &SyncRequest,
     until: Until,
@@ -211,7 +216,11 @@ enum Sight {
     Lost,
 }
 
-async fn look(pipeline: &Distributed, name: &ConnectionName, request: &SyncRequest) -> Result<Sight, StoreError> {
+async fn look<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    request: &SyncRequest,
+) -> Result<Sight, StoreError> {
     // In this order: a request is dropped once its run has begun.
     let asked = pipeline.store.requests(name).await?.iter().any(|asked| asked.run == request.run);
     Ok(match pipeline.store.run(name, &request.run).await? {
@@ -222,7 +231,7 @@ async fn look(pipeline: &Distributed, name: &ConnectionName, request: &SyncReque
 }
 
 /// Whether nothing that belongs to the connection is still under way: accounts to read again, and live changes.
-async fn quiet(pipeline: &Distributed, name: &ConnectionName) -> Result<bool, StoreError> {
+async fn quiet<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, name: &ConnectionName) -> Result<bool, StoreError> {
     let rereads = pipeline.store.counts(name).await?.rereads;
     let runs = pipeline.store.runs(name, 5).await?;
     let live_is_over = runs.iter().filter(|run| run.kind == RunKind::Live).all(Run::is_over);

@@ -1,12 +1,13 @@
 //! `muster topology`: declares the queues and lists them, for brokers where the workers' account may not.
 
-use super::connect::Distributed;
 use super::exit::Exit;
 use super::output::{self, Form};
 use crate::broker::Broker;
+use crate::stages::Pipeline;
+use crate::store::Store;
 
 /// Declares and lists.
-pub async fn run(pipeline: &Distributed, form: Form) -> anyhow::Result<Exit> {
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> anyhow::Result<Exit> {
     let queues = pipeline.queues();
     pipeline.broker.declare(&queues).await?;
     let depths = pipeline.broker.depths(&queues).await?;

@@ -9,12 +9,11 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::connect::{self, Distributed};
+use super::connect;
 use super::exit::Exit;
-use crate::broker::amqp::AmqpBroker;
 use crate::broker::{Broker, BrokerError, Queue};
 use crate::config::{Config, ProcessEnvironment};
-use crate::stages::{self, mapper, producer, writer};
+use crate::stages::{self, Pipeline, mapper, producer, writer};
 use crate::store::Store;
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs;
@@ -108,7 +107,11 @@ async fn work(role: Role, config: &Config) -> anyhow::Result<()> {
 }
 
 /// Runs a stage until `stop`, and closes the broker's connections.
-pub async fn run(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run<B: Broker, S: Store>(
+    role: Role,
+    pipeline: Pipeline<B, S>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let broker = pipeline.broker.clone();
     let result = stage(role, pipeline, stop).await;
     broker.close().await;
@@ -116,7 +119,11 @@ pub async fn run(role: Role, pipeline: Distributed, stop: CancellationToken) -> 
 }
 
 /// Runs a stage until `stop`.
-pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn stage<B: Broker, S: Store>(
+    role: Role,
+    pipeline: Pipeline<B, S>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (broker, queues) = (pipeline.broker.clone(), pipeline.queues());
     info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
     tokio::select! {
@@ -135,7 +142,7 @@ pub async fn stage(role: Role, pipeline: Distributed, stop: CancellationToken) -
 
 /// Declares the queues, tried without end: a broker that has just started refuses what it grants a moment later, and a
 /// queue that only another account may declare is still to come. Only a queue with other settings is a person's to mend.
-async fn declare(broker: &AmqpBroker, queues: &[Queue]) -> Result<(), BrokerError> {
+async fn declare(broker: &impl Broker, queues: &[Queue]) -> Result<(), BrokerError> {
     let mut told = None;
     for delay in stages::delays() {
         let error = match broker.declare(queues).await {
@@ -172,8 +179,8 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
 }
 
 /// Ready means: broker and store answer. Looked at every second, so that asking costs nothing.
-fn readiness(
-    pipeline: &Distributed,
+fn readiness<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
 ) -> impl Fn() -> Readiness + Send + Sync + 'static {

@@ -1,4 +1,4 @@
-//! From the configuration of a connection and the schemas of its two systems to the rules that the domain works by.
+//! From the configuration of a connection and its two systems to the rules that the domain works by.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use super::Connection;
 use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
 use crate::domain::rules::{AttributeRule, Flow, Leavers, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
-use crate::systems::Schema;
+use crate::systems::SharedSystem;
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
-pub fn connect(config: &ConnectionConfig, schemas: Sides<&Schema>) -> Result<Connection, Vec<String>> {
+pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<Connection, Vec<String>> {
+    let schemas = Sides::from_fn(|side| ends[side].schema());
     let mut problems = Vec::new();
     let mut attributes = BTreeMap::new();
     let active = AttributePath::active();
@@ -95,8 +96,7 @@ pub fn connect(config: &ConnectionConfig, schemas: Sides<&Schema>) -> Result<Con
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
-    let parse_id = Sides { a: schemas.a.parse_id, b: schemas.b.parse_id };
-    Ok(Connection::new(systems, every(config.schedule), parse_id, rules))
+    Ok(Connection::new(systems, ends, every(config.schedule), rules))
 }
 
 fn every(schedule: Schedule) -> Option<Duration> {

@@ -94,7 +94,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         connection: &Arc<Connection>,
         changes: Vec<Change>,
         lane: Lane,
-    ) -> Result<Vec<(SystemName, Command)>, Halt> {
+    ) -> Result<Vec<(Arc<Connection>, Command)>, Halt> {
         let mut commands = Vec::new();
         let mut left = changes;
         // Changes of one link in one page, or a link that another mapper commits meanwhile: the losers go round again.
@@ -116,7 +116,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         connection: &Arc<Connection>,
         changes: Vec<Change>,
         lane: Lane,
-        commands: &mut Vec<(SystemName, Command)>,
+        commands: &mut Vec<(Arc<Connection>, Command)>,
     ) -> Result<Vec<Change>, (Halt, Vec<Change>)> {
         let name = &connection.name;
         let questions: Vec<_> = changes.iter().map(|change| question(change, connection)).collect();
@@ -172,7 +172,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                             let lane = if mapped.urgent[side] { Lane::Live } else { lane };
                             let command =
                                 Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
-                            commands.push((connection.systems[side].clone(), command));
+                            commands.push((Arc::clone(connection), command));
                         }
                     }
                 }
@@ -192,14 +192,14 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     /// Publishes commands, those of one target and lane together.
     async fn publish_commands(
         &self,
-        commands: Vec<(SystemName, Command)>,
+        commands: Vec<(Arc<Connection>, Command)>,
         traceparent: Option<String>,
     ) -> Result<(), Halt> {
         let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
-        for (target, command) in commands {
+        for (connection, command) in commands {
             // As many as the writer takes in one go, so that one message is one wave of calls.
-            let batch = self.system(&target).schema().batch.max(self.settings.calls_in_flight);
-            let queue = Queue::commands(&target, command.lane);
+            let batch = connection.ends[command.side].schema().batch.max(self.settings.calls_in_flight);
+            let queue = Queue::commands(&connection.systems[command.side], command.lane);
             by_queue.entry(queue).or_insert_with(|| (batch, Vec::new())).1.push(command);
         }
         let messages: Vec<_> = by_queue
@@ -316,7 +316,7 @@ fn question(change: &Change, connection: &Connection) -> Find {
 /// field (another tool's id) is no partner.
 fn partner(change: &Change, connection: &Connection) -> Option<AccountId> {
     let Sighting::Present { snapshot } = &change.seen else { return None };
-    (connection.parse_id[change.side.other()])(snapshot.partner.as_ref()?.as_str())
+    connection.parse_id(change.side.other(), snapshot.partner.as_ref()?.as_str())
 }
 
 fn count(cause: &Cause, outcome: ChangeOutcome, emits: Sides<bool>) -> Count {

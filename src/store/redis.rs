@@ -4,14 +4,14 @@
 //! - `pool`: connections, which know the server process they lead to; what errors mean.
 //! - `script`: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
 //! - `epoch`: finds out that the server forgot something.
-//! - `links` with `packed`, `readers`, `runs`, `letters`, `systems`: a file per concern of the trait.
+//! - `links` `readers`, `runs`, `letters`, `systems`: a file per concern of the trait.
 //! - `verify`: whether the server is set up as it must be.
 
 mod epoch;
+mod journal;
 mod keys;
 mod letters;
 mod links;
-mod packed;
 mod pool;
 mod readers;
 mod runs;
@@ -29,8 +29,8 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, Commit, Committed, EpochState, Find, Found, Instance, LeaseName, LinkCounts, Loaded, ReaderState, Run,
-    Store, StoreError, SyncRequest, SystemState,
+    AccountPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts, Loaded,
+    ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
@@ -111,6 +111,15 @@ impl Store for RedisStore {
 
     async fn counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {
         self.link_counts(connection).await
+    }
+
+    async fn journal(
+        &self,
+        connection: &ConnectionName,
+        link: LinkId,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.journal_of(connection, link, limit).await
     }
 
     async fn lease(

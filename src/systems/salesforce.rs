@@ -139,12 +139,16 @@ impl System for Salesforce {
         self.by_ids(accounts).await
     }
 
-    async fn search(&self, key: &SearchKey) -> Result<Vec<Snapshot>, Failure> {
-        match key {
-            // The User has no field for a partner's id, so no user names one.
-            SearchKey::Partner(_) => Ok(Vec::new()),
-            SearchKey::Attribute(path, text) => self.with_value(path, text).await,
+    async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            found.push(match key {
+                // The User has no field for a partner's id, so no user names one.
+                SearchKey::Partner(_) => Vec::new(),
+                SearchKey::Attribute(path, text) => self.with_value(path, text).await?,
+            });
         }
+        Ok(found)
     }
 
     async fn write(&self, writes: &[Write], _deadline: Instant) -> Vec<Written> {

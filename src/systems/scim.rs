@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use secrecy::SecretString;
 use tokio::time::Instant;
 use url::Url;
@@ -104,8 +104,9 @@ impl System for Scim {
         self.by_ids(accounts).await
     }
 
-    async fn search(&self, key: &SearchKey) -> Result<Vec<Snapshot>, Failure> {
-        self.with_key(key).await
+    async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
+        let searches: Vec<_> = keys.iter().map(|key| self.with_key(key)).collect();
+        stream::iter(searches).buffered(self.concurrency).try_collect().await
     }
 
     async fn write(&self, writes: &[Write], deadline: Instant) -> Vec<Written> {

@@ -114,7 +114,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
     }
 
     fn system(&self) -> &SharedSystem {
-        self.pipeline.system(&self.connection.systems[self.side])
+        &self.connection.ends[self.side]
     }
 
     async fn hold_lease(&self, stop: &CancellationToken) -> Result<bool, Halt> {
@@ -210,7 +210,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
             return Ok(false);
         }
         // What such a request created must be found by the search that precedes the next creation.
-        let search_lag = |side| self.pipeline.system(&self.connection.systems[side]).schema().search_lag;
+        let search_lag = |side| self.connection.ends[side].schema().search_lag;
         let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
         let usable_from = epoch.began_at + self.pipeline.settings.quarantine() + lag;
         if epoch.now < usable_from {

@@ -12,8 +12,8 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, Commit, Committed, Count, EpochState, Find, Found, Instance, LeaseName, LinkCounts, Loaded,
-    ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, Claim, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
+    LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -229,6 +229,10 @@ impl Store for MemoryStore {
             Ok(commits.into_iter().map(|commit| state.commit(commit, now)).collect())
         })
         .await
+    }
+
+    async fn journal(&self, _: &ConnectionName, _: LinkId, _: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn accounts(&self, _: &ConnectionName, side: Side, _: Option<String>) -> Result<AccountPage, StoreError> {

@@ -198,14 +198,17 @@ impl System for MemorySystem {
         Ok(accounts.iter().map(look).collect())
     }
 
-    async fn search(&self, key: &SearchKey) -> Result<Vec<Snapshot>, Failure> {
+    async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
         yield_now().await;
-        let SearchKey::Partner(partner) = key else { return Ok(Vec::new()) };
         let found = {
             let state = self.state();
             let now = self.clock.now();
-            let ours = state.accounts.iter().filter(|(_, account)| account.partner.as_ref() == Some(partner));
-            ours.map(|(id, account)| self.snapshot(id, account, now)).collect()
+            let with = |key: &SearchKey| {
+                let SearchKey::Partner(partner) = key else { return Vec::new() };
+                let ours = state.accounts.iter().filter(|(_, account)| account.partner.as_ref() == Some(partner));
+                ours.map(|(id, account)| self.snapshot(id, account, now)).collect()
+            };
+            keys.iter().map(with).collect()
         };
         yield_now().await;
         Ok(found)

@@ -86,8 +86,8 @@ impl World {
         let clock = Clock::default();
         let (crm, scim) = (MemorySystem::new(clock.clone()), MemorySystem::new(clock.clone()));
         let names = Sides { a: "crm".parse().unwrap(), b: "scim".parse().unwrap() };
-        let parse_id = Sides { a: crm_id as fn(&str) -> _, b: crm_id as fn(&str) -> _ };
-        let connection = Arc::new(Connection::new(names.clone(), None, parse_id, rules()));
+        let ends = Sides { a: Arc::clone(&crm) as SharedSystem, b: Arc::clone(&scim) as SharedSystem };
+        let connection = Arc::new(Connection::new(names.clone(), ends, None, rules()));
         let systems: BTreeMap<_, SharedSystem> =
             [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
         let pipeline = Pipeline {
@@ -227,8 +227,4 @@ impl World {
 
 fn token() -> Token {
     Token(fastrand::u64(..))
-}
-
-fn crm_id(id: &str) -> Option<crate::domain::AccountId> {
-    id.parse().ok()
 }

@@ -108,7 +108,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     }
 
     pub(super) fn system(&self) -> &SharedSystem {
-        self.pipeline.system(&self.connection.systems[self.side()])
+        &self.connection.ends[self.side()]
     }
 
     /// Comes back later; nothing failed.
@@ -294,7 +294,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     async fn search(&self, begun: &Begun, key: &SearchKey) -> Result<Vec<Snapshot>, Failure> {
         let timeout = || Failure::new(FailureClass::Transient, Code::known("timeout"), "the search took too long");
-        tokio::time::timeout_at(begun.deadline, self.system().search(key)).await.unwrap_or_else(|_| Err(timeout()))
+        let search = self.system().search(std::slice::from_ref(key));
+        let mut found = tokio::time::timeout_at(begun.deadline, search).await.unwrap_or_else(|_| Err(timeout()))?;
+        Ok(found.pop().unwrap_or_default())
     }
 
     /// The target says that an account with a unique value exists. Perhaps it is ours: a creation whose answer was lost.
@@ -433,7 +435,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// How long the written edits took from their source to here.
     fn observe_freshness(&self, begun: &Begun, link: &Link) {
-        let clock = self.pipeline.system(&self.connection.systems[self.side().other()]).clock();
+        let clock = self.connection.ends[self.side().other()].clock();
         let newest = begun
             .wanted
             .generations

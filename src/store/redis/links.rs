@@ -5,10 +5,10 @@ use redis::Value;
 use super::RedisStore;
 use super::epoch::{Guarded, ROUNDS, part};
 use super::keys::{JOURNAL_ENTRIES, JOURNAL_TTL, Keys};
-use super::packed::{pack, unpack};
 use super::pool::failed;
 use super::script::{Answer, COMMIT, Call, FIND, LOAD, forgetful};
 use crate::domain::{ConnectionName, Epoch, Link, LinkId, Side, Sides, Timestamp};
+use crate::store::packed::{pack, unpack};
 use crate::store::{AccountPage, Claim, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError};
 
 /// Questions in one script: a script runs alone, and must not keep others waiting.

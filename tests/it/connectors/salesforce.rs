@@ -256,13 +256,19 @@ async fn a_search_escapes_and_verifies() {
     let crm = salesforce(&server.url);
     let search = async |value: &str| {
         let key = SearchKey::Attribute("userName".parse().unwrap(), value.to_owned());
-        crm.search(&key).await.unwrap().into_iter().map(|snapshot| snapshot.account).collect::<Vec<_>>()
+        crm.search(std::slice::from_ref(&key))
+            .await
+            .unwrap()
+            .remove(0)
+            .into_iter()
+            .map(|snapshot| snapshot.account)
+            .collect::<Vec<_>>()
     };
     assert_eq!(search("U2@x.example").await, [id(2)]);
     assert_eq!(search("O'Neill").await, []);
     assert!(server.asked().pop().unwrap().param("q").unwrap().ends_with(r"WHERE Username = 'O\'Neill'"));
     let key = SearchKey::Attribute("shoeSize".parse().unwrap(), "42".into());
-    assert_eq!(crm.search(&key).await.unwrap_err().code.as_str(), "not_searchable");
+    assert_eq!(crm.search(std::slice::from_ref(&key)).await.unwrap_err().code.as_str(), "not_searchable");
 }
 
 /// Bytes that are no UTF-8 spoil one record and not the page.

@@ -224,7 +224,7 @@ async fn a_search_returns_only_what_has_the_value() {
         let target = Target::start(dialect, (0..5).map(user).collect()).await;
         let scim = scim(&target.server.url);
         let search = async |key| {
-            let found = scim.search(&key).await.unwrap();
+            let found = scim.search(std::slice::from_ref(&key)).await.unwrap().remove(0);
             found.into_iter().map(|snapshot| snapshot.account.as_str().to_owned()).collect::<Vec<_>>()
         };
         let by_name = |name: &str| SearchKey::Attribute("userName".parse().unwrap(), name.to_owned());

@@ -1,4 +1,4 @@
-//! The form in which a link lies in Redis: the same document, with what repeats written once.
+//! The form in which a link lies in a store: the same document, with what repeats written once.
 //!
 //! ```text
 //! <revision>:["<epoch>","f",[{side a},{side b}],[[modified,read,"tag"],..],[[1,"<digests>",0,3,"value"],..]]

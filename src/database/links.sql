@@ -1,0 +1,1 @@
+-- The links of the embedded store, and what belongs to them.
