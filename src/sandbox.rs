@@ -34,7 +34,7 @@ use axum_server::Handle;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
-pub use faults::{Effect, Fault, FaultBody, Matcher, RetryAfter, Totals};
+pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
 pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, SalesforceEdit, SalesforceOptions};
 pub use scim::{Dialect, Quirk};

@@ -39,6 +39,9 @@ pub(super) const FAULT_EXAMPLES: &str = r#"
   {"kind": "invalid-utf8"}
   {"kind": "huge-attribute", "bytes": 4194304}
   {"kind": "request-limit-exceeded"}
+  {"kind": "refuse-rows", "code": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access to this record", "every": 3}
+  {"kind": "refuse-rows", "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "No.", "fields": ["Title"], "containing": "ada@"}
+  {"kind": "rows-then-cut", "rows": 20}
 "#;
 
 /// The HTTP API, in words.

@@ -4,6 +4,7 @@
 //! Known differences: no Apex, no sharing, no setup audit; trailing space of a value is dropped and an empty text is null,
 //! as in a real org. The user as whom clients act is a robot (`UserType = 'AutomatedProcess'`) and listed like one.
 
+mod collections;
 mod describe;
 mod error;
 mod id;
@@ -24,7 +25,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, patch, post};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,7 +34,7 @@ pub use object::{Access, CustomField, CustomKind};
 pub use session::Flow;
 
 use super::clock::Clock;
-use super::faults::Withhold;
+use super::faults::{RowFault, Withhold};
 use super::log::{Actor, Contents, Entry, Log, System};
 use super::people::Person;
 use super::serve::Received;
@@ -111,6 +112,21 @@ struct Call {
     version: String,
     request: String,
     withhold: Option<Withhold>,
+    row_fault: Option<RowFault>,
+}
+
+impl Call {
+    /// What a fault makes of one row of a write: `number` is its place, `text` what the client says of it.
+    fn refuses(&self, number: usize, text: impl FnOnce() -> String) -> Option<ApiError> {
+        match self.row_fault.as_ref()? {
+            RowFault::Refuse(rows) => rows.strikes(number, text).then(|| ApiError {
+                fields: Some(rows.fields.clone()),
+                ..ApiError::bad(rows.code.clone(), rows.message.clone())
+            }),
+            // Nobody hears of it: the connection is cut.
+            RowFault::StopAfter(rows) => (number >= *rows).then(ApiError::session),
+        }
+    }
 }
 
 impl Salesforce {
@@ -150,6 +166,12 @@ impl Salesforce {
             .route("/sobjects/{object}/describe", get(describe::describe))
             .route("/sobjects/{object}/{id}", any(rows::row))
             .route("/sobjects/{object}/{field}/{value}", any(rows::row_by_external_id))
+            .route(
+                "/composite/sobjects",
+                post(collections::create).patch(collections::update).delete(collections::delete),
+            )
+            .route("/composite/sobjects/{object}", get(collections::retrieve).post(collections::retrieve_by_post))
+            .route("/composite/sobjects/{object}/{field}", patch(collections::upsert))
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|method: axum::http::Method| async move {
                 ApiError::method(method.as_str(), "HEAD,GET")
@@ -326,6 +348,7 @@ impl Salesforce {
             version: if version == "latest" { format!("v{LAST_VERSION}.0") } else { version },
             request: received.id,
             withhold: request.extensions().get::<Withhold>().copied(),
+            row_fault: request.extensions().get::<RowFault>().cloned(),
         })
     }
 }

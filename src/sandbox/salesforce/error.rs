@@ -1,14 +1,16 @@
 //! Refusals in the shape of the REST API: an array of `{message, errorCode, fields}`.
 
+use std::borrow::Cow;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     pub status: StatusCode,
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     /// `None` leaves the key out.
     pub fields: Option<Vec<String>>,
@@ -16,12 +18,12 @@ pub(super) struct ApiError {
 
 impl ApiError {
     /// A 400 that names no field.
-    pub fn bad(code: &'static str, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, message: message.into(), fields: None }
+    pub fn bad(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: code.into(), message: message.into(), fields: None }
     }
 
     /// A 400 about one field.
-    pub fn field(code: &'static str, message: impl Into<String>, field: &str) -> Self {
+    pub fn field(code: impl Into<Cow<'static, str>>, message: impl Into<String>, field: &str) -> Self {
         Self { fields: Some(vec![field.to_owned()]), ..Self::bad(code, message) }
     }
 
@@ -54,6 +56,12 @@ impl ApiError {
     pub fn precondition(status: StatusCode) -> Self {
         Self::with(status, "PRECONDITION_FAILED", "The record was changed since the given time")
     }
+
+    /// As an entry of a row's `errors` in an answer of Collections, which say `statusCode` where others say `errorCode`.
+    pub fn as_status(&self) -> Value {
+        let fields = self.fields.as_deref().unwrap_or_default();
+        json!({"statusCode": self.code, "message": self.message, "fields": fields})
+    }
 }
 
 impl IntoResponse for ApiError {
@@ -70,6 +78,6 @@ impl IntoResponse for ApiError {
 }
 
 /// JSON as Salesforce labels it.
-pub(super) fn json_response(status: StatusCode, body: &serde_json::Value) -> Response {
+pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body.to_string()).into_response()
 }

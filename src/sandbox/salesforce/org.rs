@@ -284,6 +284,30 @@ impl Org {
         Ok(Done { before, after: None })
     }
 
+    /// Takes a write back, as when its transaction is rolled back. Its serial number stays used.
+    pub fn undo(&mut self, done: &Done) {
+        let Some(row) = done.before.as_ref().or(done.after.as_ref()) else { return };
+        let serial = row.serial;
+        let Ok(table) = self.table_mut(row.object.name) else { return };
+        if let Some(now) = table.remove(serial) {
+            self.count_active(&now, -1);
+        }
+        if let Some(before) = &done.before {
+            self.count_active(before, 1);
+            if let Ok(table) = self.table_mut(before.object.name) {
+                table.put(Arc::clone(before));
+            }
+        }
+    }
+
+    /// The ids of the records that have this text in an indexed field.
+    pub fn with_key(&self, object: &str, place: usize, text: &str) -> Vec<String> {
+        let Some(table) = self.table(object) else { return Vec::new() };
+        let serials = table.lookup(place, text).unwrap_or_default();
+        let rows = serials.iter().filter_map(|serial| table.rows.get(serial));
+        rows.filter(|row| !row.deleted).map(|row| row.id()).collect()
+    }
+
     fn commit(&mut self, row: Row) -> Done {
         let row = Arc::new(row);
         self.count_active(&row, 1);
@@ -302,16 +326,17 @@ impl Org {
     }
 }
 
-/// Answers 412 or 304 where the conditions of a request say so. Stamps and HTTP dates both have whole seconds.
+/// Answers 412 or 304 where the conditions of a request say so. They compare with LastModifiedDate, which may be earlier
+/// than SystemModstamp; that and HTTP dates both have whole seconds.
 pub(super) fn check_conditions(
     row: &Row,
     unmodified_since: Option<i64>,
     modified_since: Option<i64>,
 ) -> Result<(), ApiError> {
-    if unmodified_since.is_some_and(|since| row.stamp() > since) {
+    if unmodified_since.is_some_and(|since| row.modified_at() > since) {
         return Err(ApiError::precondition(StatusCode::PRECONDITION_FAILED));
     }
-    if modified_since.is_some_and(|since| row.stamp() <= since) {
+    if modified_since.is_some_and(|since| row.modified_at() <= since) {
         return Err(ApiError::precondition(StatusCode::NOT_MODIFIED));
     }
     Ok(())

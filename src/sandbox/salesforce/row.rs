@@ -57,7 +57,16 @@ impl Row {
 
     /// SystemModstamp, in seconds since 1970.
     pub fn stamp(&self) -> i64 {
-        match self.cells[self.object.stamps[0]] {
+        self.seconds(self.object.stamps[0])
+    }
+
+    /// LastModifiedDate, in seconds since 1970. Never later than [`Self::stamp`].
+    pub fn modified_at(&self) -> i64 {
+        self.seconds(self.object.stamps[1])
+    }
+
+    fn seconds(&self, place: usize) -> i64 {
+        match self.cells[place] {
             Cell::Stamp(seconds) => seconds,
             _ => 0,
         }
