@@ -1,5 +1,5 @@
-//! An imitation of a Salesforce org: OAuth client credentials, describe, SOQL queries with pages, and writes of single
-//! records. What it does and refuses follows the vendor's documents; texts and codes are theirs.
+//! An imitation of a Salesforce org: OAuth, describe, SOQL queries with pages, and writes of users, contacts and accounts,
+//! one by one or up to 200 a call. What it does and refuses follows the vendor's documents; texts and codes are theirs.
 //!
 //! Known differences: no Apex, no sharing, no setup audit; trailing space of a value is dropped and an empty text is null,
 //! as in a real org. The user as whom clients act is a robot (`UserType = 'AutomatedProcess'`) and listed like one.
@@ -31,6 +31,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use object::{Access, CustomField, CustomKind};
+pub use org::DuplicateRule;
 pub use session::Flow;
 
 use super::clock::Clock;
@@ -89,6 +90,8 @@ pub struct SalesforceEdit {
     pub access: std::collections::BTreeMap<String, Access>,
     /// Whether every write moves the stamp by a second at least, unlike in a real org, where two within one second share it.
     pub every_write_moves_stamp: Option<bool>,
+    /// What happens to contacts that look like others.
+    pub duplicate_rule: Option<DuplicateRule>,
 }
 
 /// One org.
@@ -236,6 +239,27 @@ impl Salesforce {
         Ok(added)
     }
 
+    /// Adds people as contacts of one account, unlogged. Returns their ids.
+    pub fn seed_contacts(&self, people: &[Person]) -> Result<Vec<String>, String> {
+        let mut org = lock(&self.org);
+        let now = self.clock.now_seconds();
+        if people.is_empty() {
+            return Ok(Vec::new());
+        }
+        if org.first_id("Account").is_empty() {
+            let fields = Map::from_iter([("Name".to_owned(), Value::from("Sandbox Ltd."))]);
+            org.create("Account", &fields, now, Checks::Seed).map_err(told)?;
+        }
+        let account = org.first_id("Account");
+        let mut added = Vec::with_capacity(people.len());
+        for (number, person) in people.iter().enumerate() {
+            let fields = seed::contact(person, number, &account, now);
+            let done = org.create("Contact", &fields, now, Checks::Seed).map_err(told)?;
+            added.extend(done.after.map(|row| row.id()));
+        }
+        Ok(added)
+    }
+
     /// Creates a record with the rights of a person, except that required fields may be missing.
     pub fn create(&self, object: &str, fields: &Map<String, Value>) -> Result<String, String> {
         let mut org = lock(&self.org);
@@ -262,6 +286,21 @@ impl Salesforce {
             other => other,
         };
         self.note(Actor::Administrator, "DELETE", &done.map_err(told)?, "");
+        Ok(())
+    }
+
+    /// Takes a record out of the recycle bin.
+    pub fn undelete(&self, object: &str, id: &str) -> Result<(), String> {
+        let done = lock(&self.org).undelete(object, id, self.clock.now_seconds()).map_err(told)?;
+        self.note(Actor::Administrator, "PATCH", &done, "");
+        Ok(())
+    }
+
+    /// Merges a record into another of its object.
+    pub fn merge(&self, object: &str, winner: &str, loser: &str) -> Result<(), String> {
+        let [kept, gone] = lock(&self.org).merge(object, winner, loser, self.clock.now_seconds()).map_err(told)?;
+        self.note(Actor::Administrator, "PATCH", &kept, "");
+        self.note(Actor::Administrator, "DELETE", &gone, "");
         Ok(())
     }
 
@@ -295,6 +334,7 @@ impl Salesforce {
         org.reserved_usernames.extend(edit.reserved_usernames.iter().map(|name| name.to_lowercase()));
         org.licences = edit.licences.or(org.licences);
         org.every_write_moves_stamp = edit.every_write_moves_stamp.unwrap_or(org.every_write_moves_stamp);
+        org.duplicate_rule = edit.duplicate_rule.unwrap_or(org.duplicate_rule);
         let mut options = lock(&self.options);
         options.daily_requests = edit.daily_requests.unwrap_or(options.daily_requests);
         options.max_page = edit.max_page.map_or(options.max_page, |page| page.max(1));

@@ -53,7 +53,7 @@ impl Guest {
     }
 
     /// All records of a query, page by page, with the number of pages.
-    async fn query_all(&self, soql: &str) -> (Vec<Value>, usize) {
+    pub(super) async fn query_all(&self, soql: &str) -> (Vec<Value>, usize) {
         let mut page = json_of(self.query(soql).await).await;
         let (mut records, mut pages) = (Vec::new(), 1);
         loop {

@@ -342,3 +342,99 @@ async fn a_write_by_external_id_is_told_apart_from_one_that_cannot_be() {
     let found = json_of(guest.query(&format!("SELECT Id FROM User WHERE Partner_Id__c IN ({values})")).await).await;
     assert_eq!((&found["totalSize"], &found["records"][0]["Id"]), (&json!(1), &json!(ids[0])));
 }
+
+#[tokio::test]
+async fn contacts_are_seeded_described_queried_and_end_in_the_recycle_bin() {
+    let guest = Guest::start(SandboxSettings { contacts: 30, ..SandboxSettings::default() }).await;
+    let admin = guest.sandbox.admin();
+    let describe = json_of(guest.salesforce(Method::GET, "/sobjects/Contact/describe").send().await.unwrap()).await;
+    let field = |name: &str| {
+        let fields = describe["fields"].as_array().unwrap();
+        fields.iter().find(|field| field["name"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    };
+    assert_eq!(field("Name")["createable"], false);
+    assert_eq!(
+        (&field("LastName")["nillable"], &field("AccountId")["referenceTo"]),
+        (&json!(false), &json!(["Account"]))
+    );
+    assert_eq!(
+        (&field("HasOptedOutOfEmail")["type"], &field("IsDeleted")["updateable"]),
+        (&json!("boolean"), &json!(false))
+    );
+    assert_eq!(
+        (&field("Partner_Id__c")["externalId"], &field("Partner_Id__c")["unique"]),
+        (&json!(true), &json!(true))
+    );
+    assert_eq!(describe["deletable"], true);
+
+    let soql = "SELECT Id, Name, Account.Name, Owner.Username FROM Contact WHERE HasOptedOutOfEmail = false ORDER BY SystemModstamp, Id";
+    let (found, _) = guest.query_all(soql).await;
+    assert!(found.len() > 20 && found.len() < 30, "those who left have opted out");
+    assert!(found.iter().any(|contact| contact["Account"]["Name"] == "Sandbox Ltd."));
+    assert!(found.iter().all(|contact| contact["Owner"]["Username"] == "integration@sandbox.example"));
+
+    let [one, two] = [&found[0]["Id"], &found[1]["Id"]].map(|id| id.as_str().unwrap().to_owned());
+    assert_eq!(guest.send(Method::DELETE, &format!("/sobjects/Contact/{one}"), json!({})).await.0, 204);
+    let deleted = |id: String| {
+        let guest = &guest;
+        async move {
+            let soql = format!("SELECT IsDeleted, MasterRecordId FROM Contact WHERE Id = '{id}'");
+            let all = guest.salesforce(Method::GET, "/queryAll").query(&[("q", soql)]);
+            json_of(all.send().await.unwrap()).await["records"][0].clone()
+        }
+    };
+    assert_eq!(deleted(one.clone()).await["IsDeleted"], true);
+    admin.undelete("Contact", &one).unwrap();
+    assert_eq!(guest.send(Method::PATCH, &format!("/sobjects/Contact/{one}"), json!({"Title": "Back"})).await.0, 204);
+    assert!(admin.undelete("Contact", &one).is_err());
+    admin.merge("Contact", &one, &two).unwrap();
+    let merged = deleted(two.clone()).await;
+    assert_eq!((&merged["IsDeleted"], &merged["MasterRecordId"]), (&json!(true), &json!(one)));
+    assert_eq!(guest.send(Method::GET, &format!("/sobjects/Contact/{two}"), json!({})).await.0, 404);
+    let log: Vec<_> = admin.writes(0).into_iter().map(|write| (write.method, write.object, write.created)).collect();
+    assert_eq!(
+        log.iter().map(|(method, _, _)| *method).collect::<Vec<_>>(),
+        ["DELETE", "PATCH", "PATCH", "PATCH", "DELETE"]
+    );
+    assert!(log.iter().all(|(_, object, created)| object == "Contact" && !created));
+    assert!(admin.merge("User", &guest.user_ids().pop().unwrap_or_default(), "x").is_err());
+}
+
+#[tokio::test]
+async fn a_duplicate_rule_warns_or_blocks() {
+    use muster::sandbox::{DuplicateRule, SalesforceEdit};
+    let guest = Guest::with_users(0).await;
+    let contact = || json!({"LastName": "Twin", "Email": "Twin@x.example"});
+    let create = |allow: &'static str| {
+        let request = guest.salesforce(Method::POST, "/sobjects/Contact").json(&contact());
+        let request =
+            request.header("Sforce-Duplicate-Rule-Header", format!("includeRecordDetails=true; allowSave={allow}"));
+        async { read(request.send().await.unwrap()).await }
+    };
+    let (_, first) = create("false").await;
+    for (rule, allow, status) in [
+        (DuplicateRule::Off, "false", 201),
+        (DuplicateRule::Alert, "false", 400),
+        (DuplicateRule::Alert, "true", 201),
+        (DuplicateRule::Block, "true", 400),
+    ] {
+        let edit = SalesforceEdit { duplicate_rule: Some(rule), ..SalesforceEdit::default() };
+        guest.sandbox.admin().configure_salesforce(edit).unwrap();
+        let (answered, answer) = create(allow).await;
+        assert_eq!(answered, status, "{rule:?} {allow}: {answer}");
+        if status == 400 {
+            assert_eq!(answer[0]["errorCode"], "DUPLICATES_DETECTED");
+            let found = &answer[0]["duplicateResut"];
+            assert_eq!(found["allowSave"], rule == DuplicateRule::Alert);
+            assert_eq!(found["matchResults"][0]["matchRecords"][0]["record"]["Id"], first["id"]);
+        }
+    }
+    let mut row = contact();
+    row["attributes"] = json!({"type": "Contact"});
+    let (status, answer) = guest.send(Method::POST, COLLECTIONS, records(false, [row])).await;
+    assert_eq!((status, codes(&answer)), (200, vec!["DUPLICATES_DETECTED"]));
+    let path = format!("/sobjects/Contact/{}", first["id"].as_str().unwrap());
+    let unchanged = guest.send(Method::PATCH, &path, json!({"Email": "twin@X.example"})).await.0;
+    assert_eq!(guest.send(Method::PATCH, &path, json!({"Title": "T"})).await.0, 204, "only a new address is looked up");
+    assert_eq!(unchanged, 400);
+}

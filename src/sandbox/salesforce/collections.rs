@@ -41,6 +41,7 @@ struct Batch {
 /// A record of a call, with the name of its object as the org spells it.
 struct Record {
     object: &'static str,
+    is_setup: bool,
     fields: Fields,
 }
 
@@ -343,7 +344,7 @@ fn read_batch(org: &Org, body: &[u8]) -> Result<(Vec<Record>, bool), ApiError> {
         let table = org.table(name);
         let table =
             table.ok_or_else(|| ApiError::bad("INVALID_TYPE", format!("sObject type '{name}' is not supported.")))?;
-        Ok(Record { object: table.object.name, fields })
+        Ok(Record { object: table.object.name, is_setup: table.object.setup, fields })
     });
     Ok((records.collect::<Result<_, ApiError>>()?, batch.all_or_none))
 }
@@ -360,12 +361,12 @@ fn check_count(count: usize, most: usize) -> Result<(), ApiError> {
 /// and types that alternate too often. The vendor says that both are refused, not with which status; here it is 400 for
 /// the whole.
 fn refuse_mixture(records: &[Record]) -> Result<(), ApiError> {
-    let is_setup = |record: &&Record| record.object == "User";
-    if let (Some(_), Some(other)) = (records.iter().find(is_setup), records.iter().find(|record| !is_setup(record))) {
+    let setup = records.iter().find(|record| record.is_setup);
+    if let (Some(setup), Some(other)) = (setup, records.iter().find(|record| !record.is_setup)) {
         let message = format!(
-            "DML operation on setup object is not permitted after you have updated a non-setup object (or vice versa): User, \
+            "DML operation on setup object is not permitted after you have updated a non-setup object (or vice versa): {}, \
              original object: {}",
-            other.object
+            setup.object, other.object
         );
         return Err(ApiError::bad("MIXED_DML_OPERATION", message));
     }

@@ -6,6 +6,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::LAST_VERSION;
+
 /// Why a call was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
@@ -14,12 +16,20 @@ pub(super) struct ApiError {
     pub message: String,
     /// `None` leaves the key out.
     pub fields: Option<Vec<String>>,
+    /// What a duplicate rule found, as `duplicateResut`: real orgs spell it so.
+    pub duplicates: Option<Box<Value>>,
 }
 
 impl ApiError {
     /// A 400 that names no field.
     pub fn bad(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code: code.into(), message: message.into(), fields: None }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            code: code.into(),
+            message: message.into(),
+            fields: None,
+            duplicates: None,
+        }
     }
 
     /// A 400 about one field.
@@ -57,6 +67,25 @@ impl ApiError {
         Self::with(status, "PRECONDITION_FAILED", "The record was changed since the given time")
     }
 
+    /// A contact that looks like these others.
+    pub fn duplicates(message: &str, allows_save: bool, same: &[String]) -> Self {
+        let found: Vec<Value> = same
+            .iter()
+            .map(|id| {
+                let url = format!("/services/data/v{LAST_VERSION}.0/sobjects/Contact/{id}");
+                json!({"additionalInformation": [], "fieldDiffs": [], "matchConfidence": 100.0,
+                    "record": {"attributes": {"type": "Contact", "url": url}, "Id": id}})
+            })
+            .collect();
+        let result = json!({
+            "allowSave": allows_save, "duplicateRule": "Standard_Contact_Duplicate_Rule", "duplicateRuleEntityType": "Contact",
+            "errorMessage": message,
+            "matchResults": [{"entityType": "Contact", "errors": [], "matchEngine": "ExactMatchEngine",
+                "rule": "Standard_Contact_Match_Rule", "size": found.len(), "success": true, "matchRecords": found}],
+        });
+        Self { duplicates: Some(Box::new(result)), ..Self::bad("DUPLICATES_DETECTED", message) }
+    }
+
     /// As an entry of a row's `errors` in an answer of Collections, which say `statusCode` where others say `errorCode`.
     pub fn as_status(&self) -> Value {
         let fields = self.fields.as_deref().unwrap_or_default();
@@ -72,6 +101,9 @@ impl IntoResponse for ApiError {
         let mut row = json!({"message": self.message, "errorCode": self.code});
         if let Some(fields) = self.fields {
             row["fields"] = json!(fields);
+        }
+        if let Some(duplicates) = self.duplicates {
+            row["duplicateResut"] = *duplicates;
         }
         json_response(self.status, &json!([row]))
     }

@@ -83,6 +83,13 @@ impl Row {
         self.object.index(field).map_or(&Cell::Null, |index| &self.cells[index])
     }
 
+    /// Sets a field, if the object has it.
+    pub fn put(&mut self, field: &str, cell: Cell) {
+        if let Some(place) = self.object.index(field) {
+            self.cells[place] = cell;
+        }
+    }
+
     /// Whether a field other than the stamps differs.
     pub fn differs(&self, other: &Self) -> bool {
         let stamps = &self.object.stamps;

@@ -233,8 +233,11 @@ fn not_in_body(field: &str) -> ApiError {
 }
 
 /// How much the org checks of a write of this request.
-pub(super) fn checks(_headers: &HeaderMap) -> Checks {
-    Checks::All
+pub(super) fn checks(headers: &HeaderMap) -> Checks {
+    let rule = headers.get("sforce-duplicate-rule-header").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let allows = rule.split([';', ',']).filter_map(|option| option.split_once('='));
+    let mut allows = allows.map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_lowercase()));
+    if allows.any(|option| option == ("allowsave".into(), "true".into())) { Checks::AllowSave } else { Checks::All }
 }
 
 /// A request's body.
