@@ -23,6 +23,9 @@ pub struct Arguments {
     /// People who are users of the Salesforce org.
     #[arg(long, default_value_t = 100)]
     users: usize,
+    /// People who are contacts of the Salesforce org.
+    #[arg(long, default_value_t = 0)]
+    contacts: usize,
     /// What they are made from: the same seed makes the same people.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -57,6 +60,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         port: arguments.port,
         scheme: if arguments.tls.is_some() { Scheme::Https } else { Scheme::Http },
         users: arguments.users,
+        contacts: arguments.contacts,
         seed: arguments.seed,
         emails: if arguments.missing_emails { Emails::SomeMissing } else { Emails::Complete },
         client_id: arguments.client_id.clone(),
