@@ -37,7 +37,7 @@ pub use admin::Admin;
 pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
 pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, DuplicateRule, SalesforceEdit, SalesforceOptions};
-pub use scim::{Dialect, Quirk};
+pub use scim::{Dialect, Preset, Quirk};
 
 use clock::Clock;
 use faults::Faults;
