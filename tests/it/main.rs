@@ -8,6 +8,7 @@ mod broker;
 mod command_line;
 mod config;
 mod connectors;
+mod embedded_run;
 mod embedded_store;
 mod foreign_target;
 mod habits;
