@@ -54,6 +54,7 @@ impl MemorySystem {
             attributes: vec![attribute],
             grain: Duration::from_secs(1),
             batch: 1,
+            calls: 3,
             writable: true,
             incremental: true,
             parse_id: |id| id.parse().ok(),

@@ -101,7 +101,6 @@ impl World {
                 attempts: 4,
                 concurrency: 4,
                 prefetch: 4,
-                calls_in_flight: 3,
                 drain: Duration::from_millis(10),
                 instance: "test/1".to_owned(),
             },
