@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use muster::config::{Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Schedule, SystemKind};
+use muster::config::{
+    Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, SalesforceAuth, Schedule, SystemKind,
+};
 use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
 use muster::domain::{Side, Sides};
 use secrecy::ExposeSecret;
@@ -60,7 +62,8 @@ fn every_mistake_is_reported_at_once() {
 fn no_secret_is_printed() {
     let config = parse(&example()).unwrap();
     let SystemKind::Salesforce(crm) = &config.systems[&"crm".parse().unwrap()].kind else { panic!("crm") };
-    assert_eq!(crm.auth.client_secret.expose_secret(), "CANARY/CRM_SECRET");
+    let SalesforceAuth::ClientCredentials { client_secret, .. } = &crm.auth else { panic!("auth") };
+    assert_eq!(client_secret.expose_secret(), "CANARY/CRM_SECRET");
     assert_clean(&format!("{config:?} {config:#?}"));
 
     let errors = parse(&broken()).unwrap_err();
