@@ -6,6 +6,7 @@ mod http;
 mod salesforce;
 mod scim;
 mod scim2_server;
+mod scim_dialects;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
