@@ -5,6 +5,7 @@ pub mod cli;
 pub mod connect;
 pub mod dead;
 pub mod exit;
+pub mod explain;
 pub mod output;
 pub mod status;
 pub mod sync;

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 
 use super::exit::Exit;
 use super::output::{self, Form};
-use super::{check, connect, dead, status, sync, topology, worker};
+use super::{check, connect, dead, explain, status, sync, topology, worker};
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
 use crate::telemetry::logs;
@@ -52,6 +52,19 @@ enum Command {
     },
     /// Show connections, runs, systems, queues and workers.
     Status,
+    /// Tell why an account is as it is: what both systems hold, what was decided, and what to do next.
+    Explain {
+        /// The account, as `<system>:<id>`, or an e-mail address or user name that one person has.
+        account: String,
+        /// Only this attribute.
+        attribute: Option<String>,
+        /// Only on this connection.
+        #[arg(long)]
+        connection: Option<ConnectionName>,
+        /// Do not ask the systems what they hold today.
+        #[arg(long)]
+        offline: bool,
+    },
     /// Look at dead letters, and send them again.
     Dead {
         #[command(subcommand)]
@@ -141,6 +154,9 @@ async fn run(command: Command, config: &Config, form: Form) -> anyhow::Result<Ex
             sync::run(&pipeline, &connection, sync::Ask { only, full, wait }, stop, form).await
         }
         Command::Status => status::run(&pipeline, form).await,
+        Command::Explain { account, attribute, connection, offline } => {
+            explain::run(&pipeline, &explain::Ask { account, attribute, connection, offline }, form).await
+        }
         Command::Dead { command } => match command {
             DeadCommand::List { connection, code } => {
                 dead::list(&pipeline, connection.as_ref(), code.as_deref(), form).await

@@ -8,6 +8,7 @@ mod broker;
 mod command_line;
 mod config;
 mod connectors;
+mod explain;
 mod foreign_target;
 mod habits;
 mod house;
