@@ -14,8 +14,10 @@ use crate::store::{JournalEntry, Store, SystemState};
 use crate::systems::{Lookup, SearchKey};
 
 mod find;
+mod next;
 mod page;
 mod report;
+mod teller;
 mod words;
 
 use find::Meant;

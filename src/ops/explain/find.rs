@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::LOOK;
 use crate::broker::Broker;
@@ -14,6 +13,9 @@ use crate::systems::SearchKey;
 
 /// The attributes by which people call an account.
 const CALLED_BY: [&str; 2] = ["emails", "userName"];
+
+/// How often a store that loses its memory meanwhile is asked again.
+const EPOCHS: usize = 5;
 
 /// An account on one connection, or the two of a link.
 pub(super) struct Meant {
@@ -174,13 +176,15 @@ async fn on<B: Broker, S: Store>(
         let claim = |(side, account): &(Side, AccountId)| Claim::Account(*side, account.clone());
         ends.iter().map(|end| Find { claims: vec![claim(end)], letter: None }).collect()
     };
-    let found = loop {
-        match pipeline.store.find(&connection.name, questions()).await {
-            // The store has begun a new memory between two questions; it knows that one now.
-            Err(StoreError::EpochChanged(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
-            answer => break answer?,
-        }
-    };
+    let name = &connection.name;
+    let mut found = pipeline.store.find(name, questions()).await;
+    for _ in 0..EPOCHS {
+        let Err(StoreError::EpochChanged(_)) = found else { break };
+        // Only this question lets the store begin a new memory, where it has lost the old one or has none yet.
+        pipeline.store.epoch(name).await?;
+        found = pipeline.store.find(name, questions()).await;
+    }
+    let found = found?;
     let Loaded { now, epoch, items } = found;
     let mut links: Vec<Meant> = Vec::new();
     let mut unlinked = Sides::<Option<AccountId>>::default();

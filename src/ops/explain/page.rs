@@ -1,11 +1,16 @@
 //! The report as a page of text, at most [`WIDTH`] characters wide.
 
+use console::{Alignment, measure_text_width, pad_str, truncate_str};
+
 use super::output;
 use super::report::{AttributeReport, LetterReport, Report};
 use super::words::{quoted, short};
 
 /// Characters of a line.
 const WIDTH: usize = 100;
+
+/// Characters of the column of values, as long as they fit.
+const VALUE_WIDTH: usize = 44;
 
 /// Prints the page; `asked`: it is about one attribute, which is told at length.
 pub(super) fn print(report: &Report, asked: bool) {
@@ -27,11 +32,19 @@ fn lines(report: &Report, asked: bool) -> Vec<String> {
         }
     }
     let (plain, more): (Vec<_>, Vec<_>) = report.attributes.iter().partition(|attribute| attribute.in_step && !asked);
-    for attribute in more {
+    for group in alike(&more, asked) {
         page.gap();
-        page.attribute(attribute, asked);
+        match group[..] {
+            [attribute] => page.attribute(attribute, asked),
+            _ => page.values("", &group),
+        }
+        page.situation(group[0], asked);
     }
-    page.plain(&plain);
+    if !plain.is_empty() {
+        page.gap();
+        page.text("", "", "The same on both sides");
+        page.values("  ", &plain);
+    }
     if !report.kept.is_empty() {
         page.gap();
         page.text("", "", "Values that did not win");
@@ -56,6 +69,23 @@ fn lines(report: &Report, asked: bool) -> Vec<String> {
     page.lines
 }
 
+/// Attributes in groups of which the same is to be said.
+fn alike<'r>(attributes: &[&'r AttributeReport], asked: bool) -> Vec<Vec<&'r AttributeReport>> {
+    let mut groups: Vec<Vec<&AttributeReport>> = Vec::new();
+    for attribute in attributes {
+        let said = |of: &AttributeReport| -> Vec<String> {
+            let sides = of.sides.iter().map(|side| side.told(asked).to_owned());
+            sides.chain(of.rule.clone()).collect()
+        };
+        let known = groups.iter_mut().find(|group| attribute.value.is_some() && said(group[0]) == said(attribute));
+        match known {
+            Some(group) => group.push(attribute),
+            None => groups.push(vec![attribute]),
+        }
+    }
+    groups
+}
+
 /// The lines so far.
 #[derive(Default)]
 struct Page {
@@ -72,7 +102,7 @@ impl Page {
         let mut line = first.to_owned();
         let mut is_empty = true;
         for word in text.split(' ') {
-            if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            if !is_empty && measure_text_width(&line) + 1 + measure_text_width(word) > WIDTH {
                 self.lines.push(std::mem::replace(&mut line, rest.to_owned()));
                 is_empty = true;
             }
@@ -85,7 +115,7 @@ impl Page {
         self.lines.push(line);
     }
 
-    /// All there is to say of an attribute.
+    /// What an attribute should be.
     fn attribute(&mut self, attribute: &AttributeReport, asked: bool) {
         let should = match (&attribute.value, &attribute.origin) {
             (Some(value), Some(origin)) => {
@@ -94,35 +124,30 @@ impl Page {
             _ => "no value is known that both sides should have".to_owned(),
         };
         self.text("", "  ", &format!("{}: {should}.", short(&attribute.attribute)));
+    }
+
+    /// How it is on each side, and by which rule.
+    fn situation(&mut self, attribute: &AttributeReport, asked: bool) {
         for side in &attribute.sides {
-            let text = if asked { &side.full_text } else { &side.text };
-            self.text("  ", "    ", &format!("{}: {text}.", side.name));
+            self.text("  ", "    ", &format!("{}: {}.", side.name, side.told(asked)));
         }
         let rule = attribute.rule.as_deref().unwrap_or("the attribute is no longer mapped");
         self.text("  ", "    ", &format!("The rule: {rule}."));
     }
 
-    /// Attributes of which there is no more to say than their value, a line each.
-    fn plain(&mut self, attributes: &[&AttributeReport]) {
-        if attributes.is_empty() {
-            return;
-        }
-        self.gap();
-        self.text("", "", "The same on both sides");
-        let width = |text: &dyn Fn(&AttributeReport) -> usize| attributes.iter().map(|a| text(a)).max().unwrap_or(0);
+    /// Values and whose they are, a line each.
+    fn values(&mut self, indent: &str, attributes: &[&AttributeReport]) {
         let value = |attribute: &AttributeReport| quoted(attribute.value.as_ref().and_then(Option::as_ref), false);
-        let name_width = width(&|attribute| short(&attribute.attribute).chars().count()) + 2;
-        let value_width = width(&|attribute| value(attribute).chars().count()).min(36) + 2;
-        for attribute in attributes {
+        let rows: Vec<_> =
+            attributes.iter().map(|attribute| (short(&attribute.attribute), value(attribute), attribute)).collect();
+        let names = rows.iter().map(|(name, ..)| measure_text_width(name)).max().unwrap_or_default();
+        let values = rows.iter().map(|(_, value, _)| measure_text_width(value)).max().unwrap_or_default();
+        for (name, value, attribute) in &rows {
             let origin = attribute.origin.as_deref().unwrap_or_default();
             let origin = origin.split(" (").next().unwrap_or_default();
-            let line = format!(
-                "  {:name_width$}{:value_width$}{}",
-                short(&attribute.attribute),
-                value(attribute),
-                if origin.is_empty() { String::new() } else { format!("from {origin}") }
-            );
-            self.lines.push(line.chars().take(WIDTH).collect());
+            let (name, value) = (padded(name, names), padded(value, values.min(VALUE_WIDTH)));
+            let line = format!("{indent}{name}  {value}  from {origin}");
+            self.lines.push(truncate_str(&line, WIDTH, "").into_owned());
         }
     }
 
@@ -133,6 +158,11 @@ impl Page {
         }
         self.text("  ", "  ", &letter.text);
     }
+}
+
+/// Filled up with spaces. Some letters take two places.
+fn padded(text: &str, width: usize) -> std::borrow::Cow<'_, str> {
+    pad_str(text, width, Alignment::Left, None)
 }
 
 /// With a full stop.

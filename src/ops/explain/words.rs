@@ -102,8 +102,10 @@ impl Words {
                     let times = super::output::count(letter.failures as usize, "attempt");
                     ("given_up", format!("given up after {times} to write to {}: {}", name(*side), letter.message))
                 }
-                Some(letter) => ("refused", format!("refused: {} was not written: {}", name(*side), letter.message)),
-                None => ("refused", format!("refused: {} was not written", name(*side))),
+                Some(letter) => {
+                    ("refused", format!("refused, nothing was written to {}: {}", name(*side), letter.message))
+                }
+                None => ("refused", format!("refused, nothing was written to {}", name(*side))),
             },
         }
     }
@@ -189,7 +191,7 @@ impl Words {
                 Standing::Due => "it is to be written".to_owned(),
                 Standing::UnderWay => "it is being written right now".to_owned(),
                 Standing::Held => "it is not written before a person has decided".to_owned(),
-                Standing::Refused => "it is not written again before something changes".to_owned(),
+                Standing::Refused => "it is not sent again before something changes".to_owned(),
                 Standing::Unread => "nothing is written before the account was read".to_owned(),
                 Standing::Unshown => "and what was never seen is not written over".to_owned(),
                 Standing::Gone => "the account is gone".to_owned(),
@@ -219,12 +221,15 @@ impl Words {
     }
 
     /// A value that did not win, and why.
-    pub(super) fn kept(&self, entry: &JournalEntry) -> String {
+    pub(super) fn kept(&self, entry: &JournalEntry, rule: Option<&AttributeRule>) -> String {
         let (name, other) = (self.name(entry.side), self.name(entry.side.other()));
         let (when, value) = (self.when_here(entry.seen_at), quoted(entry.value.as_ref(), true));
         match entry.reason {
             JournalReason::ConflictLost => {
-                format!("{when}: {name} had {value}, but {other} had changed it as well, and {other} won.")
+                // The rule may have been another one then.
+                let by_rule = rule.is_some_and(|rule| rule.policy == Policy::DefaultSystem(entry.side.other()));
+                let won = if by_rule { format!("by the rules {other} wins") } else { format!("{other} won") };
+                format!("{when}: {name} had been changed to {value}, and {other} as well; {won}.")
             }
             JournalReason::MayBeAPersons => {
                 format!("{when}: {name} held {value}, perhaps by a person's hand; the newer value was kept.")
