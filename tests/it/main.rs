@@ -11,6 +11,7 @@ mod config;
 mod connectors;
 mod embedded_run;
 mod embedded_store;
+mod explain;
 mod foreign_target;
 mod habits;
 mod house;
