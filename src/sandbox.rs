@@ -39,7 +39,7 @@ pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Tot
 pub use keys::ClientKey;
 pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
-pub use scim::{Dialect, Quirk};
+pub use scim::{Dialect, Preset, Quirk};
 
 use clock::Clock;
 use faults::Faults;

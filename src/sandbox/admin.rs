@@ -77,7 +77,7 @@ pub const HELP: &str = r#"The administrator's API, JSON in and out, without a to
   POST   /_admin/scim/users/{id}             edits it: {"title": "Agent", "name.familyName": "Byron", "nickName": null}
   POST   /_admin/scim/users/{id}/deactivate
   DELETE /_admin/scim/users/{id}
-  PUT    /_admin/scim/dialect                ["patch-no-content", {"truncate-at": 40}, ...]
+  PUT    /_admin/scim/dialect                ["patch-no-content", {"truncate-at": 40}, ...] or a name of --scim-dialect
   PUT    /_admin/scim/max-page               200
   POST   /_admin/clock                       {"system": "salesforce", "offset_ms": -600000}
 

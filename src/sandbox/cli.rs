@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::people::Emails;
-use super::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_SCIM_TOKEN, Sandbox, SandboxSettings, Scheme, admin};
+use super::{
+    DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_SCIM_TOKEN, Preset, Sandbox, SandboxSettings, Scheme, admin,
+};
 
 /// Imitates a Salesforce org and a SCIM 2.0 service, with faults on demand. State is in memory and gone at the end.
 #[derive(Debug, Parser)]
@@ -47,6 +49,9 @@ pub struct Arguments {
     /// File with the bearer token of the SCIM service; without it the token is `sandbox-scim-token`.
     #[arg(long, value_name = "FILE")]
     scim_token_file: Option<PathBuf>,
+    /// Whose habits the SCIM service has.
+    #[arg(long, value_enum, default_value_t)]
+    scim_dialect: Preset,
 }
 
 /// Runs the sandbox until Ctrl-C or SIGTERM.
@@ -70,6 +75,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         client_secret: secret(&arguments.client_secret_file, DEFAULT_CLIENT_SECRET)?.into(),
         certificate_pem: arguments.certificate_file.as_deref().map(read_secret).transpose()?,
         scim_token: secret(&arguments.scim_token_file, DEFAULT_SCIM_TOKEN)?.into(),
+        dialect: arguments.scim_dialect.dialect(),
         ..SandboxSettings::default()
     })
     .await?;

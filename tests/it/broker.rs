@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
+use muster::broker::embedded::EmbeddedBroker;
 use muster::broker::message::Payload;
 use muster::broker::{Broker, Consumer, Delivery, Destination, Message, MessageError, Outgoing, PublishError, Queue};
+use muster::database::Database;
 use muster::domain::{Cause, Command, Lane, LetterEntry, LetterId, LinkId, Resolution, Side, Timestamp};
 use tokio::time::timeout;
 
@@ -67,15 +69,36 @@ impl Subject for muster::broker::amqp::AmqpBroker {
     }
 }
 
-/// One test per fact, for a broker made by `$open`.
+impl Subject for EmbeddedBroker {
+    async fn entries(&self) -> Vec<LetterEntry> {
+        let mut log = self.letters().await.unwrap();
+        let mut entries = Vec::new();
+        while let Some(entry) = log.next().await.unwrap() {
+            entries.push(entry);
+        }
+        entries
+    }
+}
+
+/// A broker in a file of its own, and the directory that goes when the test ends.
+fn in_a_file() -> (EmbeddedBroker, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let database = Database::open(&directory.path().join("muster.db")).unwrap();
+    (EmbeddedBroker::open(&database), directory)
+}
+
+/// One test per fact and implementation. The second part of what `$open` makes is kept until the test ends.
 macro_rules! conformance {
-    ($module:ident, $open:expr, $($fact:ident),+ $(,)?) => {
+    ($($module:ident: $open:expr),+; $facts:tt) => {
+        $(conformance! { @one $module, $open, $facts })+
+    };
+    (@one $module:ident, $open:expr, [$($fact:ident),+ $(,)?]) => {
         mod $module {
             use super::*;
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $fact() {
-                    let broker = $open;
+                    let (broker, _keep) = $open;
                     soon(super::$fact(&broker)).await;
                     soon(broker.close()).await;
                 }
@@ -84,20 +107,22 @@ macro_rules! conformance {
     };
 }
 
-conformance!(
-    rabbitmq,
-    RabbitMq::shared().await.broker(),
-    what_was_published_is_delivered_and_acknowledged_once,
-    what_is_dropped_comes_back_and_is_counted,
-    a_consumer_that_stops_gives_back_what_it_did_not_hand_out,
-    a_retry_comes_home_with_its_attempts,
-    live_work_overtakes_bulk_work,
-    letters_are_read_without_taking_them_out,
-    a_message_without_a_queue_is_named_to_its_own_publisher,
-    what_cannot_be_read_is_handed_out_with_the_reason,
-    no_more_than_the_prefetch_is_in_hand,
-    a_closed_broker_says_so,
-);
+conformance! {
+    rabbitmq: (RabbitMq::shared().await.broker(), ()),
+    embedded: in_a_file();
+    [
+        what_was_published_is_delivered_and_acknowledged_once,
+        what_is_dropped_comes_back_and_is_counted,
+        a_consumer_that_stops_gives_back_what_it_did_not_hand_out,
+        a_retry_comes_home_with_its_attempts,
+        live_work_overtakes_bulk_work,
+        letters_are_read_without_taking_them_out,
+        a_message_without_a_queue_is_named_to_its_own_publisher,
+        what_cannot_be_read_is_handed_out_with_the_reason,
+        no_more_than_the_prefetch_is_in_hand,
+        a_closed_broker_says_so,
+    ]
+}
 
 /// What was published before the answer came is there for any consumer, and gone once acknowledged.
 async fn what_was_published_is_delivered_and_acknowledged_once(broker: &impl Subject) {

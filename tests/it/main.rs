@@ -5,9 +5,12 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod clients_scim;
 mod command_line;
 mod config;
 mod connectors;
+mod embedded_run;
+mod embedded_store;
 mod foreign_target;
 mod habits;
 mod house;

@@ -13,7 +13,7 @@ use crate::sandbox::faults::Fault;
 use crate::sandbox::log::System;
 use crate::sandbox::people::{Emails, generate_with};
 use crate::sandbox::salesforce::SalesforceEdit;
-use crate::sandbox::scim::Dialect;
+use crate::sandbox::scim::{Dialect, Preset};
 
 pub(in crate::sandbox) fn router(admin: Admin) -> Router {
     let api = Router::new()
@@ -171,8 +171,19 @@ async fn drop_cursors(State(admin): State<Admin>) -> Json<Value> {
     Json(json!({"dropped": admin.drop_cursors()}))
 }
 
-async fn dialect(State(admin): State<Admin>, Json(dialect): Json<Dialect>) -> Json<Value> {
-    admin.set_dialect(dialect);
+/// Habits one by one, or those of servers of one kind.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wanted {
+    Habits(Dialect),
+    Preset(Preset),
+}
+
+async fn dialect(State(admin): State<Admin>, Json(wanted): Json<Wanted>) -> Json<Value> {
+    admin.set_dialect(match wanted {
+        Wanted::Habits(dialect) => dialect,
+        Wanted::Preset(preset) => preset.dialect(),
+    });
     Json(json!({}))
 }
 

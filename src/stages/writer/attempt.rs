@@ -11,6 +11,7 @@ use tracing::{debug, error};
 use super::{Again, Fate, count};
 use crate::broker::Broker;
 use crate::domain::account::READ_UNCERTAINTY;
+use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::rules::OnExisting;
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
@@ -19,6 +20,7 @@ use crate::domain::{
     Snapshot, Timestamp, Token, Value,
 };
 use crate::failpoint::hit;
+use crate::stages::letters::wall_clock;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::stages::validate::validate;
 use crate::stages::{Connection, Halt, Pipeline, wait};
@@ -233,7 +235,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         match written {
             Some(Written::Done(snapshot)) => self.written(&begun, link, &snapshot).await,
             Some(Written::Moved(snapshot)) => {
-                self.give_back(&begun, link, false, Commit::default()).await?;
+                let said = LastWrite::new(wall_clock(), WriteAnswer::Moved);
+                self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
             Some(Written::Gone(_)) => self.bury(&begun, link, &gone()).await,
@@ -348,6 +351,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             let Some(adopted) = write::adopt(&link, side, begun.token, account.account.clone(), remembered) else {
                 return Ok(self.later(LEASE_MARGIN));
             };
+            let adopted = write::note(adopted, side, LastWrite::new(wall_clock(), WriteAnswer::Found));
             let claim = vec![Claim::Account(side, account.account.clone())];
             match self.commit(Commit { link: Some(adopted), claim, ..Commit::default() }).await? {
                 Committed::Done { .. } => {
@@ -376,6 +380,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     async fn written(&self, begun: &Begun, link: Link, answer: &Snapshot) -> Result<Fate, Halt> {
         let (side, rules) = (self.side(), self.rules());
         let letter = LetterId::of_link(&self.connection.name, side, link.id);
+        let how = match begun.wanted.need {
+            Need::Create { .. } => WriteAnswer::Created,
+            Need::Update { .. } => WriteAnswer::Updated,
+        };
+        let said = LastWrite::new(wall_clock(), how);
         let mut link = link;
         loop {
             let heals = link.sides[side].dead.is_some();
@@ -388,7 +397,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Finish::Done { link, rest } => {
                     commit.claim = vec![Claim::Account(side, answer.account.clone())];
                     commit.close = vec![letter.clone()];
-                    commit.link = Some(link);
+                    commit.link = Some(write::note(link, side, said.clone()));
                     if let Some(rest) = rest {
                         // The rest is mapped in the command's place, so the command is not over yet.
                         commit.count = None;
@@ -397,7 +406,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 }
                 Finish::Fenced { link } => {
                     commit.reread = vec![(side, answer.account.clone())];
-                    commit.link = Some(link);
+                    commit.link = Some(write::note(link, side, said.clone()));
                 }
                 Finish::LostLease => return Ok(self.later(LEASE_MARGIN)),
             }

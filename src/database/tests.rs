@@ -1,0 +1,1 @@
+//! What the file promises whoever writes into it.
