@@ -5,6 +5,7 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod clients;
 mod clients_scim;
 mod command_line;
 mod config;
