@@ -34,10 +34,10 @@ use axum_server::Handle;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
-pub use faults::{Effect, Fault, FaultBody, Matcher, RetryAfter, Totals};
+pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
 pub use log::{Actor, System, Write};
-pub use salesforce::{CustomField, CustomKind, SalesforceEdit, SalesforceOptions};
-pub use scim::{Dialect, Quirk};
+pub use salesforce::{CustomField, CustomKind, DuplicateRule, SalesforceEdit, SalesforceOptions};
+pub use scim::{Dialect, Preset, Quirk};
 
 use clock::Clock;
 use faults::Faults;
@@ -73,6 +73,8 @@ pub struct SandboxSettings {
     pub scheme: Scheme,
     /// People who are users of the Salesforce org from the start.
     pub users: usize,
+    /// People who are contacts of the Salesforce org from the start.
+    pub contacts: usize,
     /// What they are made from.
     pub seed: u64,
     /// Whether all of them have an e-mail address.
@@ -95,20 +97,22 @@ pub struct SandboxSettings {
 
 impl Default for SandboxSettings {
     fn default() -> Self {
-        let custom = |name: &str, kind| CustomField { object: "User".into(), name: name.into(), kind };
+        let field = |object: &str, name: &str, kind| CustomField { object: object.into(), name: name.into(), kind };
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,
             scheme: Scheme::Http,
             users: 0,
+            contacts: 0,
             seed: 1,
             emails: people::Emails::Complete,
             client_id: DEFAULT_CLIENT_ID.into(),
             client_secret: DEFAULT_CLIENT_SECRET.into(),
             custom_fields: vec![
-                custom("Partner_Id__c", CustomKind::ExternalId),
-                custom("Badge__c", CustomKind::Text),
-                custom("Sync__c", CustomKind::Checkbox),
+                field("User", "Partner_Id__c", CustomKind::ExternalId),
+                field("User", "Badge__c", CustomKind::Text),
+                field("User", "Sync__c", CustomKind::Checkbox),
+                field("Contact", "Partner_Id__c", CustomKind::ExternalId),
             ],
             salesforce: SalesforceOptions::default(),
             scim_token: DEFAULT_SCIM_TOKEN.into(),
@@ -168,6 +172,8 @@ impl Sandbox {
         let admin = Admin::new(Arc::clone(&world));
         let people = people::generate_with(settings.users, settings.seed, settings.emails);
         admin.seed_salesforce_with(&people).map_err(anyhow::Error::msg).context("making the users of the org")?;
+        let people = people::generate_with(settings.contacts, settings.seed, settings.emails);
+        admin.seed_contacts(&people).map_err(anyhow::Error::msg).context("making the contacts of the org")?;
 
         let wanted = SocketAddr::new(settings.address, settings.port);
         let listener = TcpListener::bind(wanted).with_context(|| format!("listening on {wanted}"))?;

@@ -199,7 +199,6 @@ fn settings(config: &Config, prefetch: u16) -> Settings {
         attempts: config.writer.attempts,
         concurrency: usize::try_from(config.writer.concurrency).unwrap_or(usize::MAX),
         prefetch,
-        calls_in_flight: 8,
         drain: Duration::from_secs(20),
         instance: instance(),
     }

@@ -5,6 +5,7 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod clients_scim;
 mod command_line;
 mod config;
 mod connectors;
@@ -23,6 +24,7 @@ mod redis_server;
 mod redis_store;
 mod rules;
 mod sandbox;
+mod sandbox_crm;
 mod show;
 mod store;
 mod target_faults;

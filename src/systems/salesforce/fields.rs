@@ -212,6 +212,7 @@ pub fn schema(native: &[String]) -> Schema {
         attributes: mapped.chain(native).collect(),
         grain: Duration::from_secs(1),
         batch: 200,
+        calls: super::CONCURRENCY,
         writable: false,
         incremental: true,
         parse_id,
