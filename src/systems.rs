@@ -21,6 +21,8 @@ pub struct Schema {
     pub grain: Duration,
     /// Accounts that one call can write.
     pub batch: usize,
+    /// Calls that one process may have under way at it at once.
+    pub calls: usize,
     /// Whether accounts can be written at all.
     pub writable: bool,
     /// Whether the system can list accounts changed since a position.

@@ -206,7 +206,8 @@ fn reference(table: &mut Table<'_, '_>, remedy: &str) -> Option<SecretString> {
     Some(SecretString::from(value))
 }
 
-const PATH: Text<String> = Text {
+/// A file, by its path from the folder of the configuration.
+pub(super) const PATH: Text<String> = Text {
     what: "a path",
     rule: "the path of a file, from the folder of the configuration",
     parse: |text| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned()),

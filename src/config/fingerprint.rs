@@ -24,9 +24,13 @@ pub(super) fn of_connection(connection: &ConnectionConfig) -> u64 {
 pub(super) fn of_config(config: &Config) -> u64 {
     // Named one by one, so that a new field does not compile until it was thought of here.
     let Config { infrastructure, systems, connections, writer, telemetry: _, fingerprint: _ } = config;
-    let Infrastructure { broker, store } = infrastructure;
     let WriterConfig { attempts, lease, request_timeout, concurrency: _ } = writer;
-    let mut text = format!("broker {} {}\nstore {} {}\n", broker.url, broker.prefix, store.url, store.prefix);
+    let mut text = match infrastructure {
+        Infrastructure::Servers { broker, store } => {
+            format!("broker {} {}\nstore {} {}\n", broker.url, broker.prefix, store.url, store.prefix)
+        }
+        Infrastructure::File { path } => format!("file {}\n", path.display()),
+    };
     push(&mut text, "attempts", attempts);
     push(&mut text, "lease", lease.as_millis());
     push(&mut text, "request_timeout", request_timeout.as_millis());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
@@ -197,15 +198,14 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     ) -> Result<(), Halt> {
         let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
         for (connection, command) in commands {
-            // As many as the writer takes in one go, so that one message is one wave of calls.
-            let batch = connection.ends[command.side].schema().batch.max(self.settings.calls_in_flight);
+            let size = commands_per_message(connection.ends[command.side].schema());
             let queue = Queue::commands(&connection.systems[command.side], command.lane);
-            by_queue.entry(queue).or_insert_with(|| (batch, Vec::new())).1.push(command);
+            by_queue.entry(queue).or_insert_with(|| (size, Vec::new())).1.push(command);
         }
         let messages: Vec<_> = by_queue
             .iter()
-            .flat_map(|(queue, (batch, commands))| {
-                commands.chunks((*batch).clamp(1, crate::broker::message::MAX_ITEMS)).map(|commands| Outgoing {
+            .flat_map(|(queue, (size, commands))| {
+                commands.chunks(*size).map(|commands| Outgoing {
                     to: Destination::Queue(queue.clone()),
                     message: Message {
                         traceparent: traceparent.clone(),

@@ -226,6 +226,7 @@ impl FieldSet {
             attributes: mapped.chain(read).chain(missing).collect(),
             grain: Duration::from_secs(1),
             batch: BATCH,
+            calls: super::CONCURRENCY,
             writable: true,
             incremental: true,
             parse_id: self.object.parse_id(),
