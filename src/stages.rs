@@ -119,8 +119,6 @@ pub struct Settings {
     pub concurrency: usize,
     /// Unsettled messages that the broker may hand one worker for each queue.
     pub prefetch: u16,
-    /// Calls that one message may have under way at a target that takes one account a call.
-    pub calls_in_flight: usize,
     /// How long a stopping worker finishes what it has in hand.
     pub drain: Duration,
     /// `host/pid`, for `status`.
@@ -135,7 +133,7 @@ impl Settings {
 }
 
 /// Why work was left undone. The delivery in hand comes again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Halt {
     /// The process stops.
     #[error("the process stops")]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::connect::Mode;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::worker::Role;
@@ -31,7 +32,7 @@ struct ConnectionStatus {
 }
 
 /// Shows everything that a person on call asks first.
-pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> anyhow::Result<Exit> {
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, form: Form) -> anyhow::Result<Exit> {
     let mut connections = Vec::new();
     for (name, connection) in pipeline.connections.iter() {
         let systems = connection.systems.clone();
@@ -62,17 +63,17 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> 
     let letters = of_connections + other_letters;
     match form {
         Form::Json => output::object(&status),
-        Form::Text => show(&status, letters),
+        Form::Text => show(&status, mode, letters),
     }
     Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
 }
 
-fn show(status: &Status, letters: u64) {
+fn show(status: &Status, mode: &Mode, letters: u64) {
     connections(status);
     runs(status);
     systems(status);
     queues(status);
-    workers(status);
+    workers(status, mode);
     if letters > 0 {
         output::line(format!("\nOpen letters: {letters}. See `muster dead list`"));
     }
@@ -157,7 +158,7 @@ fn queues(status: &Status) {
     output::line("");
 }
 
-fn workers(status: &Status) {
+fn workers(status: &Status, mode: &Mode) {
     let mut table = output::table(&["WORKER", "PROCESS", "VERSION"]);
     for instance in &status.instances {
         table.add_row([instance.role.clone(), instance.name.clone(), instance.version.clone()]);
@@ -165,9 +166,16 @@ fn workers(status: &Status) {
     if !status.instances.is_empty() {
         output::print(&table);
     }
-    for role in Role::ALL.map(Role::as_str) {
-        if !status.instances.iter().any(|instance| instance.role == role) {
-            output::line(format!("No {role} is running: start muster-{role}"));
+    let missing = Role::ALL.map(Role::as_str).into_iter();
+    let missing = missing.filter(|role| !status.instances.iter().any(|instance| instance.role == *role));
+    match mode {
+        Mode::Distributed => {
+            missing.for_each(|role| output::line(format!("No {role} is running: start muster-{role}")));
+        }
+        Mode::Embedded(database) => {
+            if missing.count() > 0 {
+                output::line(format!("Nothing works on {}: start `muster run`", database.path().display()));
+            }
         }
     }
 }

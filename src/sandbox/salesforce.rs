@@ -1,9 +1,10 @@
-//! An imitation of a Salesforce org: OAuth client credentials, describe, SOQL queries with pages, and writes of single
-//! records. What it does and refuses follows the vendor's documents; texts and codes are theirs.
+//! An imitation of a Salesforce org: OAuth, describe, SOQL queries with pages, and writes of users, contacts and accounts,
+//! one by one or up to 200 a call. What it does and refuses follows the vendor's documents; texts and codes are theirs.
 //!
 //! Known differences: no Apex, no sharing, no setup audit; trailing space of a value is dropped and an empty text is null,
 //! as in a real org. The user as whom clients act is a robot (`UserType = 'AutomatedProcess'`) and listed like one.
 
+mod collections;
 mod describe;
 mod error;
 mod id;
@@ -24,16 +25,17 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, patch, post};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 pub use object::{Access, CustomField, CustomKind};
-pub use session::Flow;
+pub use org::DuplicateRule;
+pub use session::{Flow, PermittedUsers};
 
 use super::clock::Clock;
-use super::faults::Withhold;
+use super::faults::{RowFault, Withhold};
 use super::log::{Actor, Contents, Entry, Log, System};
 use super::people::Person;
 use super::serve::Received;
@@ -58,11 +60,19 @@ pub struct SalesforceOptions {
     pub token_seconds: i64,
     /// Whether the client credentials flow is on.
     pub flow: Flow,
+    /// Who may act by the JWT bearer flow.
+    pub permitted_users: PermittedUsers,
 }
 
 impl Default for SalesforceOptions {
     fn default() -> Self {
-        Self { daily_requests: 5_000_000, max_page: 2000, token_seconds: 7200, flow: Flow::Enabled }
+        Self {
+            daily_requests: 5_000_000,
+            max_page: 2000,
+            token_seconds: 7200,
+            flow: Flow::Enabled,
+            permitted_users: PermittedUsers::AdminApproved,
+        }
     }
 }
 
@@ -80,6 +90,8 @@ pub struct SalesforceEdit {
     pub token_seconds: Option<i64>,
     /// See [`SalesforceOptions`].
     pub flow: Option<Flow>,
+    /// See [`SalesforceOptions`].
+    pub permitted_users: Option<PermittedUsers>,
     /// Most active users.
     pub licences: Option<usize>,
     /// Usernames taken in other orgs.
@@ -88,6 +100,16 @@ pub struct SalesforceEdit {
     pub access: std::collections::BTreeMap<String, Access>,
     /// Whether every write moves the stamp by a second at least, unlike in a real org, where two within one second share it.
     pub every_write_moves_stamp: Option<bool>,
+    /// What happens to contacts that look like others.
+    pub duplicate_rule: Option<DuplicateRule>,
+}
+
+/// What the org knows of its one client.
+pub(super) struct ConnectedApp {
+    pub client_id: String,
+    pub client_secret: SecretString,
+    /// Certificate or public key, as PEM, for the JWT bearer flow.
+    pub certificate_pem: Option<String>,
 }
 
 /// One org.
@@ -98,8 +120,7 @@ pub(super) struct Salesforce {
     cursors: Mutex<query::Cursors>,
     options: Mutex<SalesforceOptions>,
     used_requests: AtomicU64,
-    client_id: String,
-    client_secret: SecretString,
+    app: ConnectedApp,
     scheme: Scheme,
     log: Arc<Log>,
 }
@@ -111,12 +132,26 @@ struct Call {
     version: String,
     request: String,
     withhold: Option<Withhold>,
+    row_fault: Option<RowFault>,
+}
+
+impl Call {
+    /// What a fault makes of one row of a write: `number` is its place, `text` what the client says of it.
+    fn refuses(&self, number: usize, text: impl FnOnce() -> String) -> Option<ApiError> {
+        match self.row_fault.as_ref()? {
+            RowFault::Refuse(rows) => rows.strikes(number, text).then(|| ApiError {
+                fields: Some(rows.fields.clone()),
+                ..ApiError::bad(rows.code.clone(), rows.message.clone())
+            }),
+            // Nobody hears of it: the connection is cut.
+            RowFault::StopAfter(rows) => (number >= *rows).then(ApiError::session),
+        }
+    }
 }
 
 impl Salesforce {
     pub fn new(
-        client_id: String,
-        client_secret: SecretString,
+        app: ConnectedApp,
         custom: &[CustomField],
         options: SalesforceOptions,
         scheme: Scheme,
@@ -130,8 +165,7 @@ impl Salesforce {
             cursors: Mutex::default(),
             options: Mutex::new(options),
             used_requests: AtomicU64::new(0),
-            client_id,
-            client_secret,
+            app,
             scheme,
             log,
         }
@@ -150,6 +184,12 @@ impl Salesforce {
             .route("/sobjects/{object}/describe", get(describe::describe))
             .route("/sobjects/{object}/{id}", any(rows::row))
             .route("/sobjects/{object}/{field}/{value}", any(rows::row_by_external_id))
+            .route(
+                "/composite/sobjects",
+                post(collections::create).patch(collections::update).delete(collections::delete),
+            )
+            .route("/composite/sobjects/{object}", get(collections::retrieve).post(collections::retrieve_by_post))
+            .route("/composite/sobjects/{object}/{field}", patch(collections::upsert))
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|method: axum::http::Method| async move {
                 ApiError::method(method.as_str(), "HEAD,GET")
@@ -172,10 +212,10 @@ impl Salesforce {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> bool {
+    /// The user as whom a request acts; their serial. `None` without a good token.
+    fn authenticate(&self, headers: &HeaderMap) -> Option<u64> {
         let lifetime_ms = lock(&self.options).token_seconds.saturating_mul(1000);
-        session::bearer(headers)
-            .is_some_and(|token| lock(&self.sessions).touch(token, self.clock.now_ms(), lifetime_ms))
+        lock(&self.sessions).touch(session::bearer(headers)?, self.clock.now_ms(), lifetime_ms)
     }
 
     fn note(&self, actor: Actor, method: &'static str, done: &Done, request: &str) {
@@ -214,6 +254,27 @@ impl Salesforce {
         Ok(added)
     }
 
+    /// Adds people as contacts of one account, unlogged. Returns their ids.
+    pub fn seed_contacts(&self, people: &[Person]) -> Result<Vec<String>, String> {
+        let mut org = lock(&self.org);
+        let now = self.clock.now_seconds();
+        if people.is_empty() {
+            return Ok(Vec::new());
+        }
+        if org.first_id("Account").is_empty() {
+            let fields = Map::from_iter([("Name".to_owned(), Value::from("Sandbox Ltd."))]);
+            org.create("Account", &fields, now, Checks::Seed).map_err(told)?;
+        }
+        let account = org.first_id("Account");
+        let mut added = Vec::with_capacity(people.len());
+        for (number, person) in people.iter().enumerate() {
+            let fields = seed::contact(person, number, &account, now);
+            let done = org.create("Contact", &fields, now, Checks::Seed).map_err(told)?;
+            added.extend(done.after.map(|row| row.id()));
+        }
+        Ok(added)
+    }
+
     /// Creates a record with the rights of a person, except that required fields may be missing.
     pub fn create(&self, object: &str, fields: &Map<String, Value>) -> Result<String, String> {
         let mut org = lock(&self.org);
@@ -240,6 +301,21 @@ impl Salesforce {
             other => other,
         };
         self.note(Actor::Administrator, "DELETE", &done.map_err(told)?, "");
+        Ok(())
+    }
+
+    /// Takes a record out of the recycle bin.
+    pub fn undelete(&self, object: &str, id: &str) -> Result<(), String> {
+        let done = lock(&self.org).undelete(object, id, self.clock.now_seconds()).map_err(told)?;
+        self.note(Actor::Administrator, "PATCH", &done, "");
+        Ok(())
+    }
+
+    /// Merges a record into another of its object.
+    pub fn merge(&self, object: &str, winner: &str, loser: &str) -> Result<(), String> {
+        let [kept, gone] = lock(&self.org).merge(object, winner, loser, self.clock.now_seconds()).map_err(told)?;
+        self.note(Actor::Administrator, "PATCH", &kept, "");
+        self.note(Actor::Administrator, "DELETE", &gone, "");
         Ok(())
     }
 
@@ -273,11 +349,13 @@ impl Salesforce {
         org.reserved_usernames.extend(edit.reserved_usernames.iter().map(|name| name.to_lowercase()));
         org.licences = edit.licences.or(org.licences);
         org.every_write_moves_stamp = edit.every_write_moves_stamp.unwrap_or(org.every_write_moves_stamp);
+        org.duplicate_rule = edit.duplicate_rule.unwrap_or(org.duplicate_rule);
         let mut options = lock(&self.options);
         options.daily_requests = edit.daily_requests.unwrap_or(options.daily_requests);
         options.max_page = edit.max_page.map_or(options.max_page, |page| page.max(1));
         options.token_seconds = edit.token_seconds.unwrap_or(options.token_seconds);
         options.flow = edit.flow.unwrap_or(options.flow);
+        options.permitted_users = edit.permitted_users.unwrap_or(options.permitted_users);
         if let Some(used) = edit.used_requests {
             self.used_requests.store(used, Ordering::Relaxed);
         }
@@ -314,9 +392,7 @@ impl Salesforce {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Err(ApiError::with(status, "HEADERS_TOO_LARGE", "URI and headers are too large"));
         }
-        if !self.authenticate(request.headers()) {
-            return Err(ApiError::session());
-        }
+        self.authenticate(request.headers()).ok_or_else(ApiError::session)?;
         let version = uri.path().split('/').nth(3).unwrap_or_default().to_owned();
         check_version(&version)?;
         if used > quota {
@@ -326,6 +402,7 @@ impl Salesforce {
             version: if version == "latest" { format!("v{LAST_VERSION}.0") } else { version },
             request: received.id,
             withhold: request.extensions().get::<Withhold>().copied(),
+            row_fault: request.extensions().get::<RowFault>().cloned(),
         })
     }
 }

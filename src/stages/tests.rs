@@ -10,6 +10,7 @@ use crate::domain::Timestamp;
 
 mod broker;
 mod chaos;
+mod counts;
 mod faults;
 mod store;
 mod system;

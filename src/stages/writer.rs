@@ -6,22 +6,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::producer::page;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
+use crate::broker::message::MAX_ITEMS;
 use crate::broker::message::Payload;
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
-use crate::domain::{Change, Command, CommandOutcome, ConnectionName, LinkId, Sighting, SystemName};
+use crate::domain::{Change, Command, CommandOutcome, ConnectionName, Epoch, LinkId, Side, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
+use crate::systems::Schema;
 
 mod attempt;
+mod create;
+mod lane;
 mod settle;
+mod turns;
+mod wave;
 
 use attempt::Attempt;
+pub(super) use turns::Turns;
+use wave::Wave;
 
 /// Writes until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
@@ -41,17 +50,6 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         warn!("The writer's heartbeat ended badly: {error}");
     }
     result
-}
-
-/// How many writes this process may have begun at each system: as many as it takes at once. A write that waited for its
-/// turn after it was begun would wait its lease away, and fail without a request.
-pub(super) struct Turns(BTreeMap<SystemName, Semaphore>);
-
-impl Turns {
-    pub(super) fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
-        let turns = |system: &crate::systems::SharedSystem| Semaphore::new(system.schema().batch.max(1));
-        Self(pipeline.systems.iter().map(|(name, system)| (name.clone(), turns(system))).collect())
-    }
 }
 
 /// What becomes of one command, as far as its message is concerned.
@@ -84,15 +82,11 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         turns: &Turns,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
-        let commands = |payload: &Payload| match payload {
-            Payload::Commands(commands) => Some(commands.clone()),
-            _ => None,
-        };
-        let intake = self.take_in(stop, delivery, commands, |command| Payload::Commands(vec![command])).await?;
+        let intake = self.take_in(stop, delivery, commands_of, |command| Payload::Commands(vec![command])).await?;
         let (commands, _alone) = match intake {
             Intake::Work(commands, alone) => (commands, alone),
             Intake::Settled => return Ok(()),
-            Intake::Poison(command) => return self.count_command(stop, &command, CommandOutcome::Dead).await,
+            Intake::Poison(command) => return self.count_command(stop, command, CommandOutcome::Dead).await,
         };
         let again = Again {
             attempt: delivery.attempt(),
@@ -100,19 +94,19 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             queue: delivery.queue().clone(),
             traceparent: delivery.message().ok().and_then(|message| message.traceparent.clone()),
         };
-        let mut by_connection = BTreeMap::<ConnectionName, Vec<Command>>::new();
+        let mut waves = BTreeMap::<(&ConnectionName, Side), Vec<&Command>>::new();
         for command in commands {
-            by_connection.entry(command.connection.clone()).or_default().push(command);
+            waves.entry((&command.connection, command.side)).or_default().push(command);
         }
-        for (name, commands) in by_connection {
-            match self.connections.get(&name) {
-                Some(connection) => self.write_commands(stop, connection, commands, turns, &again).await?,
+        for ((name, side), commands) in waves {
+            match self.connections.get(name) {
+                Some(connection) => self.write_wave(stop, connection, side, commands, turns, &again).await?,
                 None => {
                     let text = format!("a command is for connection {name}, which is not configured here");
                     let code = crate::domain::Code::known("unknown_connection");
                     self.open_message_letter(stop, delivery, code, text).await?;
                     for command in commands {
-                        self.count_command(stop, &command, CommandOutcome::Dead).await?;
+                        self.count_command(stop, command, CommandOutcome::Dead).await?;
                     }
                 }
             }
@@ -120,68 +114,57 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         Ok(())
     }
 
-    /// Works on commands of one connection, wave after wave.
-    async fn write_commands(
+    /// Works on commands for one side of one connection, all at the same time.
+    async fn write_wave(
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
-        commands: Vec<Command>,
+        side: Side,
+        commands: Vec<&Command>,
         turns: &Turns,
         again: &Again,
     ) -> Result<(), Halt> {
-        for wave in commands.chunks(self.settings.calls_in_flight.max(1)) {
-            let ids: Vec<LinkId> = wave.iter().map(|command| command.link).collect();
-            let loaded_at = tokio::time::Instant::now();
-            let loaded = self.ask(stop, || self.store.load(&connection.name, &ids)).await?;
-            hit("writer.loaded");
-            let (epoch, now) = (loaded.epoch, loaded.now);
-            let mut attempts = Vec::new();
-            for (command, link) in wave.iter().zip(loaded.items) {
-                let turns = &turns.0[&connection.systems[command.side]];
-                let attempt = Attempt { pipeline: self, stop, connection, command, again, turns, epoch, loaded_at };
-                attempts.push(async move { (command, attempt.run(link, now).await) });
-            }
-            let fates = futures_util::future::join_all(attempts).await;
-            let (mut outgoing, mut waiting, mut halted) = (Vec::new(), Vec::new(), None);
-            for (command, fate) in fates {
-                match fate {
-                    // The message comes again, but not what the others of its wave have seen.
-                    Err(halt) => halted = Some(halt),
-                    Ok(Fate::Over) => {}
-                    Ok(Fate::Later { after, attempt }) => waiting.push(Outgoing {
-                        to: Destination::Retry { home: again.queue.clone(), after },
-                        message: Message {
-                            attempt,
-                            traceparent: again.traceparent.clone(),
-                            ..Message::new(Payload::Commands(vec![command.clone()]))
-                        },
-                    }),
-                    Ok(Fate::Change(seen)) => outgoing.push(Outgoing {
-                        to: Destination::Queue(Queue::Changes),
-                        message: Message {
-                            traceparent: again.traceparent.clone(),
-                            ..Message::new(Payload::Changes(vec![Change {
-                                connection: command.connection.clone(),
-                                side: command.side,
-                                cause: command.cause.clone(),
-                                epoch,
-                                seen: page::fitting(*seen),
-                            }]))
-                        },
-                    }),
-                }
-            }
-            if halted.is_none() {
-                outgoing.extend(waiting);
-            }
-            if !outgoing.is_empty() {
-                self.broker.publish(outgoing).await?;
-            }
-            if let Some(halt) = halted {
-                return Err(halt);
+        let ids: Vec<LinkId> = commands.iter().map(|command| command.link).collect();
+        let loaded_at = Instant::now();
+        let loaded = self.ask(stop, || self.store.load(&connection.name, &ids)).await?;
+        hit("writer.loaded");
+        let wave = Wave {
+            pipeline: self,
+            stop,
+            connection,
+            side,
+            again,
+            rules: connection.rules(loaded.epoch),
+            epoch: loaded.epoch,
+            now: loaded.now,
+            loaded_at,
+            gate: turns.gate(&connection.systems[side]),
+            asked: Default::default(),
+        };
+        let wave = &wave;
+        let attempts = commands.into_iter().zip(loaded.items).map(|(command, link)| async move {
+            let fate = Attempt { wave, command }.run(link).await;
+            (command, fate)
+        });
+        let fates = wave.serve(join_all(attempts)).await;
+        let mut follow_ups = FollowUps::default();
+        let mut halted = None;
+        for (command, fate) in fates {
+            match fate {
+                // The message comes again, but not what the others of its wave have seen.
+                Err(halt) => halted = Some(halt),
+                Ok(fate) => follow_ups.add(command, fate, wave.epoch),
             }
         }
-        Ok(())
+        if halted.is_some() {
+            // They come again with it.
+            follow_ups.waiting.clear();
+        }
+        let outgoing = follow_ups.messages(again, commands_per_message(wave.system().schema()));
+        if !outgoing.is_empty() {
+            self.broker.publish(outgoing).await?;
+        }
+        halted.map_or(Ok(()), Err)
     }
 
     /// Counts the outcome of a command that changes no link.
@@ -197,6 +180,56 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 }
 
+/// Commands that go in one message: as many accounts as one call writes, or as many as there may be calls of one account
+/// under way, so that a message is one wave.
+pub(super) fn commands_per_message(schema: &Schema) -> usize {
+    schema.batch.max(schema.calls).clamp(1, MAX_ITEMS)
+}
+
+/// What goes on after a wave.
+#[derive(Default)]
+struct FollowUps {
+    changes: Vec<Change>,
+    /// By failed attempts and wait in whole seconds, rounded up: what waits equally long goes on as one message, so that
+    /// a refused batch is one call again. With each the longest wait of its commands.
+    waiting: BTreeMap<(u32, u64), (Duration, Vec<Command>)>,
+}
+
+impl FollowUps {
+    fn add(&mut self, command: &Command, fate: Fate, epoch: Epoch) {
+        match fate {
+            Fate::Over => {}
+            Fate::Later { after, attempt } => {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                let (longest, commands) = self.waiting.entry((attempt, seconds)).or_default();
+                *longest = after.max(*longest);
+                commands.push(command.clone());
+            }
+            Fate::Change(seen) => self.changes.push(Change {
+                connection: command.connection.clone(),
+                side: command.side,
+                cause: command.cause.clone(),
+                epoch,
+                seen: page::fitting(*seen),
+            }),
+        }
+    }
+
+    fn messages(self, again: &Again, size: usize) -> Vec<Outgoing> {
+        let mut outgoing = page::messages(&Queue::Changes, self.changes);
+        for ((attempt, _), (after, commands)) in self.waiting {
+            outgoing.extend(commands.chunks(size).map(|commands| Outgoing {
+                to: Destination::Retry { home: again.queue.clone(), after },
+                message: Message { attempt, ..Message::new(Payload::Commands(commands.to_vec())) },
+            }));
+        }
+        for Outgoing { message, .. } in &mut outgoing {
+            message.traceparent.clone_from(&again.traceparent);
+        }
+        outgoing
+    }
+}
+
 /// What a message says about its commands besides what they are.
 struct Again {
     attempt: u32,
@@ -204,6 +237,13 @@ struct Again {
     redelivered: bool,
     queue: Queue,
     traceparent: Option<String>,
+}
+
+fn commands_of(payload: &Payload) -> Option<&[Command]> {
+    match payload {
+        Payload::Commands(commands) => Some(commands),
+        _ => None,
+    }
 }
 
 fn count(command: &Command, outcome: CommandOutcome) -> Count {

@@ -76,6 +76,12 @@ impl Report {
     pub fn commands(&self, outcome: &str) -> i64 {
         self.commands[outcome]
     }
+
+    /// B16: outcomes add up, in every test.
+    pub fn assert_adds_up(&self) {
+        assert_eq!(self.read, self.changes.values().sum::<i64>(), "changes of {self:?}");
+        assert_eq!(self.emitted, self.commands.values().sum::<i64>(), "commands of {self:?}");
+    }
 }
 
 /// The configuration of a Salesforce sandbox as `crm`.
@@ -246,9 +252,7 @@ impl Installation {
         let arguments = [&["sync", CONNECTION, "--wait", "--json"], more].concat();
         let outcome = self.muster(&arguments).await;
         let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
-        // B16: outcomes add up, in every test.
-        assert_eq!(report.read, report.changes.values().sum::<i64>(), "changes of {report:?}");
-        assert_eq!(report.emitted, report.commands.values().sum::<i64>(), "commands of {report:?}");
+        report.assert_adds_up();
         report
     }
 

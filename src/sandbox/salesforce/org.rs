@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -74,8 +75,29 @@ impl Table {
 pub(super) enum Checks {
     /// As for everybody.
     All,
+    /// As for everybody, but what looks like a duplicate may be saved where the rule only warns.
+    AllowSave,
     /// As for data that was there before the rules: required fields may be missing, read-only ones be set.
     Seed,
+}
+
+impl Checks {
+    fn are_for_everybody(self) -> bool {
+        self != Self::Seed
+    }
+}
+
+/// What the org does about a contact with the e-mail address of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DuplicateRule {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Refuses it, unless the client says `Sforce-Duplicate-Rule-Header: allowSave=true`.
+    Alert,
+    /// Refuses it.
+    Block,
 }
 
 /// A write that was carried out.
@@ -104,6 +126,8 @@ pub(super) struct Org {
     pub reserved_usernames: HashSet<String>,
     /// Most active users; `None`: no end.
     pub licences: Option<usize>,
+    /// What happens to contacts that look like others.
+    pub duplicate_rule: DuplicateRule,
     /// Whether a write always moves the stamp, even within one second.
     pub every_write_moves_stamp: bool,
     active_users: usize,
@@ -119,6 +143,7 @@ impl Org {
             access: HashMap::new(),
             reserved_usernames: HashSet::new(),
             licences: None,
+            duplicate_rule: DuplicateRule::Off,
             every_write_moves_stamp: false,
             active_users: 0,
             integration_user: 0,
@@ -195,7 +220,7 @@ impl Org {
     ) -> Result<Done, ApiError> {
         let table = self.table(object).ok_or_else(ApiError::not_found)?;
         let (object, serial) = (Arc::clone(&table.object), table.next_serial);
-        if checks == Checks::All && !object.createable {
+        if checks.are_for_everybody() && !object.createable {
             return Err(ApiError::method("POST", "HEAD,GET"));
         }
         let mut cells = vec![Cell::Null; object.fields.len()];
@@ -212,11 +237,12 @@ impl Org {
         row.set_stamp(now);
         self.apply(&mut row, input, checks)?;
         self.derive(&mut row);
-        if checks == Checks::All {
+        if checks.are_for_everybody() {
             self.check_required(&row)?;
         }
         self.check_unique(&row)?;
         self.check_licence(None, &row)?;
+        self.check_duplicates(&row, checks)?;
         let table = self.table_mut(row.object.name)?;
         table.next_serial += 1;
         Ok(self.commit(row))
@@ -235,7 +261,7 @@ impl Org {
         checks: Checks,
     ) -> Result<Done, ApiError> {
         let before = Arc::clone(self.find(object, id)?);
-        if checks == Checks::All && !before.object.createable {
+        if checks.are_for_everybody() && !before.object.createable {
             return Err(ApiError::method("PATCH", "HEAD,GET"));
         }
         let mut row = Row::clone(&before);
@@ -245,13 +271,16 @@ impl Org {
         if row.stamp() == before.stamp() {
             row.set_stamp(moved);
         }
-        if checks == Checks::All {
+        if checks.are_for_everybody() {
             let named =
                 |place: usize| input.keys().any(|name| name.eq_ignore_ascii_case(&row.object.fields[place].name));
             self.check_required_of(&row, named)?;
         }
         self.check_unique(&row)?;
         self.check_licence(Some(&before), &row)?;
+        if row.cell("Email") != before.cell("Email") {
+            self.check_duplicates(&row, checks)?;
+        }
         Ok(self.commit(row))
     }
 
@@ -264,13 +293,37 @@ impl Org {
         if !before.object.deletable {
             return Err(ApiError::method("DELETE", "HEAD,GET,PATCH"));
         }
-        let mut row = Row::clone(&before);
-        row.deleted = true;
-        if let Some(place) = row.object.index("IsDeleted") {
-            row.cells[place] = Cell::Bool(true);
-        }
-        row.set_stamp(now.max(before.stamp()));
+        let row = moved_to_bin(&before, true, now);
         Ok(Done { after: None, ..self.commit(row) })
+    }
+
+    /// Takes a record out of the recycle bin.
+    ///
+    /// # Errors
+    /// 404 for what is not in it.
+    pub fn undelete(&mut self, object: &str, id: &str, now: i64) -> Result<Done, ApiError> {
+        let row = self.by_id(object, id).filter(|row| row.deleted).ok_or_else(ApiError::not_found)?;
+        let mut row = moved_to_bin(&Arc::clone(row), false, now);
+        row.put("MasterRecordId", Cell::Null);
+        Ok(self.commit(row))
+    }
+
+    /// Merges a record into another: it goes to the recycle bin and names the other; of the other, only the stamp tells.
+    ///
+    /// # Errors
+    /// 404 for what is not there, 405 for what cannot be merged.
+    pub fn merge(&mut self, object: &str, winner: &str, loser: &str, now: i64) -> Result<[Done; 2], ApiError> {
+        let kept = Arc::clone(self.find(object, winner)?);
+        let lost = Arc::clone(self.find(object, loser)?);
+        if !kept.object.deletable || kept.serial == lost.serial {
+            return Err(ApiError::method("POST", "HEAD,GET,PATCH"));
+        }
+        let mut gone = moved_to_bin(&lost, true, now);
+        gone.put("MasterRecordId", Cell::text(&kept.id()));
+        let gone = Done { after: None, ..self.commit(gone) };
+        let mut row = Row::clone(&kept);
+        row.set_stamp(now.max(kept.stamp()));
+        Ok([self.commit(row), gone])
     }
 
     /// Takes a record out of sight altogether, as when the integration user may no longer see it.
@@ -282,6 +335,30 @@ impl Org {
         self.count_active(&row, -1);
         let before = self.table_mut(row.object.name)?.remove(row.serial);
         Ok(Done { before, after: None })
+    }
+
+    /// Takes a write back, as when its transaction is rolled back. Its serial number stays used.
+    pub fn undo(&mut self, done: &Done) {
+        let Some(row) = done.before.as_ref().or(done.after.as_ref()) else { return };
+        let serial = row.serial;
+        let Ok(table) = self.table_mut(row.object.name) else { return };
+        if let Some(now) = table.remove(serial) {
+            self.count_active(&now, -1);
+        }
+        if let Some(before) = &done.before {
+            self.count_active(before, 1);
+            if let Ok(table) = self.table_mut(before.object.name) {
+                table.put(Arc::clone(before));
+            }
+        }
+    }
+
+    /// The ids of the records that have this text in an indexed field.
+    pub fn with_key(&self, object: &str, place: usize, text: &str) -> Vec<String> {
+        let Some(table) = self.table(object) else { return Vec::new() };
+        let serials = table.lookup(place, text).unwrap_or_default();
+        let rows = serials.iter().filter_map(|serial| table.rows.get(serial));
+        rows.filter(|row| !row.deleted).map(|row| row.id()).collect()
     }
 
     fn commit(&mut self, row: Row) -> Done {
@@ -302,16 +379,25 @@ impl Org {
     }
 }
 
-/// Answers 412 or 304 where the conditions of a request say so. Stamps and HTTP dates both have whole seconds.
+fn moved_to_bin(before: &Row, deleted: bool, now: i64) -> Row {
+    let mut row = before.clone();
+    row.deleted = deleted;
+    row.put("IsDeleted", Cell::Bool(deleted));
+    row.set_stamp(now.max(before.stamp()));
+    row
+}
+
+/// Answers 412 or 304 where the conditions of a request say so. They compare with LastModifiedDate, which may be earlier
+/// than SystemModstamp; that and HTTP dates both have whole seconds.
 pub(super) fn check_conditions(
     row: &Row,
     unmodified_since: Option<i64>,
     modified_since: Option<i64>,
 ) -> Result<(), ApiError> {
-    if unmodified_since.is_some_and(|since| row.stamp() > since) {
+    if unmodified_since.is_some_and(|since| row.modified_at() > since) {
         return Err(ApiError::precondition(StatusCode::PRECONDITION_FAILED));
     }
-    if modified_since.is_some_and(|since| row.stamp() <= since) {
+    if modified_since.is_some_and(|since| row.modified_at() <= since) {
         return Err(ApiError::precondition(StatusCode::NOT_MODIFIED));
     }
     Ok(())

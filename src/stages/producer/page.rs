@@ -10,7 +10,7 @@ use crate::systems::{Lookup, Record};
 const ENVELOPE_BYTES: usize = 4096;
 
 /// Puts changes into messages of at most [`MAX_ITEMS`] items and [`MAX_BODY_BYTES`] bytes.
-pub(super) fn messages(queue: &Queue, changes: Vec<Change>) -> Vec<Outgoing> {
+pub(in crate::stages) fn messages(queue: &Queue, changes: Vec<Change>) -> Vec<Outgoing> {
     let mut pages: Vec<Vec<Change>> = Vec::new();
     let mut size = usize::MAX;
     for change in changes {

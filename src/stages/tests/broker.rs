@@ -16,6 +16,8 @@ struct State {
     waiting: Vec<(Timestamp, Queue, Message)>,
     letters: Vec<Message>,
     away: bool,
+    /// Publishes that were waited for, and messages published.
+    published: (u32, u32),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -36,6 +38,11 @@ impl MemoryBroker {
     /// From now on nothing that is published is ever confirmed.
     pub fn go_away(&self) {
         self.state().away = true;
+    }
+
+    /// Publishes that were waited for since the last time, and messages published.
+    pub fn take_published(&self) -> (u32, u32) {
+        std::mem::take(&mut self.state().published)
     }
 
     /// The next delivery of the first of these queues that has one.
@@ -67,8 +74,10 @@ impl Broker for MemoryBroker {
     type Consumer = MemoryConsumer;
 
     async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), PublishError> {
+        self.state().published.0 += 1;
         for Outgoing { to, message } in messages {
             tokio::task::yield_now().await;
+            self.state().published.1 += 1;
             if self.state().away {
                 std::future::pending::<()>().await;
             }

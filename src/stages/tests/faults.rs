@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::world::World;
+use super::system::Shape;
+use super::world::{World, rules};
 use crate::domain::{Code, Failure, FailureClass, Side};
 use crate::stages::mapper;
 use crate::store::RunKind;
@@ -71,4 +72,109 @@ async fn an_account_that_cannot_be_read_ends_the_command_with_a_letter() {
     world.come_to_rest().await;
     world.judge();
     assert!(world.pipeline.store.all_letters().is_empty());
+}
+
+/// A world of such systems, in which ten new accounts wait for a writer as one message.
+async fn ten_wait(batch: usize) -> World {
+    let world = World::of(Shape { page: 50, batch, calls: 10 }, rules());
+    for id in 0..10 {
+        world.crm.edit(&format!("u{id}"), &format!("title {id}"));
+    }
+    world.ask(RunKind::Sync, None).await;
+    world.clock.advance(Duration::from_secs(60));
+    while world.pipeline.broker.is_empty() {
+        world.read().await;
+    }
+    world.map().await;
+    world.scim.take_calls();
+    world
+}
+
+fn codes(world: &World) -> Vec<Code> {
+    world.pipeline.store.all_letters().into_iter().map(|letter| letter.fingerprint.code).collect()
+}
+
+/// A row that is refused has its letter, and the others of its call are written all the same.
+#[tokio::test]
+async fn a_bad_row_does_not_touch_the_others_of_its_call() {
+    let mut world = ten_wait(200).await;
+    let refused = Failure::new(FailureClass::Permanent, Code::known("too_odd"), "not this one");
+    world.scim.refuse("title 3", Some(refused));
+    world.write().await;
+    assert_eq!(world.scim.take_calls()["write"], 1);
+    assert_eq!((world.scim.titles().len(), codes(&world)), (9, vec![Code::known("too_odd")]));
+    assert!(world.pipeline.broker.is_empty());
+
+    // Changed, it is written, and the letter heals.
+    world.crm.edit("u3", "title 3b");
+    world.ask(RunKind::Sync, None).await;
+    world.come_to_rest().await;
+    world.judge();
+    assert_eq!(codes(&world), []);
+}
+
+/// A row that fails for the moment is tried again alone.
+#[tokio::test]
+async fn a_row_that_fails_for_the_moment_is_tried_again_alone() {
+    let mut world = ten_wait(200).await;
+    world.scim.refuse("title 3", Some(Failure::new(FailureClass::Transient, Code::known("locked"), "in use")));
+    world.write().await;
+    assert_eq!(world.scim.titles().len(), 9);
+    world.scim.refuse("title 3", None);
+    world.clock.advance(Duration::from_secs(5));
+    world.scim.take_calls();
+    world.write().await;
+    assert_eq!(world.scim.take_calls()["write"], 1);
+    world.come_to_rest().await;
+    world.judge();
+}
+
+/// A call that is refused as a whole fails for all its accounts, and is one call again when it is tried again.
+#[tokio::test]
+async fn a_refused_call_is_one_call_again() {
+    let mut world = ten_wait(200).await;
+    world.scim.go_down(1, Failure::new(FailureClass::Transient, Code::known("unavailable"), "down"));
+    world.write().await;
+    assert_eq!(world.scim.take_calls(), [("search", 1)].into());
+    world.clock.advance(Duration::from_secs(5));
+    world.write().await;
+    assert_eq!(world.scim.take_calls(), [("search", 1), ("write", 1)].into());
+    world.come_to_rest().await;
+    world.judge();
+}
+
+/// B19: a target that asks for fewer calls is left alone by all its accounts, and the store is told once.
+#[tokio::test]
+async fn a_throttled_call_is_noted_once() {
+    let mut world = ten_wait(1).await;
+    let retry_after = Some(Duration::from_secs(30));
+    let throttled = Failure::new(FailureClass::Throttled, Code::known("throttled"), "slow down");
+    world.scim.go_down(10, Failure { retry_after, ..throttled });
+    world.pipeline.store.take_calls();
+    world.write().await;
+    assert_eq!(world.scim.take_calls(), [("search", 10)].into());
+    assert_eq!(world.pipeline.store.take_calls()["pause_system"], 1);
+    assert_eq!(codes(&world), []);
+    world.come_to_rest().await;
+    world.judge();
+}
+
+/// One account whose call hangs holds up nobody else's.
+#[tokio::test]
+async fn a_slow_account_does_not_hold_the_others_up() {
+    let mut world = ten_wait(1).await;
+    world.scim.stall(Some("title 3"));
+    {
+        let mut writing = std::pin::pin!(world.write());
+        let over = || world.pipeline.store.all_runs().iter().map(|run| run.commands_in_flight()).sum::<i64>() == 1;
+        std::future::poll_fn(|context| {
+            assert!(writing.as_mut().poll(context).is_pending(), "one of them still hangs");
+            if over() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        world.scim.stall(None);
+        writing.await;
+    }
+    world.come_to_rest().await;
+    world.judge();
 }

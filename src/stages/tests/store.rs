@@ -12,8 +12,8 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
-    LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, Claim, ClaimPage, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry,
+    LeaseName, LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -31,6 +31,10 @@ struct State {
     leases: HashMap<LeaseName, (Token, Timestamp)>,
     rereads: Sides<BTreeMap<AccountId, Timestamp>>,
     requests: Vec<SyncRequest>,
+    /// Systems that are to be left alone, and until when.
+    pauses: HashMap<SystemName, Timestamp>,
+    /// Questions, by what they asked.
+    calls: BTreeMap<&'static str, u32>,
 }
 
 #[derive(Clone)]
@@ -154,6 +158,11 @@ impl MemoryStore {
         self.state().links.values_mut().for_each(amend);
     }
 
+    /// Questions since the last time, by what they asked.
+    pub fn take_calls(&self) -> BTreeMap<&'static str, u32> {
+        std::mem::take(&mut self.state().calls)
+    }
+
     pub fn rereads_are_done(&self) -> bool {
         Side::BOTH.iter().all(|side| self.state().rereads[*side].is_empty())
     }
@@ -170,12 +179,14 @@ impl MemoryStore {
 
     async fn op<T>(
         &self,
+        what: &'static str,
         effect: impl FnOnce(&mut State, Timestamp) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let lost = || {
             let chance = self.lost.load(std::sync::atomic::Ordering::Relaxed);
             if fastrand::u16(..1000) < chance { Err(StoreError::Unavailable("lost".to_owned())) } else { Ok(()) }
         };
+        *self.state().calls.entry(what).or_default() += 1;
         yield_now().await;
         lost()?;
         let answer = effect(&mut self.state(), self.clock.now());
@@ -187,7 +198,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     async fn epoch(&self, _: &ConnectionName) -> Result<EpochState, StoreError> {
-        self.op(|state, now| {
+        self.op("epoch", |state, now| {
             let (id, began_at) = *state.epoch.get_or_insert_with(|| (Epoch(fastrand::u64(..)), now));
             Ok(EpochState { id, began_at, now })
         })
@@ -195,7 +206,7 @@ impl Store for MemoryStore {
     }
 
     async fn find(&self, name: &ConnectionName, questions: Vec<Find>) -> Result<Loaded<Found>, StoreError> {
-        self.op(|state, now| {
+        self.op("find", |state, now| {
             let epoch = state.current(name)?;
             let find = |question: Find| {
                 let mut claims = question.claims.iter().enumerate();
@@ -211,7 +222,7 @@ impl Store for MemoryStore {
     }
 
     async fn load(&self, name: &ConnectionName, links: &[LinkId]) -> Result<Loaded<Option<Link>>, StoreError> {
-        self.op(|state, now| {
+        self.op("load", |state, now| {
             let epoch = state.current(name)?;
             Ok(Loaded { now, epoch, items: links.iter().map(|id| state.links.get(id).cloned()).collect() })
         })
@@ -224,7 +235,7 @@ impl Store for MemoryStore {
         epoch: Epoch,
         commits: Vec<Commit>,
     ) -> Result<Vec<Committed>, StoreError> {
-        self.op(|state, now| {
+        self.op("commit", |state, now| {
             state.check(name, epoch)?;
             Ok(commits.into_iter().map(|commit| state.commit(commit, now)).collect())
         })
@@ -236,12 +247,19 @@ impl Store for MemoryStore {
     }
 
     async fn accounts(&self, _: &ConnectionName, side: Side, _: Option<String>) -> Result<AccountPage, StoreError> {
-        self.op(|state, _| {
+        self.op("accounts", |state, _| {
             let held = state.claims.iter().filter_map(|(claim, link)| match claim {
                 Claim::Account(of, account) if *of == side => Some((account.clone(), *link)),
                 _ => None,
             });
             Ok((held.collect(), None))
+        })
+        .await
+    }
+
+    async fn claims(&self, _: &ConnectionName, _: Option<String>) -> Result<ClaimPage, StoreError> {
+        self.op("claims", |state, _| {
+            Ok((state.claims.iter().map(|(claim, link)| (claim.clone(), *link)).collect(), None))
         })
         .await
     }
@@ -257,7 +275,7 @@ impl Store for MemoryStore {
         token: Token,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        self.op(|state, now| {
+        self.op("lease", |state, now| {
             let free = state.leases.get(name).is_none_or(|(holder, until)| *holder == token || *until <= now);
             if free {
                 state.leases.insert(name.clone(), (token, now + ttl));
@@ -272,7 +290,7 @@ impl Store for MemoryStore {
     }
 
     async fn reader(&self, name: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
-        self.op(|state, _| state.current(name).map(|_| state.readers[side].clone())).await
+        self.op("reader", |state, _| state.current(name).map(|_| state.readers[side].clone())).await
     }
 
     async fn set_reader(
@@ -283,7 +301,7 @@ impl Store for MemoryStore {
         token: Token,
         reader: &ReaderState,
     ) -> Result<bool, StoreError> {
-        self.op(|state, now| {
+        self.op("set_reader", |state, now| {
             state.check(name, epoch)?;
             let held =
                 state.leases.get(&LeaseName::Reader(side)).is_some_and(|(of, until)| *of == token && *until > now);
@@ -302,7 +320,7 @@ impl Store for MemoryStore {
         count: u32,
         reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> Result<Option<u32>, StoreError> {
-        self.op(|state, now| {
+        self.op("reserve", |state, now| {
             let Some(found) = state.runs.get(run) else { return Ok(None) };
             let first = found.read;
             if let Some((epoch, side, token, reader)) = reader {
@@ -321,7 +339,7 @@ impl Store for MemoryStore {
     }
 
     async fn abandon(&self, _: &ConnectionName, run: &RunId, (first, count): (u32, u32)) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("abandon", |state, _| {
             for number in first..first + count {
                 state.count_change(run, number, Some(ChangeOutcome::Stale), Sides::default());
             }
@@ -336,7 +354,10 @@ impl Store for MemoryStore {
         side: Side,
         limit: usize,
     ) -> Result<Vec<(AccountId, Timestamp)>, StoreError> {
-        self.op(|state, _| Ok(state.rereads[side].iter().take(limit).map(|(id, at)| (id.clone(), *at)).collect())).await
+        self.op("rereads", |state, _| {
+            Ok(state.rereads[side].iter().take(limit).map(|(id, at)| (id.clone(), *at)).collect())
+        })
+        .await
     }
 
     async fn reread_done(
@@ -345,7 +366,7 @@ impl Store for MemoryStore {
         side: Side,
         done: &[(AccountId, Timestamp)],
     ) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("reread_done", |state, _| {
             state.rereads[side].retain(|id, at| !done.iter().any(|(of, asked)| of == id && *at <= *asked));
             Ok(())
         })
@@ -353,7 +374,7 @@ impl Store for MemoryStore {
     }
 
     async fn begin_run(&self, _: &ConnectionName, run: &Run) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("begin_run", |state, _| {
             state.runs.entry(run.id.clone()).or_insert_with(|| run.clone());
             Ok(())
         })
@@ -367,7 +388,7 @@ impl Store for MemoryStore {
         side: Side,
         failed: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("end_reading", |state, _| {
             let run = state.runs.get_mut(run).unwrap();
             run.reading[side] = false;
             run.failed = run.failed.take().or(failed.map(ToOwned::to_owned));
@@ -381,11 +402,11 @@ impl Store for MemoryStore {
     }
 
     async fn run(&self, _: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {
-        self.op(|state, _| Ok(state.runs.get(run).cloned())).await
+        self.op("run", |state, _| Ok(state.runs.get(run).cloned())).await
     }
 
     async fn runs(&self, _: &ConnectionName, limit: usize) -> Result<Vec<Run>, StoreError> {
-        self.op(|state, _| {
+        self.op("runs", |state, _| {
             let mut runs: Vec<_> = state.runs.values().cloned().collect();
             runs.sort_by_key(|run| std::cmp::Reverse(run.began_at));
             runs.truncate(limit);
@@ -395,7 +416,7 @@ impl Store for MemoryStore {
     }
 
     async fn request(&self, _: &ConnectionName, request: &SyncRequest) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("request", |state, _| {
             state.requests.push(request.clone());
             Ok(())
         })
@@ -403,11 +424,11 @@ impl Store for MemoryStore {
     }
 
     async fn requests(&self, _: &ConnectionName) -> Result<Vec<SyncRequest>, StoreError> {
-        self.op(|state, _| Ok(state.requests.clone())).await
+        self.op("requests", |state, _| Ok(state.requests.clone())).await
     }
 
     async fn request_done(&self, _: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
-        self.op(|state, _| {
+        self.op("request_done", |state, _| {
             state.requests.retain(|request| request.run != *run);
             Ok(())
         })
@@ -415,7 +436,7 @@ impl Store for MemoryStore {
     }
 
     async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {
-        self.op(|state, now| {
+        self.op("file_letters", |state, now| {
             state.commit(Commit { open: open.to_vec(), close: close.to_vec(), ..Commit::default() }, now);
             Ok(())
         })
@@ -423,19 +444,27 @@ impl Store for MemoryStore {
     }
 
     async fn letter(&self, _: Option<&ConnectionName>, id: &LetterId) -> Result<Option<DeadLetter>, StoreError> {
-        self.op(|state, _| Ok(state.letters.get(id).cloned())).await
+        self.op("letter", |state, _| Ok(state.letters.get(id).cloned())).await
     }
 
     async fn letters(&self, _: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(self.all_letters())
     }
 
-    async fn system(&self, _: &SystemName) -> Result<SystemState, StoreError> {
-        self.op(|_, _| Ok(SystemState::default())).await
+    async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
+        self.op("system", |state, _| {
+            Ok(SystemState { not_before: state.pauses.get(system).copied(), ..SystemState::default() })
+        })
+        .await
     }
 
-    async fn pause_system(&self, _: &SystemName, _: Duration, _: &str) -> Result<(), StoreError> {
-        Ok(())
+    async fn pause_system(&self, system: &SystemName, pause: Duration, _: &str) -> Result<(), StoreError> {
+        self.op("pause_system", |state, now| {
+            let until = state.pauses.entry(system.clone()).or_insert(now);
+            *until = (*until).max(now + pause);
+            Ok(())
+        })
+        .await
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Clock;
 use super::broker::MemoryBroker;
 use super::store::MemoryStore;
-use super::system::MemorySystem;
+use super::system::{MemorySystem, Shape, Trouble};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
 use crate::stages::producer::clerk::Clerk;
@@ -42,7 +42,7 @@ pub struct Weather {
     pub killed: u8,
 }
 
-fn rules() -> Rules {
+pub fn rules() -> Rules {
     let title: crate::domain::AttributePath = "title".parse().unwrap();
     let connection = "crm-scim".parse().unwrap();
     let rule = AttributeRule {
@@ -83,11 +83,16 @@ async fn killed_after<F: Future>(polls: usize, future: F) {
 
 impl World {
     pub fn new() -> Self {
+        Self::of(Shape { page: 4, batch: 1, calls: 3 }, rules())
+    }
+
+    /// A world of systems of this shape, one connection of which has these rules.
+    pub fn of(shape: Shape, rules: Rules) -> Self {
         let clock = Clock::default();
-        let (crm, scim) = (MemorySystem::new(clock.clone()), MemorySystem::new(clock.clone()));
+        let (crm, scim) = (MemorySystem::new(clock.clone(), shape), MemorySystem::new(clock.clone(), shape));
         let names = Sides { a: "crm".parse().unwrap(), b: "scim".parse().unwrap() };
         let ends = Sides { a: Arc::clone(&crm) as SharedSystem, b: Arc::clone(&scim) as SharedSystem };
-        let connection = Arc::new(Connection::new(names.clone(), ends, None, rules()));
+        let connection = Arc::new(Connection::new(names.clone(), ends, None, rules));
         let systems: BTreeMap<_, SharedSystem> =
             [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
         let pipeline = Pipeline {
@@ -98,10 +103,9 @@ impl World {
             settings: Settings {
                 lease: Duration::from_secs(10),
                 deadline: Duration::from_secs(5),
-                attempts: 4,
+                attempts: 8,
                 concurrency: 4,
                 prefetch: 4,
-                calls_in_flight: 3,
                 drain: Duration::from_millis(10),
                 instance: "test/1".to_owned(),
             },
@@ -171,6 +175,21 @@ impl World {
         self.clock.advance(Duration::from_millis(fastrand::u64(..800)));
     }
 
+    /// Lets a mapper work until nothing is left for it.
+    pub async fn map(&self) {
+        while let Some(delivery) = self.pipeline.broker.take(&self.pipeline.change_queues()) {
+            self.pipeline.map_delivery(delivery, self.stop.clone()).await;
+        }
+    }
+
+    /// Lets one writer work until nothing is left for it.
+    pub async fn write(&self) {
+        let turns = Turns::new(&self.pipeline);
+        while let Some(delivery) = self.pipeline.broker.take(&self.pipeline.command_queues()) {
+            self.pipeline.write_delivery(delivery, &turns, self.stop.clone()).await;
+        }
+    }
+
     /// Lets the clerk and the readers take a step, and nobody else.
     pub async fn read(&self) {
         self.clock.advance(Duration::from_secs(1));
@@ -192,6 +211,8 @@ impl World {
     /// Rounds in fair weather until nothing is under way any more; panics if that never happens.
     pub async fn come_to_rest(&mut self) {
         self.pipeline.store.lose_answers(0);
+        self.crm.set_trouble(Trouble::default());
+        self.scim.set_trouble(Trouble::default());
         for _ in 0..20_000 {
             self.round(Weather { killed: 0 }).await;
             let store = &self.pipeline.store;

@@ -1,47 +1,37 @@
-//! One attempt at one command: plan, note the intent, search or write, and commit the answer.
+//! One attempt at one command, as one account's story: plan, note the intent, search or write, and commit the answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
-use super::{Again, Fate, count};
+use super::turns::Turn;
+use super::wave::Wave;
+use super::{Fate, count};
 use crate::broker::Broker;
-use crate::domain::account::READ_UNCERTAINTY;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
-use crate::domain::rules::OnExisting;
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
 use crate::domain::{
-    AccountId, Code, Command, CommandOutcome, Epoch, Failure, FailureClass, LetterId, Link, Rules, Side, Sighting,
-    Snapshot, Timestamp, Token, Value,
+    AccountId, Attributes, Code, Command, CommandOutcome, Failure, FailureClass, LetterId, Link, Sighting, Snapshot,
+    Token,
 };
 use crate::failpoint::hit;
+use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::stages::validate::validate;
-use crate::stages::{Connection, Halt, Pipeline, wait};
 use crate::store::{Claim, Commit, Committed, Store};
-use crate::systems::{Action, Lookup, SearchKey, SharedSystem, Write, Written};
+use crate::systems::{Action, Lookup, Write, Written};
 
 /// The wait of a command that finds its side leased, once that lease is over.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(200);
 
 /// One attempt at one command.
 pub(super) struct Attempt<'a, B, S> {
-    pub(super) pipeline: &'a Pipeline<B, S>,
-    pub(super) stop: &'a CancellationToken,
-    pub(super) connection: &'a Arc<Connection>,
+    /// What is asked of the store, the broker and the target goes through it.
+    pub(super) wave: &'a Wave<'a, B, S>,
     pub(super) command: &'a Command,
-    pub(super) again: &'a Again,
-    /// How many writes may be begun at the target.
-    pub(super) turns: &'a Semaphore,
-    pub(super) epoch: Epoch,
-    /// When the link was asked for, by this process's own clock.
-    pub(super) loaded_at: Instant,
 }
 
 /// A write that was begun: what every way out of it needs.
@@ -53,124 +43,97 @@ pub(super) struct Begun {
 }
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
-    pub(super) async fn run(&self, link: Option<Link>, now: Timestamp) -> Result<Fate, Halt> {
-        let Some(link) = link else {
+    pub(super) async fn run(&self, link: Option<Link>) -> Result<Fate, Halt> {
+        let wave = self.wave;
+        let Some(mut link) = link.filter(|link| link.epoch == wave.epoch) else {
             // The store forgot it, or the link was removed: the next read of its accounts decides.
             return self.over(CommandOutcome::Superseded).await;
         };
-        if link.epoch != self.epoch {
-            return self.over(CommandOutcome::Superseded).await;
-        }
-        if let Some(after) = self.pause(now).await? {
-            return Ok(self.later(after));
-        }
-        let mut link = link;
+        // By this process's own clock; the link is no older.
+        let mut known_at = wave.loaded_at;
+        let mut turn: Option<Turn> = None;
         loop {
-            match plan(&link, self.side(), &self.rules(), now) {
+            match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
-                Plan::Nothing if link.sides[self.side()].dead.is_some() => return self.heal(link).await,
-                Plan::Nothing if self.again.redelivered => return self.over(CommandOutcome::Merged).await,
+                Plan::Nothing if link.sides[wave.side].dead.is_some() => return self.heal(link).await,
+                Plan::Nothing if wave.again.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
                 Plan::Buried => return self.over(CommandOutcome::Dead).await,
                 // Never acknowledged away: the holder may be dead, its own redelivery first of all.
                 Plan::Leased { until } | Plan::Wait { until } => {
-                    return Ok(self.later(until.since(now) + LEASE_MARGIN));
+                    return Ok(self.later(until.since(wave.now) + LEASE_MARGIN));
                 }
-                Plan::Unseen { account } => return self.look(link, &account).await,
+                Plan::Unseen { account } => {
+                    drop(turn);
+                    return self.look(link, account).await;
+                }
                 Plan::Unsettled { account } => {
-                    // An answer within the grain of the stamp would be as unsettled as the last one.
-                    wait(self.stop, self.system().schema().grain + READ_UNCERTAINTY).await?;
-                    return self.look(link, &account).await;
+                    drop(turn);
+                    wave.settle(known_at).await?;
+                    return self.look(link, account).await;
                 }
                 Plan::Write(wanted) => {
-                    let values = write::outbound(&self.rules(), self.side(), &wanted);
-                    if let Err(failure) = validate(&wanted, &values, self.system().schema()) {
+                    let values = write::outbound(&wave.rules, wave.side, &wanted);
+                    if let Err(failure) = validate(&wanted, &values, wave.system().schema()) {
                         return self.refuse(link, &wanted, &failure).await;
                     }
-                    let _turn = match self.turn(now).await? {
-                        Ok(turn) => turn,
-                        Err(after) => return Ok(self.later(after)),
-                    };
-                    match self.begin(link, wanted, now).await? {
-                        Ok((begun, link)) => return self.carry_out(begun, link).await,
-                        Err(moved) => link = moved,
+                    if turn.is_none() {
+                        match wave.turn().await? {
+                            Ok(granted) => turn = Some(granted),
+                            Err(after) => return Ok(self.later(after)),
+                        }
+                    }
+                    match self.begin(link, wanted).await? {
+                        Ok((begun, link)) => return self.carry_out(begun, link, values, turn).await,
+                        Err(moved) => (link, known_at) = (moved, Instant::now()),
                     }
                 }
             }
         }
     }
 
-    pub(super) fn side(&self) -> Side {
-        self.command.side
-    }
-
-    pub(super) fn rules(&self) -> Arc<Rules> {
-        self.connection.rules(self.epoch)
-    }
-
-    pub(super) fn system(&self) -> &SharedSystem {
-        &self.connection.ends[self.side()]
-    }
-
     /// Comes back later; nothing failed.
     pub(super) fn later(&self, after: Duration) -> Fate {
-        Fate::Later { after, attempt: self.again.attempt }
+        Fate::Later { after, attempt: self.wave.again.attempt }
     }
 
     pub(super) async fn over(&self, outcome: CommandOutcome) -> Result<Fate, Halt> {
         let count = Some(count(self.command, outcome));
         self.commit(Commit { count, ..Commit::default() }).await?;
-        self.pipeline.metrics.command(&self.connection.name, outcome);
+        self.wave.pipeline.metrics.command(&self.wave.connection.name, outcome);
         Ok(Fate::Over)
-    }
-
-    /// Waits for a turn at the target. An error: the target asked to be left alone for this long meanwhile.
-    async fn turn(&self, now: Timestamp) -> Result<Result<SemaphorePermit<'_>, Duration>, Halt> {
-        if let Ok(turn) = self.turns.try_acquire() {
-            return Ok(Ok(turn));
-        }
-        let turn = tokio::select! {
-            () = self.stop.cancelled() => return Err(Halt::Stopped),
-            turn = self.turns.acquire() => turn.expect("the semaphore is never closed"),
-        };
-        Ok(match self.pause(now + self.loaded_at.elapsed()).await? {
-            Some(after) => Err(after),
-            None => Ok(turn),
-        })
-    }
-
-    /// How long the target wants to be left alone.
-    async fn pause(&self, now: Timestamp) -> Result<Option<Duration>, Halt> {
-        let target = &self.connection.systems[self.side()];
-        let state = self.pipeline.ask(self.stop, || self.pipeline.store.system(target)).await?;
-        Ok(state.not_before.filter(|until| *until > now).map(|until| until.since(now)))
     }
 
     /// Reads an account that is known and must be read before it is written: what is seen is a change. One that cannot
     /// be read for good, or too often in a row, is a change as well: it opens a letter, and the next good read heals it.
-    async fn look(&self, link: Link, account: &AccountId) -> Result<Fate, Halt> {
-        let answer = self.system().get(std::slice::from_ref(account)).await;
-        let seen = match answer.map(|mut lookups| lookups.pop()) {
-            Ok(Some(Lookup::Found(snapshot))) => Sighting::Present { snapshot },
+    async fn look(&self, link: Link, account: AccountId) -> Result<Fate, Halt> {
+        let wave = self.wave;
+        let turn = match wave.turn().await? {
+            Ok(turn) => turn,
+            Err(after) => return Ok(self.later(after)),
+        };
+        let answer = wave.get(account.clone()).await;
+        drop(turn);
+        let seen = match answer {
+            Ok(Lookup::Found(snapshot)) => Sighting::Present { snapshot },
             // Not a proof of absence: no complete read stands behind it (B12).
-            Ok(Some(Lookup::Absent(_))) => {
-                return match pending(&link, self.side(), &self.rules()) {
+            Ok(Lookup::Absent(_)) => {
+                return match pending(&link, wave.side, &wave.rules) {
                     Some(wanted) => self.refuse(link, &wanted, &gone()).await,
                     None => self.over(CommandOutcome::Superseded).await,
                 };
             }
-            Ok(Some(Lookup::Unreadable { code, attribute })) => {
-                Sighting::Unreadable { account: Some(account.clone()), code, attribute }
+            Ok(Lookup::Unreadable { code, attribute }) => {
+                Sighting::Unreadable { account: Some(account), code, attribute }
             }
-            Ok(None) => return Ok(self.later(Duration::from_secs(1))),
             Err(failure) => {
                 self.note_failure(&failure).await?;
-                let policy = RetryPolicy { attempts: self.pipeline.settings.attempts };
-                match policy.verdict(failure.class, self.again.attempt, failure.retry_after) {
+                let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
+                match policy.verdict(failure.class, wave.again.attempt, failure.retry_after) {
                     Verdict::Retry { after, attempt } => return Ok(Fate::Later { after, attempt }),
                     Verdict::Dead => Sighting::Unreadable {
-                        account: Some(account.clone()),
+                        account: Some(account),
                         code: failure.code,
                         attribute: failure.attribute,
                     },
@@ -181,21 +144,21 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     }
 
     /// Takes the lease and notes the intent. An error holds the link as somebody else left it.
-    async fn begin(&self, link: Link, wanted: Pending, now: Timestamp) -> Result<Result<(Begun, Link), Link>, Halt> {
-        let settings = &self.pipeline.settings;
+    async fn begin(&self, link: Link, wanted: Pending) -> Result<Result<(Begun, Link), Link>, Halt> {
+        let (wave, settings) = (self.wave, &self.wave.pipeline.settings);
         let token = Token(fastrand::u64(..));
         // Own clock first: what the store and the target count from later moments ends later.
         let started = Instant::now();
-        let clock = self.system().clock();
+        let clock = wave.system().clock();
         // The Date header has whole seconds, so the target's clock may be a second ahead of what is known of it.
         let over_at = clock + settings.lease + Duration::from_secs(1);
-        let now = now + self.loaded_at.elapsed();
+        let now = wave.store_clock();
         let deadlines = Deadlines {
             lease_until: now + settings.lease,
             over_at,
-            search_counts_at: now + settings.lease + self.system().schema().search_lag,
+            search_counts_at: now + settings.lease + wave.system().schema().search_lag,
         };
-        let noted = write::begin(&link, self.side(), token, &wanted, &self.rules(), deadlines);
+        let noted = write::begin(&link, wave.side, token, &wanted, &wave.rules, deadlines);
         let commit = Commit { link: Some(noted.clone()), ..Commit::default() };
         match self.commit(commit).await? {
             Committed::Done { .. } => {
@@ -204,17 +167,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 let link = Link { revision: noted.revision + 1, ..noted };
                 Ok(Ok((Begun { token, wanted, deadline }, link)))
             }
-            Committed::Moved | Committed::Taken { .. } => match self.reload().await? {
-                Some(link) => Ok(Err(link)),
-                None => Err(Halt::NewEpoch),
-            },
+            Committed::Moved | Committed::Taken { .. } => self.reload().await.map(Err),
         }
     }
 
     /// Sends what was begun, and commits the answer.
-    async fn carry_out(&self, begun: Begun, link: Link) -> Result<Fate, Halt> {
-        let rules = self.rules();
-        let values = write::outbound(&rules, self.side(), &begun.wanted);
+    async fn carry_out(&self, begun: Begun, link: Link, values: Attributes, turn: Option<Turn>) -> Result<Fate, Halt> {
         let action = match &begun.wanted.need {
             Need::Create { partner } => {
                 if let Some(fate) = self.search_first(&begun, &link, partner).await? {
@@ -223,163 +181,34 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Action::Create { partner: partner.clone() }
             }
             Need::Update { account } => {
-                let Some(base) = write::base(&link, self.side()) else {
-                    return self.look(link, account).await;
+                let Some(base) = write::base(&link, self.wave.side) else {
+                    drop(turn);
+                    return self.look(link, account.clone()).await;
                 };
                 Action::Update { account: account.clone(), unless_changed_since: base.clone() }
             }
         };
-        let write = Write { action, values };
-        let written = self.system().write(std::slice::from_ref(&write), begun.deadline).await.pop();
+        let written = self.wave.write(Write { action, values }, begun.deadline).await;
+        // Whoever waits for a turn need not wait for the store as well.
+        drop(turn);
         hit("writer.answered");
         match written {
-            Some(Written::Done(snapshot)) => self.written(&begun, link, &snapshot).await,
-            Some(Written::Moved(snapshot)) => {
+            Written::Done(snapshot) => self.written(&begun, link, &snapshot).await,
+            Written::Moved(snapshot) => {
                 let said = LastWrite::new(wall_clock(), WriteAnswer::Moved);
                 self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
-            Some(Written::Gone(_)) => self.bury(&begun, link, &gone()).await,
-            Some(Written::Exists { attribute }) => self.exists(&begun, link, attribute).await,
-            Some(Written::Failed(failure)) => self.failed(&begun, link, &failure).await,
-            None => {
-                let failure =
-                    Failure::new(FailureClass::Transient, Code::known("no_answer"), "the connector gave no answer");
-                self.failed(&begun, link, &failure.in_doubt()).await
-            }
-        }
-    }
-
-    /// Searches before an account is created: what carries our partner's id is ours, anything else is the policy's case
-    /// for existing accounts. `None`: there is no such account.
-    async fn search_first(&self, begun: &Begun, link: &Link, partner: &AccountId) -> Result<Option<Fate>, Halt> {
-        let rules = self.rules();
-        let found = self.search(begun, &SearchKey::Partner(partner.clone())).await;
-        let ours = match found {
-            Ok(found) => found,
-            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-        };
-        hit("writer.searched");
-        match ours.len() {
-            0 => {}
-            1 => {
-                let account = ours.into_iter().next().expect("there is one");
-                return self.adopt(begun, link.clone(), account, true).await.map(Some);
-            }
-            _ => {
-                let failure = Failure::new(
-                    FailureClass::Permanent,
-                    Code::known("ambiguous"),
-                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
-                );
-                return self.bury(begun, link.clone(), &failure).await.map(Some);
-            }
-        }
-        for path in &rules.match_on {
-            let Some(rule) = rules.attributes.get(path) else { continue };
-            let name = &rule.names[self.side()];
-            let Some(Some(Value::Text(text))) = begun.wanted.values.get(path) else { continue };
-            let existing = match self.search(begun, &SearchKey::Attribute(name.clone(), text.clone())).await {
-                Ok(existing) => existing,
-                Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-            };
-            let free = |snapshot: &Snapshot| snapshot.partner.is_none();
-            match <[Snapshot; 1]>::try_from(existing) {
-                Ok([account]) if rules.on_existing == OnExisting::Link && free(&account) => {
-                    return self.adopt(begun, link.clone(), account, false).await.map(Some);
-                }
-                Err(none) if none.is_empty() => {}
-                _ => return self.exists_refusal(begun, link.clone(), Some(name.clone())).await.map(Some),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn search(&self, begun: &Begun, key: &SearchKey) -> Result<Vec<Snapshot>, Failure> {
-        let timeout = || Failure::new(FailureClass::Transient, Code::known("timeout"), "the search took too long");
-        let search = self.system().search(std::slice::from_ref(key));
-        let mut found = tokio::time::timeout_at(begun.deadline, search).await.unwrap_or_else(|_| Err(timeout()))?;
-        Ok(found.pop().unwrap_or_default())
-    }
-
-    /// The target says that an account with a unique value exists. Perhaps it is ours: a creation whose answer was lost.
-    async fn exists(
-        &self,
-        begun: &Begun,
-        link: Link,
-        attribute: Option<crate::domain::AttributePath>,
-    ) -> Result<Fate, Halt> {
-        if let Need::Create { partner } = &begun.wanted.need {
-            match self.search(begun, &SearchKey::Partner(partner.clone())).await {
-                Ok(ours) => {
-                    if let Ok([account]) = <[Snapshot; 1]>::try_from(ours) {
-                        return self.adopt(begun, link, account, true).await;
-                    }
-                }
-                Err(failure) => return self.failed(begun, link, &failure).await,
-            }
-        }
-        self.exists_refusal(begun, link, attribute).await
-    }
-
-    /// R12: nothing is created, nothing on the existing account is touched, and nothing is linked.
-    async fn exists_refusal(
-        &self,
-        begun: &Begun,
-        link: Link,
-        attribute: Option<crate::domain::AttributePath>,
-    ) -> Result<Fate, Halt> {
-        let named = attribute.as_ref().map(|attribute| attribute.as_str().to_owned());
-        let (code, what) = match named.as_deref() {
-            Some("emails") => (Code::known("email_exists"), "its e-mail address".to_owned()),
-            Some(other) => (Code::known("account_exists"), format!("its {other}")),
-            None => (Code::known("account_exists"), "a value that must be unique".to_owned()),
-        };
-        let message = format!(
-            "another account of the target has {what} already; nothing was changed there. Link the two, or change one \
-             of them, then retry"
-        );
-        let failure = Failure { attribute, ..Failure::new(FailureClass::Permanent, code, message) };
-        self.bury(begun, link, &failure).await
-    }
-
-    /// Links the account that a search found. What it holds goes to the mapper as a change.
-    async fn adopt(&self, begun: &Begun, link: Link, account: Snapshot, remembered: bool) -> Result<Fate, Halt> {
-        let side = self.side();
-        let mut link = link;
-        loop {
-            let Some(adopted) = write::adopt(&link, side, begun.token, account.account.clone(), remembered) else {
-                return Ok(self.later(LEASE_MARGIN));
-            };
-            let adopted = write::note(adopted, side, LastWrite::new(wall_clock(), WriteAnswer::Found));
-            let claim = vec![Claim::Account(side, account.account.clone())];
-            match self.commit(Commit { link: Some(adopted), claim, ..Commit::default() }).await? {
-                Committed::Done { .. } => {
-                    hit("writer.committed");
-                    return Ok(Fate::Change(Box::new(Sighting::Present { snapshot: account })));
-                }
-                Committed::Taken { holder, .. } => {
-                    let failure = Failure::new(
-                        FailureClass::Permanent,
-                        Code::known("already_linked"),
-                        format!(
-                            "the account that exists at the target belongs to link {holder} already; the first link stays"
-                        ),
-                    );
-                    return self.bury(begun, link, &failure).await;
-                }
-                Committed::Moved => match self.reload().await? {
-                    Some(moved) => link = moved,
-                    None => return Err(Halt::NewEpoch),
-                },
-            }
+            Written::Gone(_) => self.bury(&begun, link, &gone()).await,
+            Written::Exists { attribute } => self.exists(&begun, link, attribute).await,
+            Written::Failed(failure) => self.failed(&begun, link, &failure).await,
         }
     }
 
     /// The target answered that it holds the values.
     async fn written(&self, begun: &Begun, link: Link, answer: &Snapshot) -> Result<Fate, Halt> {
-        let (side, rules) = (self.side(), self.rules());
-        let letter = LetterId::of_link(&self.connection.name, side, link.id);
+        let (wave, side) = (self.wave, self.wave.side);
+        let letter = LetterId::of_link(&wave.connection.name, side, link.id);
         let how = match begun.wanted.need {
             Need::Create { .. } => WriteAnswer::Created,
             Need::Update { .. } => WriteAnswer::Updated,
@@ -389,11 +218,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         loop {
             let heals = link.sides[side].dead.is_some();
             if heals {
-                self.pipeline.log_healed(std::slice::from_ref(&letter), "writer").await?;
+                wave.heal_letter(letter.clone()).await?;
             }
             let mut commit = Commit { count: Some(count(self.command, CommandOutcome::Applied)), ..Commit::default() };
             let mut follow = None;
-            match write::finish(&link, side, begun.token, &begun.wanted, answer, &rules) {
+            match write::finish(&link, side, begun.token, &begun.wanted, answer, &wave.rules) {
                 Finish::Done { link, rest } => {
                     commit.claim = vec![Claim::Account(side, answer.account.clone())];
                     commit.close = vec![letter.clone()];
@@ -417,9 +246,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     return Ok(match follow {
                         Some(snapshot) => Fate::Change(Box::new(Sighting::Present { snapshot })),
                         None => {
-                            self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Applied);
+                            wave.pipeline.metrics.command(&wave.connection.name, CommandOutcome::Applied);
                             if heals {
-                                self.pipeline.metrics.letter_healed(&self.connection.name);
+                                wave.pipeline.metrics.letter_healed(&wave.connection.name);
                             }
                             Fate::Over
                         }
@@ -434,17 +263,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     );
                     return self.bury(begun, link, &failure).await;
                 }
-                Committed::Moved => match self.reload().await? {
-                    Some(moved) => link = moved,
-                    None => return Err(Halt::NewEpoch),
-                },
+                Committed::Moved => link = self.reload().await?,
             }
         }
     }
 
     /// How long the written edits took from their source to here.
     fn observe_freshness(&self, begun: &Begun, link: &Link) {
-        let clock = self.connection.ends[self.side().other()].clock();
+        let wave = self.wave;
+        let clock = wave.connection.ends[wave.side.other()].clock();
         let newest = begun
             .wanted
             .generations
@@ -452,26 +279,19 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             .filter_map(|(path, _)| link.registers.get(path).and_then(|register| register.at.modified_at))
             .max();
         if let Some(edited_at) = newest {
-            self.pipeline.metrics.fresh(&self.connection.name, clock.since(edited_at));
+            wave.pipeline.metrics.fresh(&wave.connection.name, clock.since(edited_at));
         }
     }
 
     pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Halt> {
-        let name = &self.connection.name;
-        let store = &self.pipeline.store;
-        let mut answer = self.pipeline.ask(self.stop, || store.commit(name, self.epoch, vec![commit.clone()])).await?;
+        let committed = self.wave.commit(commit).await?;
         debug!("Committed link step for command {} of run {}", self.command.cause.number, self.command.cause.run);
-        Ok(answer.pop().expect("the store answers each commit"))
+        Ok(committed)
     }
 
-    pub(super) async fn reload(&self) -> Result<Option<Link>, Halt> {
-        let name = &self.connection.name;
-        let ids = [self.command.link];
-        let mut loaded = self.pipeline.ask(self.stop, || self.pipeline.store.load(name, &ids)).await?;
-        if loaded.epoch != self.epoch {
-            return Err(Halt::NewEpoch);
-        }
-        Ok(loaded.items.pop().flatten())
+    /// The link as others left it.
+    pub(super) async fn reload(&self) -> Result<Link, Halt> {
+        self.wave.reload(self.command.link).await?.ok_or(Halt::NewEpoch)
     }
 }
 

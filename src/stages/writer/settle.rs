@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
@@ -35,11 +36,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     ) -> Result<(), Halt> {
         self.step(link, |link| {
             let after = if in_doubt {
-                write::give_up(link, self.side(), begun.token)
+                write::give_up(link, self.wave.side, begun.token)
             } else {
-                write::withdraw(link, self.side(), begun.token)
+                write::withdraw(link, self.wave.side, begun.token)
             };
-            let noted = after.map(|link| write::note(link, self.side(), said.clone()));
+            let noted = after.map(|link| write::note(link, self.wave.side, said.clone()));
             noted.map(|link| Commit { link: Some(link), ..Commit::default() })
         })
         .await
@@ -57,10 +58,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     hit("writer.committed");
                     return Ok(true);
                 }
-                Committed::Moved | Committed::Taken { .. } => match self.reload().await? {
-                    Some(moved) => link = moved,
-                    None => return Err(Halt::NewEpoch),
-                },
+                Committed::Moved | Committed::Taken { .. } => link = self.reload().await?,
             }
         }
     }
@@ -68,13 +66,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// A call of the write failed.
     pub(super) async fn failed(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         self.note_failure(failure).await?;
-        let policy = RetryPolicy { attempts: self.pipeline.settings.attempts };
-        match policy.verdict(failure.class, self.again.attempt, failure.retry_after) {
+        let policy = RetryPolicy { attempts: self.wave.pipeline.settings.attempts };
+        match policy.verdict(failure.class, self.wave.again.attempt, failure.retry_after) {
             Verdict::Retry { after, attempt } => {
                 warn!(
                     account = begun_account(begun),
                     "Writing to {} failed, trying again in about {after:?}: {failure}",
-                    self.connection.systems[self.side()]
+                    self.wave.connection.systems[self.wave.side]
                 );
                 let said = LastWrite::failed(wall_clock(), failure);
                 self.give_back(begun, link, failure.in_doubt, said).await?;
@@ -86,25 +84,26 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// Tells all workers what the failure says about the system.
     pub(super) async fn note_failure(&self, failure: &Failure) -> Result<(), Halt> {
-        let target = &self.connection.systems[self.side()];
-        self.pipeline.metrics.retry(target, failure.class);
+        let target = &self.wave.connection.systems[self.wave.side];
+        self.wave.pipeline.metrics.retry(target, failure.class);
         let pause = match failure.class {
             FailureClass::Throttled => failure.retry_after.unwrap_or(THROTTLED_PAUSE),
             FailureClass::Unauthorised => UNAUTHORISED_PAUSE,
             FailureClass::Transient | FailureClass::Permanent | FailureClass::Busy => return Ok(()),
         };
-        let store = &self.pipeline.store;
-        self.pipeline.ask(self.stop, || store.pause_system(target, pause, failure.class.as_str())).await
+        let Some(pause) = self.wave.gate.target_said(Instant::now(), pause) else { return Ok(()) };
+        let (pipeline, reason) = (self.wave.pipeline, failure.class.as_str());
+        pipeline.ask(self.wave.stop, || pipeline.store.pause_system(target, pause, reason)).await
     }
 
     /// The side lacks nothing any more, so its letter is closed.
     pub(super) async fn heal(&self, link: Link) -> Result<Fate, Halt> {
-        let side = self.side();
-        let letter = LetterId::of_link(&self.connection.name, side, link.id);
-        self.pipeline.log_healed(std::slice::from_ref(&letter), "writer").await?;
+        let side = self.wave.side;
+        let letter = LetterId::of_link(&self.wave.connection.name, side, link.id);
+        self.wave.heal_letter(letter.clone()).await?;
         let healed = self.step(link, |link| {
             // Meanwhile it may lack something new, or again.
-            if lacking(link, side, &self.rules()).is_some() {
+            if lacking(link, side, &self.wave.rules).is_some() {
                 return None;
             }
             let mut link = link.clone();
@@ -119,8 +118,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         if !healed.await? {
             return Ok(self.later(LEASE_MARGIN));
         }
-        self.pipeline.metrics.letter_healed(&self.connection.name);
-        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::AlreadyTrue);
+        self.wave.pipeline.metrics.letter_healed(&self.wave.connection.name);
+        self.wave.pipeline.metrics.command(&self.wave.connection.name, CommandOutcome::AlreadyTrue);
         Ok(Fate::Over)
     }
 
@@ -128,33 +127,38 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     pub(super) async fn refuse(&self, link: Link, wanted: &Pending, failure: &Failure) -> Result<Fate, Halt> {
         let letter = self.open_letter(&link, wanted, failure).await?;
         self.step(link, |link| {
-            Some(self.burial(write::bury(link, self.side(), wanted, failure.code.as_str(), &self.rules()), &letter))
+            Some(
+                self.burial(
+                    write::bury(link, self.wave.side, wanted, failure.code.as_str(), &self.wave.rules),
+                    &letter,
+                ),
+            )
         })
         .await?;
-        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
+        self.wave.pipeline.metrics.command(&self.wave.connection.name, CommandOutcome::Dead);
         Ok(Fate::Over)
     }
 
     /// Refused by the target for good, or given up after the last attempt.
     pub(super) async fn bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         let letter = self.open_letter(&link, &begun.wanted, failure).await?;
-        let rules = self.rules();
+        let rules = &self.wave.rules;
         let buried = self.step(link, |link| {
             let released = if failure.in_doubt {
-                write::give_up(link, self.side(), begun.token)
+                write::give_up(link, self.wave.side, begun.token)
             } else {
-                write::withdraw(link, self.side(), begun.token)
+                write::withdraw(link, self.wave.side, begun.token)
             };
-            let buried = write::bury(&released?, self.side(), &begun.wanted, failure.code.as_str(), &rules);
-            let noted = write::note(buried, self.side(), LastWrite::failed(letter.last_at, failure));
+            let buried = write::bury(&released?, self.wave.side, &begun.wanted, failure.code.as_str(), rules);
+            let noted = write::note(buried, self.wave.side, LastWrite::failed(letter.last_at, failure));
             Some(self.burial(noted, &letter))
         });
         if !buried.await? {
             // The lease moved on: somebody else decides about the side, and a letter beside that would never heal.
-            self.pipeline.log_healed(std::slice::from_ref(&letter.id), "writer").await?;
+            self.wave.heal_letter(letter.id.clone()).await?;
             return Ok(self.later(LEASE_MARGIN));
         }
-        self.pipeline.metrics.command(&self.connection.name, CommandOutcome::Dead);
+        self.wave.pipeline.metrics.command(&self.wave.connection.name, CommandOutcome::Dead);
         Ok(Fate::Over)
     }
 
@@ -169,7 +173,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// Logs the letter; what fails again joins the one that is open (B7).
     async fn open_letter(&self, link: &Link, wanted: &Pending, failure: &Failure) -> Result<DeadLetter, Halt> {
-        let (name, side) = (&self.connection.name, self.side());
+        let (name, side) = (&self.wave.connection.name, self.wave.side);
         let id = LetterId::of_link(name, side, link.id);
         let now = wall_clock();
         let account = match &wanted.need {
@@ -180,11 +184,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let attribute = failure
             .attribute
             .as_ref()
-            .map(|path| write::named(&self.rules(), side, path).unwrap_or_else(|| path.clone()));
+            .map(|path| write::named(&self.wave.rules, side, path).unwrap_or_else(|| path.clone()));
         let letter = DeadLetter {
             id,
             fingerprint: Fingerprint {
-                target: Some(self.connection.systems[side].clone()),
+                target: Some(self.wave.connection.systems[side].clone()),
                 class: failure.class,
                 code: failure.code.clone(),
                 attribute,
@@ -194,15 +198,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             partner: link.sides[side.other()].account.clone(),
             first_at: now,
             last_at: now,
-            failures: self.again.attempt + 1,
+            failures: self.wave.again.attempt + 1,
             message: failure.to_string(),
             status: failure.status,
             request_id: failure.request_id.clone(),
             content: LetterContent::Command { command: self.command.clone() },
         };
-        let letter = self.pipeline.join(self.stop, letter).await?;
-        self.pipeline.log_opened(std::slice::from_ref(&letter)).await?;
-        Ok(letter)
+        self.wave.open_letter(letter).await
     }
 }
 

@@ -110,8 +110,8 @@ pub fn schema(concurrency: usize) -> Schema {
     Schema {
         attributes: attributes.collect(),
         grain: Duration::from_secs(1),
-        // One account a call; a batch is as many calls as may be under way at once.
-        batch: concurrency.max(1),
+        batch: 1,
+        calls: concurrency.max(1),
         writable: true,
         incremental: false,
         parse_id: |text| text.trim().parse().ok(),

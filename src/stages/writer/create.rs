@@ -1,0 +1,136 @@
+//! How an account is created: searched for first, adopted if it is ours, refused if it is somebody else's.
+
+use super::Fate;
+use super::attempt::{Attempt, Begun, LEASE_MARGIN};
+use crate::broker::Broker;
+use crate::domain::link::{LastWrite, WriteAnswer};
+use crate::domain::pending::Need;
+use crate::domain::rules::OnExisting;
+use crate::domain::write;
+use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Link, Sighting, Snapshot, Value};
+use crate::failpoint::hit;
+use crate::stages::Halt;
+use crate::stages::letters::wall_clock;
+use crate::store::{Claim, Commit, Committed, Store};
+use crate::systems::SearchKey;
+
+impl<B: Broker, S: Store> Attempt<'_, B, S> {
+    /// Searches before an account is created: what carries our partner's id is ours, anything else is the policy's case
+    /// for existing accounts. `None`: there is no such account.
+    pub(super) async fn search_first(
+        &self,
+        begun: &Begun,
+        link: &Link,
+        partner: &AccountId,
+    ) -> Result<Option<Fate>, Halt> {
+        let rules = &self.wave.rules;
+        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
+            Ok(found) => found,
+            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
+        };
+        hit("writer.searched");
+        match ours.len() {
+            0 => {}
+            1 => {
+                let account = ours.into_iter().next().expect("there is one");
+                return self.adopt(begun, link.clone(), account, true).await.map(Some);
+            }
+            _ => {
+                let failure = Failure::new(
+                    FailureClass::Permanent,
+                    Code::known("ambiguous"),
+                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
+                );
+                return self.bury(begun, link.clone(), &failure).await.map(Some);
+            }
+        }
+        for path in &rules.match_on {
+            let Some(rule) = rules.attributes.get(path) else { continue };
+            let name = &rule.names[self.wave.side];
+            let Some(Some(Value::Text(text))) = begun.wanted.values.get(path) else { continue };
+            let existing = match self.search(begun, SearchKey::Attribute(name.clone(), text.clone())).await {
+                Ok(existing) => existing,
+                Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
+            };
+            let free = |snapshot: &Snapshot| snapshot.partner.is_none();
+            match <[Snapshot; 1]>::try_from(existing) {
+                Ok([account]) if rules.on_existing == OnExisting::Link && free(&account) => {
+                    return self.adopt(begun, link.clone(), account, false).await.map(Some);
+                }
+                Err(none) if none.is_empty() => {}
+                _ => return self.exists_refusal(begun, link.clone(), Some(name.clone())).await.map(Some),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn search(&self, begun: &Begun, key: SearchKey) -> Result<Vec<Snapshot>, Failure> {
+        self.wave.search(key, begun.deadline).await
+    }
+
+    /// The target says that an account with a unique value exists. Perhaps it is ours: a creation whose answer was lost.
+    pub(super) async fn exists(
+        &self,
+        begun: &Begun,
+        link: Link,
+        attribute: Option<AttributePath>,
+    ) -> Result<Fate, Halt> {
+        if let Need::Create { partner } = &begun.wanted.need {
+            match self.search(begun, SearchKey::Partner(partner.clone())).await {
+                Ok(ours) => {
+                    if let Ok([account]) = <[Snapshot; 1]>::try_from(ours) {
+                        return self.adopt(begun, link, account, true).await;
+                    }
+                }
+                Err(failure) => return self.failed(begun, link, &failure).await,
+            }
+        }
+        self.exists_refusal(begun, link, attribute).await
+    }
+
+    /// R12: nothing is created, nothing on the existing account is touched, and nothing is linked.
+    async fn exists_refusal(&self, begun: &Begun, link: Link, attribute: Option<AttributePath>) -> Result<Fate, Halt> {
+        let named = attribute.as_ref().map(|attribute| attribute.as_str().to_owned());
+        let (code, what) = match named.as_deref() {
+            Some("emails") => (Code::known("email_exists"), "its e-mail address".to_owned()),
+            Some(other) => (Code::known("account_exists"), format!("its {other}")),
+            None => (Code::known("account_exists"), "a value that must be unique".to_owned()),
+        };
+        let message = format!(
+            "another account of the target has {what} already; nothing was changed there. Link the two, or change one \
+             of them, then retry"
+        );
+        let failure = Failure { attribute, ..Failure::new(FailureClass::Permanent, code, message) };
+        self.bury(begun, link, &failure).await
+    }
+
+    /// Links the account that a search found. What it holds goes to the mapper as a change.
+    async fn adopt(&self, begun: &Begun, link: Link, account: Snapshot, remembered: bool) -> Result<Fate, Halt> {
+        let side = self.wave.side;
+        let mut link = link;
+        loop {
+            let Some(adopted) = write::adopt(&link, side, begun.token, account.account.clone(), remembered) else {
+                return Ok(self.later(LEASE_MARGIN));
+            };
+            let adopted = write::note(adopted, side, LastWrite::new(wall_clock(), WriteAnswer::Found));
+            let claim = vec![Claim::Account(side, account.account.clone())];
+            match self.commit(Commit { link: Some(adopted), claim, ..Commit::default() }).await? {
+                Committed::Done { .. } => {
+                    hit("writer.committed");
+                    return Ok(Fate::Change(Box::new(Sighting::Present { snapshot: account })));
+                }
+                Committed::Taken { holder, .. } => {
+                    let failure = Failure::new(
+                        FailureClass::Permanent,
+                        Code::known("already_linked"),
+                        format!(
+                            "the account that exists at the target belongs to link {holder} already; the first link stays"
+                        ),
+                    );
+                    return self.bury(begun, link, &failure).await;
+                }
+                Committed::Moved => link = self.reload().await?,
+            }
+        }
+    }
+}

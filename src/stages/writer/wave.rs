@@ -1,0 +1,279 @@
+//! A wave: commands for one side of one connection that are worked on at the same time. Each attempt is one account's
+//! story; what several of them ask of the store, the broker or the target at the same moment is put together into one
+//! call, and each gets the answer that it would have got alone.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::task::unconstrained;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Again;
+use super::lane::{Batch, Lane};
+use super::turns::{Gate, Turn};
+use crate::broker::Broker;
+use crate::domain::account::READ_UNCERTAINTY;
+use crate::domain::{
+    AccountId, Code, DeadLetter, Epoch, Failure, FailureClass, LetterId, Link, LinkId, Rules, Side, Snapshot, Timestamp,
+};
+use crate::stages::{Connection, Halt, Pipeline};
+use crate::store::{Commit, Committed, Store};
+use crate::systems::{Lookup, SearchKey, SharedSystem, Write, Written};
+
+/// Writes whose deadlines are further apart share no call: the one that began first would cut the other's time short.
+const SAME_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What the attempts of one wave have in common.
+pub(super) struct Wave<'w, B, S> {
+    pub(super) pipeline: &'w Pipeline<B, S>,
+    pub(super) stop: &'w CancellationToken,
+    pub(super) connection: &'w Arc<Connection>,
+    pub(super) side: Side,
+    pub(super) again: &'w Again,
+    pub(super) rules: Arc<Rules>,
+    pub(super) epoch: Epoch,
+    /// The store's clock when the links were loaded.
+    pub(super) now: Timestamp,
+    /// When the links were asked for, by this process's own clock.
+    pub(super) loaded_at: Instant,
+    pub(super) gate: &'w Gate,
+    pub(super) asked: Asked,
+}
+
+/// A turn at the target, or how long the target wants to be left alone.
+type Granted = Result<Result<Turn, Duration>, Halt>;
+
+/// What the attempts ask and nobody has put yet.
+#[derive(Default)]
+pub(super) struct Asked {
+    turns: Lane<(), Granted>,
+    commits: Lane<Commit, Result<Committed, Halt>>,
+    /// A batch of commits is under way. What comes meanwhile goes with the next one.
+    committing: AtomicBool,
+    reloads: Lane<LinkId, Result<Option<Link>, Halt>>,
+    settles: Lane<Instant, Result<(), Halt>>,
+    gets: Lane<AccountId, Result<Lookup, Failure>>,
+    searches: Lane<(SearchKey, Instant), Result<Vec<Snapshot>, Failure>>,
+    writes: Lane<(Write, Instant), Written>,
+    opened: Lane<DeadLetter, Result<DeadLetter, Halt>>,
+    healed: Lane<LetterId, Result<(), Halt>>,
+}
+
+/// What the attempts ask.
+impl<B: Broker, S: Store> Wave<'_, B, S> {
+    pub(super) fn system(&self) -> &SharedSystem {
+        &self.connection.ends[self.side]
+    }
+
+    /// The store's clock, and not earlier than the truth.
+    pub(super) fn store_clock(&self) -> Timestamp {
+        self.now + self.loaded_at.elapsed()
+    }
+
+    /// Waits for a turn at the target. The accounts of one call share a turn; it ends when all have dropped it.
+    pub(super) async fn turn(&self) -> Granted {
+        self.asked.turns.ask(()).await
+    }
+
+    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Halt> {
+        self.asked.commits.ask(commit).await
+    }
+
+    /// Loads a link again that others have committed.
+    pub(super) async fn reload(&self, link: LinkId) -> Result<Option<Link>, Halt> {
+        self.asked.reloads.ask(link).await
+    }
+
+    /// Waits until what was seen at `known_at` can be told from what is seen now: an answer within the grain of the stamp
+    /// would be as unsettled as the last one.
+    pub(super) async fn settle(&self, known_at: Instant) -> Result<(), Halt> {
+        self.asked.settles.ask(known_at).await
+    }
+
+    pub(super) async fn get(&self, account: AccountId) -> Result<Lookup, Failure> {
+        self.asked.gets.ask(account).await
+    }
+
+    /// Searches until `deadline` at most.
+    pub(super) async fn search(&self, key: SearchKey, deadline: Instant) -> Result<Vec<Snapshot>, Failure> {
+        let timeout = |_| Failure::new(FailureClass::Transient, Code::known("timeout"), "the search took too long");
+        tokio::time::timeout_at(deadline, self.asked.searches.ask((key, deadline))).await.map_err(timeout)?
+    }
+
+    pub(super) async fn write(&self, write: Write, deadline: Instant) -> Written {
+        self.asked.writes.ask((write, deadline)).await
+    }
+
+    /// Logs that a letter was opened; what fails again joins the one that is open (B7).
+    pub(super) async fn open_letter(&self, letter: DeadLetter) -> Result<DeadLetter, Halt> {
+        self.asked.opened.ask(letter).await
+    }
+
+    /// Logs that a letter has healed.
+    pub(super) async fn heal_letter(&self, letter: LetterId) -> Result<(), Halt> {
+        self.asked.healed.ask(letter).await
+    }
+}
+
+/// What becomes of it.
+impl<B: Broker, S: Store> Wave<'_, B, S> {
+    /// Lets the attempts go on as far as they can, then puts together what they ask, and so on to their end. Nothing
+    /// waits for anything but its own answer: an account whose call is slow holds none of the others up.
+    pub(super) async fn serve<T>(&self, attempts: impl Future<Output = T>) -> T {
+        // Constrained, tokio would interrupt them after some dozens, and what the others ask would miss its call.
+        let mut attempts = pin!(unconstrained(attempts));
+        let mut calls = FuturesUnordered::new();
+        poll_fn(|context| {
+            loop {
+                if let Poll::Ready(done) = attempts.as_mut().poll(context) {
+                    return Poll::Ready(done);
+                }
+                // All answers that are there are handed out before anything more is asked.
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {
+                    continue;
+                }
+                let asked = self.calls();
+                if asked.is_empty() {
+                    return Poll::Pending;
+                }
+                calls.extend(asked);
+            }
+        })
+        .await
+    }
+
+    /// The calls that put what is asked now.
+    fn calls(&self) -> Vec<BoxFuture<'_, ()>> {
+        let asked = &self.asked;
+        let size = self.system().schema().batch.max(1);
+        let mut calls: Vec<BoxFuture<'_, ()>> = Vec::new();
+        calls.extend(asked.turns.take(size, |_, _| true).into_iter().map(|batch| self.take_turn(batch).boxed()));
+        calls.extend(asked.settles.take(usize::MAX, |a, b| a == b).into_iter().map(|b| self.wait_settled(b).boxed()));
+        calls.extend(asked.gets.take(size, |_, _| true).into_iter().map(|batch| self.get_all(batch).boxed()));
+        calls.extend(asked.searches.take(size, |_, _| true).into_iter().map(|batch| self.search_all(batch).boxed()));
+        let together =
+            |(_, a): &(Write, Instant), (_, b): &(Write, Instant)| a.max(b).duration_since(*a.min(b)) < SAME_DEADLINE;
+        calls.extend(asked.writes.take(size, together).into_iter().map(|batch| self.write_all(batch).boxed()));
+        calls.extend(asked.reloads.take_all().map(|batch| self.reload_all(batch).boxed()));
+        calls.extend(asked.opened.take_all().map(|batch| self.open_all(batch).boxed()));
+        calls.extend(asked.healed.take_all().map(|batch| self.heal_all(batch).boxed()));
+        if !asked.committing.load(Ordering::Relaxed)
+            && let Some(batch) = asked.commits.take_all()
+        {
+            asked.committing.store(true, Ordering::Relaxed);
+            calls.push(self.commit_all(batch).boxed());
+        }
+        calls
+    }
+
+    async fn take_turn(&self, batch: Batch<(), Granted>) {
+        let granted = async {
+            let turn = tokio::select! {
+                () = self.stop.cancelled() => return Err(Halt::Stopped),
+                turn = self.gate.turn() => turn,
+            };
+            Ok(match self.pause().await? {
+                Some(left) => Err(left),
+                None => Ok(turn),
+            })
+        };
+        let granted = granted.await;
+        batch.answer_all(granted);
+    }
+
+    /// How long the target wants to be left alone.
+    async fn pause(&self) -> Result<Option<Duration>, Halt> {
+        let asked_at = Instant::now();
+        if let Some(known) = self.gate.pause(asked_at) {
+            return Ok(known);
+        }
+        let target = &self.connection.systems[self.side];
+        let state = self.pipeline.ask(self.stop, || self.pipeline.store.system(target)).await?;
+        let now = self.store_clock();
+        let pause = state.not_before.filter(|until| *until > now).map(|until| until.since(now));
+        self.gate.store_said(asked_at, Instant::now(), pause);
+        Ok(pause)
+    }
+
+    async fn commit_all(&self, mut batch: Batch<Commit, Result<Committed, Halt>>) {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let commits = std::mem::take(&mut batch.questions);
+        let committed = self.pipeline.ask(self.stop, || store.commit(name, self.epoch, commits.clone())).await;
+        self.asked.committing.store(false, Ordering::Relaxed);
+        batch.answer_each(committed);
+    }
+
+    async fn reload_all(&self, batch: Batch<LinkId, Result<Option<Link>, Halt>>) {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let loaded = self.pipeline.ask(self.stop, || store.load(name, &batch.questions)).await;
+        batch.answer_each(match loaded {
+            Ok(loaded) if loaded.epoch == self.epoch => Ok(loaded.items),
+            Ok(_) => Err(Halt::NewEpoch),
+            Err(halt) => Err(halt),
+        });
+    }
+
+    async fn wait_settled(&self, batch: Batch<Instant, Result<(), Halt>>) {
+        let settled_at = batch.questions[0] + self.system().schema().grain + READ_UNCERTAINTY;
+        let waited = tokio::select! {
+            () = self.stop.cancelled() => Err(Halt::Stopped),
+            () = tokio::time::sleep_until(settled_at) => Ok(()),
+        };
+        batch.answer_all(waited);
+    }
+
+    async fn get_all(&self, batch: Batch<AccountId, Result<Lookup, Failure>>) {
+        let found = self.system().get(&batch.questions).await;
+        let found = found.and_then(|found| complete(found, batch.questions.len()));
+        batch.answer_each(found);
+    }
+
+    async fn search_all(&self, mut batch: Batch<(SearchKey, Instant), Result<Vec<Snapshot>, Failure>>) {
+        let keys: Vec<_> = std::mem::take(&mut batch.questions).into_iter().map(|(key, _)| key).collect();
+        let found = self.system().search(&keys).await;
+        // Who waits for it no longer than its own deadline. An answer that is not there is none, and never "no account".
+        batch.answer_each(found.and_then(|found| complete(found, keys.len())));
+    }
+
+    async fn write_all(&self, mut batch: Batch<(Write, Instant), Written>) {
+        let (writes, deadlines): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.questions).into_iter().unzip();
+        let deadline = deadlines.into_iter().min().expect("a batch has a question");
+        let written = self.system().write(&writes, deadline).await;
+        match complete(written, writes.len()) {
+            Ok(written) => batch.answer(written),
+            Err(failure) => batch.answer_all(Written::Failed(failure.in_doubt())),
+        }
+    }
+
+    async fn open_all(&self, mut batch: Batch<DeadLetter, Result<DeadLetter, Halt>>) {
+        let letters = std::mem::take(&mut batch.questions);
+        let opened = async {
+            let joined = try_join_all(letters.into_iter().map(|letter| self.pipeline.join(self.stop, letter))).await?;
+            self.pipeline.log_opened(&joined).await?;
+            Ok(joined)
+        };
+        let opened = opened.await;
+        batch.answer_each(opened);
+    }
+
+    async fn heal_all(&self, batch: Batch<LetterId, Result<(), Halt>>) {
+        let logged = self.pipeline.log_healed(&batch.questions, "writer").await;
+        batch.answer_all(logged);
+    }
+}
+
+/// One answer for each question, or none at all: whose answer is missing could not be told.
+fn complete<A>(answers: Vec<A>, questions: usize) -> Result<Vec<A>, Failure> {
+    if answers.len() == questions {
+        return Ok(answers);
+    }
+    Err(Failure::new(FailureClass::Transient, Code::known("no_answer"), "the connector left questions unanswered"))
+}
