@@ -68,20 +68,17 @@ pub fn run(from: Kind, to: Kind, path: &Path, form: Form) -> anyhow::Result<Exit
             "systems": { names.0: from.as_str(), names.1: to.as_str() },
         })),
         Form::Text => {
-            let option = option_for(path);
-            output::line(format!(
-                "Wrote {}: {} ({}) leads, {} ({}) follows.\n\n\
-                 Fill in the lines with EDIT, and set {}. Then:\n\n  \
-                 muster{option} check                         is it right, and do both systems agree?\n  \
-                 muster{option} sync {connection} --wait   brings them in step now\n  \
-                 muster{option} run                           keeps them in step until it is stopped",
-                path.display(),
-                names.0,
-                from.as_str(),
-                names.1,
-                to.as_str(),
-                variables.join(" and "),
-            ));
+            let (from, to) = (format!("{} ({})", names.0, from.as_str()), format!("{} ({})", names.1, to.as_str()));
+            output::line(format!("Wrote {}: {from} leads, {to} follows", path.display()));
+            output::line(format!("\nFill in the lines with EDIT, and set {}. Then:\n", variables.join(" and ")));
+            let sync = format!("sync {connection} --wait");
+            for (command, what) in [
+                ("check", "is it right, and do both systems agree?"),
+                (&sync, "brings them in step now"),
+                ("run", "keeps them in step until it is stopped"),
+            ] {
+                output::line(format!("  muster{} {command:width$}  {what}", option_for(path), width = sync.len()));
+            }
         }
     }
     Ok(Exit::Done)
