@@ -25,12 +25,12 @@ mod table;
 mod words;
 
 pub use attributes::AttributeConfig;
-pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
+pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
 pub use environment::{Environment, ProcessEnvironment};
 pub use infrastructure::{BrokerConfig, Infrastructure, StoreConfig};
 pub use process::{LEASE_MARGIN, Listen, LogFormat, TelemetryConfig, WriterConfig};
 pub use report::{ConfigErrors, Mistake};
-pub use system::{ClientCredentials, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+pub use system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
 
 use excerpt::Source;
 use shape::{Entries, parsed};

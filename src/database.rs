@@ -10,9 +10,8 @@
 //! The file belongs on a disk of this machine: SQLite's write-ahead log needs memory that all processes share. Beside it
 //! lie `-wal` and `-shm`, which hold the latest transactions and go away when the last process closes the file, and
 //! `.lock`, which stays. A plain copy of the file alone, made while a process works on it, lacks what is in `-wal` and may
-//! be torn; [`Database::backup`] makes a whole one, at any time. A copy that is put in the file's place is an older state:
-//! the one that `backup` made says so of itself, and the store begins a new epoch; a plain copy does not, so whoever puts
-//! one back has to say it.
+//! be torn; [`Database::backup`] makes a whole one, at any time. Whatever is put in the file's place is an older state of
+//! it: the store notices, and begins a new epoch; messages that were out when the copy was made come again.
 
 use std::ffi::OsString;
 use std::fs;
@@ -201,6 +200,11 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // A few hundred links lie on as many pages. 16 MiB keep them in memory until their commit, with what would undo a
+    // job of it, and the log is moved into the file only when it has as much.
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(200);
     Ok(connection)
 }

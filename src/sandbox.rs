@@ -18,6 +18,7 @@ pub mod admin;
 pub mod cli;
 mod clock;
 pub mod faults;
+mod keys;
 pub mod log;
 pub mod people;
 pub mod salesforce;
@@ -35,20 +36,24 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
 pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
+pub use keys::ClientKey;
 pub use log::{Actor, System, Write};
-pub use salesforce::{CustomField, CustomKind, DuplicateRule, SalesforceEdit, SalesforceOptions};
+pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
 pub use scim::{Dialect, Preset, Quirk};
 
 use clock::Clock;
 use faults::Faults;
 use log::Log;
-use salesforce::Salesforce;
+use salesforce::{ConnectedApp, Salesforce};
 use scim::Scim;
 
 /// Client id that the sandbox knows by default.
 pub const DEFAULT_CLIENT_ID: &str = "muster-sandbox";
 /// Client secret that the sandbox knows by default. It protects nothing.
 pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
+/// Username of the user as whom clients of the org act: the one who runs client credentials, and a `sub` that the JWT
+/// bearer flow takes.
+pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
 
@@ -83,6 +88,8 @@ pub struct SandboxSettings {
     pub client_id: String,
     /// Client secret of the connected app.
     pub client_secret: SecretString,
+    /// Certificate or RSA public key of the connected app, as PEM; without it the JWT bearer flow is refused.
+    pub certificate_pem: Option<String>,
     /// Fields added to the org's objects.
     pub custom_fields: Vec<CustomField>,
     /// Limits of the org.
@@ -108,6 +115,7 @@ impl Default for SandboxSettings {
             emails: people::Emails::Complete,
             client_id: DEFAULT_CLIENT_ID.into(),
             client_secret: DEFAULT_CLIENT_SECRET.into(),
+            certificate_pem: None,
             custom_fields: vec![
                 field("User", "Partner_Id__c", CustomKind::ExternalId),
                 field("User", "Badge__c", CustomKind::Text),
@@ -157,8 +165,11 @@ impl Sandbox {
     pub async fn start(settings: SandboxSettings) -> anyhow::Result<Self> {
         let log = Arc::new(Log::new());
         let salesforce = Salesforce::new(
-            settings.client_id.clone(),
-            settings.client_secret.clone(),
+            ConnectedApp {
+                client_id: settings.client_id.clone(),
+                client_secret: settings.client_secret.clone(),
+                certificate_pem: settings.certificate_pem.clone(),
+            },
             &settings.custom_fields,
             settings.salesforce.clone(),
             settings.scheme,

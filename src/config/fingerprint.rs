@@ -10,8 +10,8 @@ use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
 use crate::domain::{Side, Sides};
 
 use super::attributes::AttributeConfig;
-use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
-use super::system::{SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
+use super::system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
 use super::{Config, Infrastructure, WriterConfig};
 
 /// Of everything that a connection says.
@@ -58,14 +58,28 @@ fn system_text(system: &SystemConfig) -> String {
             auth,
             api_version,
             fields,
+            defaults,
             page_size: _,
             request_timeout: _,
             ca_file: _,
         }) => {
             push(&mut text, "salesforce", url);
-            push(&mut text, "client_id", &auth.client_id);
+            match auth {
+                SalesforceAuth::ClientCredentials { client_id, client_secret: _ } => {
+                    push(&mut text, "client_id", client_id);
+                }
+                SalesforceAuth::JwtBearer { client_id, username, key: _, audience } => {
+                    push(&mut text, "client_id", client_id);
+                    push(&mut text, "username", username);
+                    push(&mut text, "audience", audience.as_deref().unwrap_or_default());
+                }
+            }
             push(&mut text, "api_version", api_version);
             push(&mut text, "fields", fields.join(","));
+            for ((object, field), value) in defaults {
+                let value = serde_json::to_string(value).expect("a value is JSON");
+                push(&mut text, "default", format_args!("{object}.{field} {value}"));
+            }
         }
         SystemKind::Scim(ScimConfig { url, auth, page_size: _, concurrency: _, request_timeout: _, ca_file: _ }) => {
             push(&mut text, "scim", url);
@@ -97,8 +111,11 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     } = connection;
     let mut text = format!("[connection {name}]\n");
     let Sides { a, b } = ends;
-    for (key, End { system, object }) in [("a", a), ("b", b)] {
+    for (key, End { system, object, partner }) in [("a", a), ("b", b)] {
         push(&mut text, key, format_args!("{system} {object}"));
+        if let Some(PartnerField { name, write_back }) = partner {
+            push(&mut text, "partner_field", format_args!("{name} {write_back}"));
+        }
     }
     match direction {
         Direction::AToB => push(&mut text, "direction", "a_to_b"),
@@ -167,6 +184,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                     match occasion {
                         Occasion::Always => "always",
                         Occasion::Create => "create",
+                        Occasion::Fill => "fill",
                     },
                 );
                 push(

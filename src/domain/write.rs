@@ -161,7 +161,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     state.account = Some(answer.account.clone());
     state.dead = None;
     state.absence = None;
-    let inbound = rules.inbound(side, &answer.attributes);
+    let inbound = rules.inbound(side, answer);
     let mut rest = Attributes::new();
     for (path, value) in &inbound {
         let digest = rules.digest(side, path, value.as_ref());

@@ -21,19 +21,14 @@ pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<E
     let mut findings = vec![Finding {
         subject: format!(
             "configuration: {}, {}",
-            output::count(systems.len(), "system"),
+            output::count(systems.by_name.len(), "system"),
             output::count(connections.len(), "connection")
         ),
         problem: None,
     }];
     if !offline {
         findings.extend(infrastructure(config).await?);
-        for (name, system) in &systems {
-            let found = system.preflight().await;
-            findings.extend(
-                found.into_iter().map(|finding| Finding { subject: format!("{name}: {}", finding.subject), ..finding }),
-            );
-        }
+        findings.extend(connect::preflight(&systems, &connections).await);
     }
     for finding in &findings {
         match form {

@@ -68,7 +68,7 @@ pub const HELP: &str = r#"The administrator's API, JSON in and out, without a to
   POST   /_admin/salesforce/contacts/{id}/undelete
   POST   /_admin/salesforce/contacts/{id}/merge      {"loser": "003..."}
   POST   /_admin/salesforce/settings         {"daily_requests": 10, "used_requests": 0, "max_page": 3, "token_seconds": 60,
-                                              "flow": "disabled", "licences": 5, "reserved_usernames": ["a@b.example"],
+                                              "flow": "disabled", "permitted_users": "self-authorized", "licences": 5, "reserved_usernames": ["a@b.example"],
                                               "access": {"User.Title": "hidden"}, "every_write_moves_stamp": true,
                                               "duplicate_rule": "alert"}
   POST   /_admin/salesforce/expire-sessions  all tokens die

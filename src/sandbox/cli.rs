@@ -43,6 +43,9 @@ pub struct Arguments {
     /// File with the client secret; without it the secret is `sandbox-client-secret`.
     #[arg(long, value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
+    /// File with the certificate (PEM, RSA) that the connected app has for the JWT bearer flow.
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<PathBuf>,
     /// File with the bearer token of the SCIM service; without it the token is `sandbox-scim-token`.
     #[arg(long, value_name = "FILE")]
     scim_token_file: Option<PathBuf>,
@@ -70,6 +73,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         emails: if arguments.missing_emails { Emails::SomeMissing } else { Emails::Complete },
         client_id: arguments.client_id.clone(),
         client_secret: secret(&arguments.client_secret_file, DEFAULT_CLIENT_SECRET)?.into(),
+        certificate_pem: arguments.certificate_file.as_deref().map(read_secret).transpose()?,
         scim_token: secret(&arguments.scim_token_file, DEFAULT_SCIM_TOKEN)?.into(),
         dialect: arguments.scim_dialect.dialect(),
         ..SandboxSettings::default()

@@ -32,7 +32,7 @@ use serde_json::{Map, Value};
 
 pub use object::{Access, CustomField, CustomKind};
 pub use org::DuplicateRule;
-pub use session::Flow;
+pub use session::{Flow, PermittedUsers};
 
 use super::clock::Clock;
 use super::faults::{RowFault, Withhold};
@@ -60,11 +60,19 @@ pub struct SalesforceOptions {
     pub token_seconds: i64,
     /// Whether the client credentials flow is on.
     pub flow: Flow,
+    /// Who may act by the JWT bearer flow.
+    pub permitted_users: PermittedUsers,
 }
 
 impl Default for SalesforceOptions {
     fn default() -> Self {
-        Self { daily_requests: 5_000_000, max_page: 2000, token_seconds: 7200, flow: Flow::Enabled }
+        Self {
+            daily_requests: 5_000_000,
+            max_page: 2000,
+            token_seconds: 7200,
+            flow: Flow::Enabled,
+            permitted_users: PermittedUsers::AdminApproved,
+        }
     }
 }
 
@@ -82,6 +90,8 @@ pub struct SalesforceEdit {
     pub token_seconds: Option<i64>,
     /// See [`SalesforceOptions`].
     pub flow: Option<Flow>,
+    /// See [`SalesforceOptions`].
+    pub permitted_users: Option<PermittedUsers>,
     /// Most active users.
     pub licences: Option<usize>,
     /// Usernames taken in other orgs.
@@ -94,6 +104,14 @@ pub struct SalesforceEdit {
     pub duplicate_rule: Option<DuplicateRule>,
 }
 
+/// What the org knows of its one client.
+pub(super) struct ConnectedApp {
+    pub client_id: String,
+    pub client_secret: SecretString,
+    /// Certificate or public key, as PEM, for the JWT bearer flow.
+    pub certificate_pem: Option<String>,
+}
+
 /// One org.
 pub(super) struct Salesforce {
     pub clock: Clock,
@@ -102,8 +120,7 @@ pub(super) struct Salesforce {
     cursors: Mutex<query::Cursors>,
     options: Mutex<SalesforceOptions>,
     used_requests: AtomicU64,
-    client_id: String,
-    client_secret: SecretString,
+    app: ConnectedApp,
     scheme: Scheme,
     log: Arc<Log>,
 }
@@ -134,8 +151,7 @@ impl Call {
 
 impl Salesforce {
     pub fn new(
-        client_id: String,
-        client_secret: SecretString,
+        app: ConnectedApp,
         custom: &[CustomField],
         options: SalesforceOptions,
         scheme: Scheme,
@@ -149,8 +165,7 @@ impl Salesforce {
             cursors: Mutex::default(),
             options: Mutex::new(options),
             used_requests: AtomicU64::new(0),
-            client_id,
-            client_secret,
+            app,
             scheme,
             log,
         }
@@ -197,10 +212,10 @@ impl Salesforce {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> bool {
+    /// The user as whom a request acts; their serial. `None` without a good token.
+    fn authenticate(&self, headers: &HeaderMap) -> Option<u64> {
         let lifetime_ms = lock(&self.options).token_seconds.saturating_mul(1000);
-        session::bearer(headers)
-            .is_some_and(|token| lock(&self.sessions).touch(token, self.clock.now_ms(), lifetime_ms))
+        lock(&self.sessions).touch(session::bearer(headers)?, self.clock.now_ms(), lifetime_ms)
     }
 
     fn note(&self, actor: Actor, method: &'static str, done: &Done, request: &str) {
@@ -340,6 +355,7 @@ impl Salesforce {
         options.max_page = edit.max_page.map_or(options.max_page, |page| page.max(1));
         options.token_seconds = edit.token_seconds.unwrap_or(options.token_seconds);
         options.flow = edit.flow.unwrap_or(options.flow);
+        options.permitted_users = edit.permitted_users.unwrap_or(options.permitted_users);
         if let Some(used) = edit.used_requests {
             self.used_requests.store(used, Ordering::Relaxed);
         }
@@ -376,9 +392,7 @@ impl Salesforce {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Err(ApiError::with(status, "HEADERS_TOO_LARGE", "URI and headers are too large"));
         }
-        if !self.authenticate(request.headers()) {
-            return Err(ApiError::session());
-        }
+        self.authenticate(request.headers()).ok_or_else(ApiError::session)?;
         let version = uri.path().split('/').nth(3).unwrap_or_default().to_owned();
         check_version(&version)?;
         if used > quota {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster::config::{
-    BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, Schedule,
-    StoreConfig, SystemKind,
+    BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, SalesforceAuth,
+    Schedule, StoreConfig, SystemKind,
 };
 use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
 use muster::domain::{Side, Sides};
@@ -130,7 +130,8 @@ fn every_mistake_is_reported_at_once() {
 fn no_secret_is_printed() {
     let config = parse(&example()).unwrap();
     let SystemKind::Salesforce(crm) = &config.systems[&"crm".parse().unwrap()].kind else { panic!("crm") };
-    assert_eq!(crm.auth.client_secret.expose_secret(), "CANARY/CRM_SECRET");
+    let SalesforceAuth::ClientCredentials { client_secret, .. } = &crm.auth else { panic!("auth") };
+    assert_eq!(client_secret.expose_secret(), "CANARY/CRM_SECRET");
     assert_clean(&format!("{config:?} {config:#?}"));
 
     let errors = parse(&broken()).unwrap_err();

@@ -438,3 +438,92 @@ async fn a_duplicate_rule_warns_or_blocks() {
     assert_eq!(guest.send(Method::PATCH, &path, json!({"Title": "T"})).await.0, 204, "only a new address is looked up");
     assert_eq!(unchanged, 400);
 }
+
+/// A token request with an assertion, and what came of it.
+async fn bear(guest: &Guest, key: &str, algorithm: jsonwebtoken::Algorithm, claims: &Value) -> (u16, Value) {
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    let key = match algorithm {
+        jsonwebtoken::Algorithm::HS256 => EncodingKey::from_secret(b"secret"),
+        _ => EncodingKey::from_rsa_pem(key.as_bytes()).unwrap(),
+    };
+    let assertion = encode(&Header::new(algorithm), claims, &key).unwrap();
+    let form = [("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.as_str())];
+    let url = format!("{}/services/oauth2/token", guest.sandbox.salesforce_url());
+    read(guest.client.post(url).form(&form).send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn an_assertion_is_taken_or_refused_as_documented() {
+    use jsonwebtoken::Algorithm::{HS256, RS256, RS384};
+    use muster::sandbox::{ClientKey, INTEGRATION_USERNAME, PermittedUsers, SalesforceEdit};
+    use secrecy::ExposeSecret;
+    let [key, other] = [(); 2].map(|()| ClientKey::generate().unwrap());
+    let settings =
+        SandboxSettings { users: 1, certificate_pem: Some(key.certificate_pem.clone()), ..SandboxSettings::default() };
+    let guest = Guest::start(settings).await;
+    let admin = guest.sandbox.admin();
+    let somebody = admin.account(System::Salesforce, &guest.user_ids()[0]).unwrap()["Username"].clone();
+    let now = jiff::Timestamp::now().as_second();
+    let good = json!({"iss": guest.sandbox.client_id(), "sub": INTEGRATION_USERNAME, "aud": "https://login.salesforce.com", "exp": now + 170});
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        claims
+    };
+    let private = key.private_pem.expose_secret();
+    for claims in [
+        good.clone(),
+        with("aud", json!(guest.sandbox.salesforce_url())),
+        with("exp", json!((now + 170).to_string())),
+        with("exp", json!(now - 100)),
+        with("sub", json!(INTEGRATION_USERNAME.to_uppercase())),
+    ] {
+        let (status, answer) = bear(&guest, private, RS256, &claims).await;
+        assert_eq!(status, 200, "{claims}: {answer}");
+        let mut names: Vec<_> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["access_token", "id", "instance_url", "scope", "token_type"]);
+        let url = format!("{}/services/oauth2/userinfo", guest.sandbox.salesforce_url());
+        let who = guest.client.get(url).bearer_auth(answer["access_token"].as_str().unwrap());
+        assert_eq!(json_of(who.send().await.unwrap()).await["preferred_username"], INTEGRATION_USERNAME);
+    }
+    let stranger = other.private_pem.expose_secret();
+    for (key, algorithm, claims, error, description) in [
+        (private, RS256, with("iss", json!("nobody")), "invalid_client_id", "client identifier invalid"),
+        (stranger, RS256, good.clone(), "invalid_grant", "invalid assertion"),
+        (private, HS256, good.clone(), "invalid_grant", "invalid assertion"),
+        (private, RS384, good.clone(), "invalid_grant", "invalid assertion"),
+        (private, RS256, with("exp", Value::Null), "invalid_grant", "invalid assertion"),
+        (private, RS256, with("aud", json!("https://example.com")), "invalid_grant", "audience is invalid"),
+        (private, RS256, with("exp", json!(now - 200)), "invalid_grant", "expired authorization code"),
+        (private, RS256, with("exp", json!(now + 3600)), "invalid_grant", "expired authorization code"),
+        (
+            private,
+            RS256,
+            with("sub", somebody.clone()),
+            "invalid_app_access",
+            "user is not admin approved to access this app",
+        ),
+        (
+            private,
+            RS256,
+            with("sub", json!("no@x.example")),
+            "invalid_app_access",
+            "user is not admin approved to access this app",
+        ),
+    ] {
+        let (status, answer) = bear(&guest, key, algorithm, &claims).await;
+        let expected = json!({"error": error, "error_description": description});
+        assert_eq!((status, answer), (400, expected), "{claims}");
+    }
+    let edit = SalesforceEdit { permitted_users: Some(PermittedUsers::SelfAuthorized), ..SalesforceEdit::default() };
+    admin.configure_salesforce(edit).unwrap();
+    let (_, answer) = bear(&guest, private, RS256, &with("sub", somebody)).await;
+    assert_eq!(answer["error_description"], "user hasn't approved this consumer");
+    // The org's clock decides, not the client's.
+    admin.set_clock(System::Salesforce, 600_000);
+    assert_eq!(bear(&guest, private, RS256, &good).await.1["error_description"], "expired authorization code");
+
+    let without = Guest::with_users(0).await;
+    assert_eq!(bear(&without, private, RS256, &good).await.1["error"], "invalid_client");
+}

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::sandbox::INTEGRATION_USERNAME;
 use crate::sandbox::clock::iso_ms;
 use crate::sandbox::people::Person;
 
@@ -69,9 +70,9 @@ pub(super) fn contact(person: &Person, number: usize, account: &str, now: i64) -
 /// The user as whom clients act. It is a robot, so that rosters of people leave it out.
 pub(super) fn integration_user(profile: &str) -> Map<String, Value> {
     object(json!({
-        "Username": "integration@sandbox.example",
+        "Username": INTEGRATION_USERNAME,
         "LastName": "Integration User",
-        "Email": "integration@sandbox.example",
+        "Email": INTEGRATION_USERNAME,
         "Alias": "integr",
         "CommunityNickname": "integration",
         "ProfileId": profile,

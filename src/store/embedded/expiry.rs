@@ -60,3 +60,78 @@ fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600_000;
+    const NOW: Timestamp = Timestamp(1_000 * DAY);
+
+    fn file() -> Connection {
+        let file = Connection::open_in_memory().unwrap();
+        file.execute_batch(include_str!("../../database/links.sql")).unwrap();
+        file.execute("INSERT INTO connections (id, name) VALUES (1, 'crm-scim'), (2, 'other')", []).unwrap();
+        file
+    }
+
+    fn numbers(file: &Connection, sql: &str) -> Vec<i64> {
+        sql::all(file, sql, (), |row| Ok(row.get(0)?)).unwrap()
+    }
+
+    #[test]
+    fn what_is_old_goes_and_what_is_young_stays() {
+        let file = file();
+        let old_and_young = |insert: &str, days: i64| {
+            for (id, age) in [(1, days * DAY + 1), (2, days * DAY - 1)] {
+                file.execute(insert, (id, NOW.0 - age)).unwrap();
+            }
+        };
+        old_and_young("INSERT INTO requests VALUES (1, CAST(?1 AS TEXT), ?2, '{}')", 7);
+        old_and_young("INSERT INTO suspects VALUES (CAST(?1 AS TEXT), 1, ?2)", 1);
+        old_and_young("INSERT INTO journal VALUES (?1, 1, 7, ?2, '{}')", 30);
+        old_and_young("INSERT INTO instances VALUES ('mapper', CAST(?1 AS TEXT), '1', ?2 + 86385000)", 1);
+        let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
+                   VALUES (?1, 1, CAST(?1 AS TEXT), '{}', 1, 1, ?2, 0, 0)";
+        old_and_young(run, 0);
+        for run in [1, 2] {
+            file.execute("INSERT INTO marks VALUES (?1, 0, x'01')", (run,)).unwrap();
+            file.execute("INSERT INTO outcomes VALUES (?1, 'change', 'stale', 1)", (run,)).unwrap();
+        }
+        sweep(&file, NOW, PIECE, 10).unwrap();
+        for table in ["requests", "suspects", "journal", "runs", "marks", "outcomes"] {
+            let left = numbers(&file, &format!("SELECT count(*) FROM {table}"));
+            assert_eq!(left, [1], "{table}");
+        }
+        assert_eq!(numbers(&file, "SELECT CAST(name AS INTEGER) FROM instances"), [2]);
+        assert_eq!(numbers(&file, "SELECT run FROM marks"), [2]);
+    }
+
+    #[test]
+    fn each_look_does_a_piece_until_nothing_old_is_left() {
+        let file = file();
+        let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
+                   VALUES (1, 1, 'r1', '{}', 1, 1, 1, 0, 0)";
+        file.execute(run, ()).unwrap();
+        for id in 1..=5 {
+            file.execute("INSERT INTO marks VALUES (1, ?1, x'01')", (id,)).unwrap();
+            file.execute("INSERT INTO journal VALUES (?1, 1, 7, 1, '{}')", (id,)).unwrap();
+        }
+        for (marks, entries) in [(3, 3), (1, 1), (0, 0)] {
+            sweep(&file, NOW, 2, 10).unwrap();
+            assert_eq!(numbers(&file, "SELECT count(*) FROM marks"), [marks]);
+            assert_eq!(numbers(&file, "SELECT count(*) FROM journal"), [entries]);
+        }
+        assert_eq!(numbers(&file, "SELECT count(*) FROM runs"), [0]);
+    }
+
+    #[test]
+    fn the_journal_of_each_connection_keeps_its_newest() {
+        let file = file();
+        for id in 1..=9 {
+            file.execute("INSERT INTO journal VALUES (?1, 1 + ?1 % 2, 7, ?2, '{}')", (id, NOW.0)).unwrap();
+        }
+        sweep(&file, NOW, PIECE, 3).unwrap();
+        assert_eq!(numbers(&file, "SELECT id FROM journal ORDER BY id"), [4, 5, 6, 7, 8, 9]);
+    }
+}
