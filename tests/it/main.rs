@@ -5,6 +5,7 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod clients;
 mod clients_scim;
 mod command_line;
 mod config;
@@ -12,6 +13,7 @@ mod connectors;
 mod embedded_broker;
 mod embedded_run;
 mod embedded_store;
+mod explain;
 mod foreign_target;
 mod habits;
 mod house;
