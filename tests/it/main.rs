@@ -22,6 +22,7 @@ mod redis_server;
 mod redis_store;
 mod rules;
 mod sandbox;
+mod sandbox_scim;
 mod show;
 mod store;
 mod target_faults;
