@@ -10,9 +10,8 @@
 //! The file belongs on a disk of this machine: SQLite's write-ahead log needs memory that all processes share. Beside it
 //! lie `-wal` and `-shm`, which hold the latest transactions and go away when the last process closes the file, and
 //! `.lock`, which stays. A plain copy of the file alone, made while a process works on it, lacks what is in `-wal` and may
-//! be torn; [`Database::backup`] makes a whole one, at any time. A copy that is put in the file's place is an older state:
-//! the one that `backup` made says so of itself, and the store begins a new epoch; a plain copy does not, so whoever puts
-//! one back has to say it.
+//! be torn; [`Database::backup`] makes a whole one, at any time. Whatever is put in the file's place is an older state of
+//! it: the store notices, and begins a new epoch; messages that were out when the copy was made come again.
 
 use std::ffi::OsString;
 use std::fs;

@@ -43,13 +43,13 @@ CREATE INDEX journal_of_link ON journal (link, connection);
 CREATE INDEX journal_of_connection ON journal (connection);
 
 -- Open letters. `connection` is a name: there are letters of none, and of some that are not configured any more.
-CREATE TABLE letters (
+CREATE TABLE open_letters (
   id TEXT PRIMARY KEY,
   connection TEXT,
   first_at INTEGER NOT NULL,
   letter TEXT NOT NULL
 ) STRICT;
-CREATE INDEX letters_by_time ON letters (connection, first_at, id);
+CREATE INDEX open_letters_by_time ON open_letters (connection, first_at, id);
 
 CREATE TABLE leases (
   connection INTEGER NOT NULL,

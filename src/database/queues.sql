@@ -44,8 +44,8 @@ CREATE TABLE delayed (
 ) STRICT;
 CREATE INDEX delayed_by_time ON delayed (due_at);
 
--- The log of dead letters. It is only ever added to.
-CREATE TABLE letters (
+-- The log of dead letters. It is only ever added to; which of them are open, the store knows.
+CREATE TABLE letter_log (
     number     INTEGER PRIMARY KEY AUTOINCREMENT,
     message_id TEXT NOT NULL,
     body       BLOB NOT NULL

@@ -135,7 +135,7 @@ fn write_group(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
     }
 }
 
-fn undone() -> DatabaseError {
+pub(super) fn undone() -> DatabaseError {
     DatabaseError::Unavailable("the disk is full, or fails".to_owned())
 }
 

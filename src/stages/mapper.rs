@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -54,11 +55,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 
     async fn map_message<D: Delivery>(&self, delivery: &D, stop: &CancellationToken) -> Result<(), Halt> {
-        let changes = |payload: &Payload| match payload {
-            Payload::Changes(changes) => Some(changes.clone()),
-            _ => None,
-        };
-        let intake = self.take_in(stop, delivery, changes, |change| Payload::Changes(vec![change])).await?;
+        let intake = self.take_in(stop, delivery, changes_of, |change| Payload::Changes(vec![change])).await?;
         let (changes, _alone) = match intake {
             Intake::Work(changes, alone) => (changes, alone),
             Intake::Settled => return Ok(()),
@@ -68,17 +65,17 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             Queue::ChangesBulk(_) => Lane::Bulk,
             _ => Lane::Live,
         };
-        let mut by_connection = BTreeMap::<ConnectionName, Vec<Change>>::new();
+        let mut by_connection = BTreeMap::<&ConnectionName, Vec<&Change>>::new();
         for change in changes {
-            by_connection.entry(change.connection.clone()).or_default().push(change);
+            by_connection.entry(&change.connection).or_default().push(change);
         }
         let mut commands = Vec::new();
         for (name, changes) in by_connection {
-            match self.connections.get(&name) {
+            match self.connections.get(name) {
                 Some(connection) => commands.extend(self.map_changes(stop, connection, changes, lane).await?),
                 None => {
                     for change in changes {
-                        self.open_orphan_letter(stop, &change, delivery).await?;
+                        self.open_orphan_letter(stop, change, delivery).await?;
                     }
                 }
             }
@@ -93,98 +90,70 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
-        changes: Vec<Change>,
+        changes: Vec<&Change>,
         lane: Lane,
     ) -> Result<Vec<(Arc<Connection>, Command)>, Halt> {
         let mut commands = Vec::new();
         let mut left = changes;
         // Changes of one link in one page, or a link that another mapper commits meanwhile: the losers go round again.
         while !left.is_empty() {
-            let round = self.map_round(stop, connection, left, lane, &mut commands).await;
-            left = match round {
-                Ok(left) => left,
-                Err((Halt::NewEpoch, left)) => left,
-                Err((halt, _)) => return Err(halt),
-            };
+            left = self.map_round(stop, connection, left, lane, &mut commands).await?;
         }
         Ok(commands)
     }
 
-    /// One round: find, resolve, commit. Returns the changes whose link had moved on.
-    async fn map_round(
+    /// One round, with one question and one commit for all: find, resolve, commit. Returns the changes whose link had
+    /// moved on, and those of an epoch that is over.
+    async fn map_round<'c>(
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
-        changes: Vec<Change>,
+        changes: Vec<&'c Change>,
         lane: Lane,
         commands: &mut Vec<(Arc<Connection>, Command)>,
-    ) -> Result<Vec<Change>, (Halt, Vec<Change>)> {
+    ) -> Result<Vec<&'c Change>, Halt> {
         let name = &connection.name;
-        let questions: Vec<_> = changes.iter().map(|change| question(change, connection)).collect();
-        let found = match self.ask(stop, || self.store.find(name, questions.clone())).await {
-            Ok(found) => found,
-            Err(halt) => return Err((halt, changes)),
+        let questions = || changes.iter().map(|change| question(change, connection)).collect();
+        let found = match self.ask(stop, || self.store.find(name, questions())).await {
+            Err(Halt::NewEpoch) => return Ok(changes),
+            found => found?,
         };
         hit("mapper.found");
         let rules = connection.rules(found.epoch);
-        let mut mapped: Vec<_> = changes
-            .iter()
-            .zip(found.items)
-            .map(|(change, item)| {
-                let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now };
-                desk.map(change, item)
-            })
-            .collect();
-        for letter in mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open) {
-            match self.join(stop, letter.clone()).await {
-                Ok(joined) => *letter = joined,
-                Err(halt) => return Err((halt, changes)),
-            }
-        }
-        let letters: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.open.clone()).collect();
+        let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now };
+        let mut mapped: Vec<_> = changes.iter().zip(found.items).map(|(change, item)| desk.map(change, item)).collect();
+        let letters = mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open);
+        let letters = try_join_all(letters.map(async |letter| {
+            *letter = self.join(stop, letter.clone()).await?;
+            Ok::<_, Halt>(letter.clone())
+        }));
+        self.log_opened(&letters.await?).await?;
         let healed: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.close.clone()).collect();
-        let logged = async {
-            self.log_opened(&letters).await?;
-            self.log_healed(&healed, "mapper").await
-        };
-        if let Err(halt) = logged.await {
-            return Err((halt, changes));
-        }
+        self.log_healed(&healed, "mapper").await?;
         for _ in &healed {
             self.metrics.letter_healed(name);
         }
-        let commits: Vec<_> = mapped.iter().map(|mapped| mapped.commit.clone()).collect();
-        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits.clone())).await {
-            Ok(committed) => committed,
-            Err(halt) => return Err((halt, changes)),
+        let commits = || mapped.iter().map(|mapped| mapped.commit.clone()).collect();
+        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits())).await {
+            Err(Halt::NewEpoch) => return Ok(changes),
+            committed => committed?,
         };
         hit("mapper.committed");
-        let (mut left, mut unlinked) = (Vec::new(), Vec::new());
+        let mut left = Vec::new();
         for ((change, mapped), committed) in changes.into_iter().zip(mapped).zip(committed) {
-            match committed {
-                Committed::Done { owed } => {
-                    self.metrics.change(name, mapped.outcome);
-                    let Some(link) = mapped.link else {
-                        unlinked.push((change, mapped.outcome, owed));
-                        continue;
-                    };
-                    for side in Side::BOTH {
-                        if mapped.emits[side] || owed[side] {
-                            let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                            let command =
-                                Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
-                            commands.push((Arc::clone(connection), command));
-                        }
-                    }
-                }
-                Committed::Moved | Committed::Taken { .. } => left.push(change),
-            }
-        }
-        for (change, outcome, owed) in unlinked {
-            if let Err(halt) = self.close_owed(stop, &change, outcome, owed).await {
-                // What is left of the page comes again with its message.
+            let Committed::Done { owed } = committed else {
                 left.push(change);
-                return Err((halt, left));
+                continue;
+            };
+            self.metrics.change(name, mapped.outcome);
+            let Some(link) = mapped.link else {
+                self.close_owed(stop, change, mapped.outcome, owed).await?;
+                continue;
+            };
+            for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
+                let lane = if mapped.urgent[side] { Lane::Live } else { lane };
+                let command = Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
+                commands.push((Arc::clone(connection), command));
             }
         }
         Ok(left)
@@ -252,11 +221,11 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         let letters = [letter];
         self.log_opened(&letters).await?;
         self.ask(stop, || self.store.file_letters(&letters, &[])).await?;
-        self.count_unusable(stop, change.clone(), "unknown_connection").await
+        self.count_unusable(stop, change, "unknown_connection").await
     }
 
     /// Counts a change that nobody could work on.
-    async fn count_unusable(&self, stop: &CancellationToken, change: Change, code: &str) -> Result<(), Halt> {
+    async fn count_unusable(&self, stop: &CancellationToken, change: &Change, code: &str) -> Result<(), Halt> {
         debug!("Counting change {} of run {} as undecodable: {code}", change.cause.number, change.cause.run);
         let outcome = ChangeOutcome::Undecodable;
         self.metrics.change(&change.connection, outcome);
@@ -273,7 +242,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return self.ask(stop, counted).await;
         }
         let owed = self.tally(stop, &change.connection, count(&change.cause, outcome, Sides::default())).await?;
-        self.close_owed(stop, &change, outcome, owed).await
+        self.close_owed(stop, change, outcome, owed).await
     }
 
     /// Closes the books on commands that an earlier delivery of this change, or the command that it stands for, left
@@ -296,6 +265,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             self.metrics.command(&change.connection, outcome);
         }
         Ok(())
+    }
+}
+
+fn changes_of(payload: &Payload) -> Option<&[Change]> {
+    match payload {
+        Payload::Changes(changes) => Some(changes),
+        _ => None,
     }
 }
 
@@ -470,8 +446,9 @@ impl Desk<'_> {
                 close.push(LetterId::of_link(&self.connection.name, side, id));
             }
         }
-        let urgent =
-            Sides::from_fn(|side| pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates()));
+        let urgent = Sides::from_fn(|side| {
+            emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
+        });
         let journal = lost
             .into_iter()
             .map(|lost| JournalEntry {

@@ -82,15 +82,11 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         turns: &Turns,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
-        let commands = |payload: &Payload| match payload {
-            Payload::Commands(commands) => Some(commands.clone()),
-            _ => None,
-        };
-        let intake = self.take_in(stop, delivery, commands, |command| Payload::Commands(vec![command])).await?;
+        let intake = self.take_in(stop, delivery, commands_of, |command| Payload::Commands(vec![command])).await?;
         let (commands, _alone) = match intake {
             Intake::Work(commands, alone) => (commands, alone),
             Intake::Settled => return Ok(()),
-            Intake::Poison(command) => return self.count_command(stop, &command, CommandOutcome::Dead).await,
+            Intake::Poison(command) => return self.count_command(stop, command, CommandOutcome::Dead).await,
         };
         let again = Again {
             attempt: delivery.attempt(),
@@ -98,19 +94,19 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             queue: delivery.queue().clone(),
             traceparent: delivery.message().ok().and_then(|message| message.traceparent.clone()),
         };
-        let mut waves = BTreeMap::<(ConnectionName, Side), Vec<Command>>::new();
+        let mut waves = BTreeMap::<(&ConnectionName, Side), Vec<&Command>>::new();
         for command in commands {
-            waves.entry((command.connection.clone(), command.side)).or_default().push(command);
+            waves.entry((&command.connection, command.side)).or_default().push(command);
         }
         for ((name, side), commands) in waves {
-            match self.connections.get(&name) {
+            match self.connections.get(name) {
                 Some(connection) => self.write_wave(stop, connection, side, commands, turns, &again).await?,
                 None => {
                     let text = format!("a command is for connection {name}, which is not configured here");
                     let code = crate::domain::Code::known("unknown_connection");
                     self.open_message_letter(stop, delivery, code, text).await?;
                     for command in commands {
-                        self.count_command(stop, &command, CommandOutcome::Dead).await?;
+                        self.count_command(stop, command, CommandOutcome::Dead).await?;
                     }
                 }
             }
@@ -124,7 +120,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         stop: &CancellationToken,
         connection: &Arc<Connection>,
         side: Side,
-        commands: Vec<Command>,
+        commands: Vec<&Command>,
         turns: &Turns,
         again: &Again,
     ) -> Result<(), Halt> {
@@ -147,7 +143,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         };
         let wave = &wave;
         let attempts = commands.into_iter().zip(loaded.items).map(|(command, link)| async move {
-            let fate = Attempt { wave, command: &command }.run(link).await;
+            let fate = Attempt { wave, command }.run(link).await;
             (command, fate)
         });
         let fates = wave.serve(join_all(attempts)).await;
@@ -200,19 +196,19 @@ struct FollowUps {
 }
 
 impl FollowUps {
-    fn add(&mut self, command: Command, fate: Fate, epoch: Epoch) {
+    fn add(&mut self, command: &Command, fate: Fate, epoch: Epoch) {
         match fate {
             Fate::Over => {}
             Fate::Later { after, attempt } => {
                 let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
                 let (longest, commands) = self.waiting.entry((attempt, seconds)).or_default();
                 *longest = after.max(*longest);
-                commands.push(command);
+                commands.push(command.clone());
             }
             Fate::Change(seen) => self.changes.push(Change {
-                connection: command.connection,
+                connection: command.connection.clone(),
                 side: command.side,
-                cause: command.cause,
+                cause: command.cause.clone(),
                 epoch,
                 seen: page::fitting(*seen),
             }),
@@ -241,6 +237,13 @@ struct Again {
     redelivered: bool,
     queue: Queue,
     traceparent: Option<String>,
+}
+
+fn commands_of(payload: &Payload) -> Option<&[Command]> {
+    match payload {
+        Payload::Commands(commands) => Some(commands),
+        _ => None,
+    }
 }
 
 fn count(command: &Command, outcome: CommandOutcome) -> Count {

@@ -7,6 +7,7 @@ mod salesforce;
 mod salesforce_writes;
 mod scim;
 mod scim2_server;
+mod scim_dialects;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -5,13 +5,16 @@
 mod amqp;
 mod bad_input;
 mod broker;
+mod clients;
 mod clients_scim;
 mod command_line;
 mod config;
 mod connectors;
 mod crm_target;
+mod embedded_broker;
 mod embedded_run;
 mod embedded_store;
+mod explain;
 mod foreign_target;
 mod habits;
 mod house;

@@ -121,7 +121,8 @@ impl Installation {
         Self::with(systems, "lease = \"8s\"\nrequest_timeout = \"6s\"").await
     }
 
-    async fn with(systems: &str, patience: &'static str) -> Self {
+    /// The same with these lines in its table `[writer]`.
+    pub async fn with(systems: &str, patience: &'static str) -> Self {
         let prefix = format!("it-{}", uuid::Uuid::new_v4().simple());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&prefix);
         std::fs::create_dir_all(&directory).unwrap();

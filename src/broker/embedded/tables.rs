@@ -99,7 +99,8 @@ pub(super) fn put(connection: &Connection, parcels: &[Parcel], now: i64) -> Resu
                 (insert.execute(params![home, due_at, message_id, attempt, traceparent, body])?, home)
             }
             Place::Letters => {
-                let mut insert = connection.prepare_cached("INSERT INTO letters (message_id, body) VALUES (?1, ?2)")?;
+                let mut insert =
+                    connection.prepare_cached("INSERT INTO letter_log (message_id, body) VALUES (?1, ?2)")?;
                 insert.execute(params![message_id, body])?;
                 continue;
             }
@@ -220,7 +221,7 @@ pub(super) fn depths(connection: &Connection, names: Vec<String>) -> rusqlite::R
 
 /// The number of the newest letter; 0 if there is none.
 pub(super) fn newest_letter(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("SELECT ifnull(max(number), 0) FROM letters", [], |row| row.get(0))
+    connection.query_row("SELECT ifnull(max(number), 0) FROM letter_log", [], |row| row.get(0))
 }
 
 /// Letters after one number up to another, oldest first: number, message id, body.
@@ -231,7 +232,7 @@ pub(super) fn letters(
     limit: i64,
 ) -> rusqlite::Result<Vec<(i64, String, Vec<u8>)>> {
     let mut select = connection.prepare_cached(
-        "SELECT number, message_id, body FROM letters WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3",
+        "SELECT number, message_id, body FROM letter_log WHERE number > ?1 AND number <= ?2 ORDER BY number LIMIT ?3",
     )?;
     let letters = select.query_map([after, newest, limit], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     letters.collect()

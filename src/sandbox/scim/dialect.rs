@@ -131,7 +131,7 @@ impl Quirk {
         Self::SoftDelete,
         Self::NumericIds,
         Self::TrailingSlash,
-        Self::RateLimited(3),
+        Self::RateLimited(5),
         Self::PlainJson,
         Self::NoDiscovery,
     ];

@@ -25,6 +25,9 @@ use crate::sandbox::log::Actor;
 use crate::sandbox::serve::Received;
 use crate::sandbox::{lock, origin};
 
+/// Where the endpoints are.
+const ROOT: &str = "/scim/v2";
+
 type Answer = Result<Response, Refused>;
 
 /// A refusal, in the words of the dialect.
@@ -66,17 +69,11 @@ impl Scim {
             .route("/{endpoint}", any(collection))
             .route("/{endpoint}/.search", post(search_one))
             .route("/{endpoint}/{id}", any(item))
-            // The same for those who end addresses with a slash.
-            .route("/ServiceProviderConfig/", get(service_provider_config))
-            .route("/ResourceTypes/", get(resource_types))
-            .route("/Schemas/", get(schemas))
-            .route("/{endpoint}/", any(collection))
-            .route("/{endpoint}/{id}/", any(item))
             .fallback(unknown)
             .method_not_allowed_fallback(unsupported)
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit))
             .with_state(Arc::clone(self));
-        Router::new().nest("/scim/v2", api)
+        Router::new().nest(ROOT, api)
     }
 
     fn refuse(&self, error: ScimError) -> Refused {
@@ -96,7 +93,7 @@ impl Scim {
         }
         if dialect.contains(&Quirk::TrailingSlash) && !address.path().ends_with('/') {
             let query = address.query().map(|query| format!("?{query}")).unwrap_or_default();
-            let with_slash = format!("/scim/v2{}/{query}", address.path());
+            let with_slash = format!("{}/{query}", address.path());
             return Some((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, with_slash)]).into_response());
         }
         None
@@ -116,10 +113,12 @@ async fn admit(State(scim): State<Arc<Scim>>, mut request: Request, next: Next) 
             .refuse(ScimError::new(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong"))
             .into_response();
     }
-    if let Some(refusal) = scim.refusal_by_habit(request.uri()) {
+    // The address as it was sent: on the way here it lost its last slash.
+    let address = request.extensions().get::<Received>().map_or_else(|| request.uri(), |received| &received.uri);
+    if let Some(refusal) = scim.refusal_by_habit(address) {
         return refusal;
     }
-    let base = format!("{}/scim/v2", origin(scim.scheme, headers));
+    let base = format!("{}{ROOT}", origin(scim.scheme, headers));
     let caller = Caller {
         actor: Actor::Client,
         request: request.extensions().get::<Received>().map(|received| received.id.clone()).unwrap_or_default(),

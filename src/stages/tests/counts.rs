@@ -2,7 +2,6 @@
 //! machine.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::system::Shape;
 use super::world::{World, rules};
@@ -26,23 +25,23 @@ struct Cost {
 
 fn take(world: &World, stage: &str) -> Cost {
     let (publishes, messages) = world.pipeline.broker.take_published();
-    let (source, target) = (world.crm.take_calls(), world.scim.take_calls());
-    let cost = Cost { source, target, store: world.pipeline.store.take_calls(), publishes, messages };
+    let (source, target, mut store) =
+        (world.crm.take_calls(), world.scim.take_calls(), world.pipeline.store.take_calls());
+    // A few times a second, however much there is to do.
+    store.remove("system");
+    let cost = Cost { source, target, store, publishes, messages };
     println!("{stage}: {cost:?}");
     cost
 }
 
 /// Reads, maps and writes what there is, each stage to its end.
 async fn pass(world: &World, kind: RunKind) -> [Cost; 3] {
-    world.ask(kind, None).await;
-    let read_to_the_end = async {
-        while world.pipeline.store.all_runs().iter().all(|run| run.reading.a || run.reading.b) {
-            world.read().await;
-        }
-    };
-    world.clock.advance(Duration::from_secs(60));
-    take(world, "before");
-    read_to_the_end.await;
+    let asked = world.ask(kind, None).await;
+    let is_read =
+        || world.pipeline.store.all_runs().iter().any(|run| run.id == asked && !run.reading.a && !run.reading.b);
+    while !is_read() {
+        world.read().await;
+    }
     let read = take(world, "reading");
     world.map().await;
     let mapped = take(world, "mapping");
@@ -67,7 +66,7 @@ async fn a_thousand_accounts_at_two_hundred_a_call() {
     assert_eq!(mapped.store, calls(&[("commit", 5), ("find", 5)]));
     assert_eq!((mapped.publishes, mapped.messages), (5, 5));
     assert_eq!(written.target, calls(&[("search", 5), ("write", 5)]));
-    assert_eq!(written.store, calls(&[("commit", 10), ("load", 5), ("system", 1)]));
+    assert_eq!(written.store, calls(&[("commit", 10), ("load", 5)]));
     assert_eq!((written.publishes, written.messages), (0, 0));
     assert_eq!(world.scim.titles(), world.crm.titles());
 
@@ -77,7 +76,7 @@ async fn a_thousand_accounts_at_two_hundred_a_call() {
     assert_eq!(read.source, calls(&[("read", 1)]));
     assert_eq!(mapped.store, calls(&[("commit", 5), ("find", 5)]));
     assert_eq!(written.target, calls(&[("write", 5)]));
-    assert_eq!(written.store, calls(&[("commit", 10), ("load", 5), ("system", 1)]));
+    assert_eq!(written.store, calls(&[("commit", 10), ("load", 5)]));
     assert_eq!(world.scim.titles(), world.crm.titles());
 
     // And once more with nothing to do: nobody calls the target.
@@ -110,6 +109,7 @@ async fn a_thousand_accounts_at_one_a_call() {
     assert_eq!((mapped.publishes, mapped.messages), (5, 125));
     assert_eq!(written.target, calls(&[("search", 1000), ("write", 1000)]));
     assert_eq!(written.store["load"], 125);
-    assert!(written.store["commit"] <= 250, "{:?}", written.store);
+    // One for the intents of a wave and one for its answers; a few more where the store was asked for a pause between.
+    assert!((250..300).contains(&written.store["commit"]), "{:?}", written.store);
     assert_eq!(world.scim.titles(), world.crm.titles());
 }

@@ -136,11 +136,15 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
                 if let Poll::Ready(done) = attempts.as_mut().poll(context) {
                     return Poll::Ready(done);
                 }
-                calls.extend(self.calls());
-                match calls.poll_next_unpin(context) {
-                    Poll::Ready(Some(())) => {}
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                // All answers that are there are handed out before anything more is asked.
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {
+                    continue;
                 }
+                let asked = self.calls();
+                if asked.is_empty() {
+                    return Poll::Pending;
+                }
+                calls.extend(asked);
             }
         })
         .await

@@ -28,7 +28,7 @@ impl EmbeddedStore {
     ) -> Result<Option<DeadLetter>, StoreError> {
         let (connection, id) = (connection.cloned(), id.clone());
         // A letter about a message is found whether or not its connection is known to whoever asks.
-        let find = "SELECT id, letter FROM letters WHERE id = ?1 AND (connection IS ?2 OR id GLOB 'message/*')";
+        let find = "SELECT id, letter FROM open_letters WHERE id = ?1 AND (connection IS ?2 OR id GLOB 'message/*')";
         let found = self
             .read(move |file, _| {
                 let connection = connection.as_ref().map(ConnectionName::as_str);
@@ -44,7 +44,7 @@ impl EmbeddedStore {
         connection: Option<&ConnectionName>,
     ) -> Result<Vec<DeadLetter>, StoreError> {
         let connection = connection.cloned();
-        let list = "SELECT id, letter FROM letters WHERE connection IS ?1 ORDER BY first_at, id";
+        let list = "SELECT id, letter FROM open_letters WHERE connection IS ?1 ORDER BY first_at, id";
         let stored = self
             .read(move |file, _| {
                 let connection = connection.as_ref().map(ConnectionName::as_str);
@@ -63,7 +63,7 @@ pub(super) fn open<'a>(
     for (letter, connection) in letters {
         sql::run(
             file,
-            "INSERT OR REPLACE INTO letters VALUES (?1, ?2, ?3, ?4)",
+            "INSERT OR REPLACE INTO open_letters VALUES (?1, ?2, ?3, ?4)",
             (letter.id.as_str(), connection.map(ConnectionName::as_str), letter.first_at.0, super::json(letter)),
         )?;
     }
@@ -72,7 +72,7 @@ pub(super) fn open<'a>(
 
 pub(super) fn close(file: &Connection, letters: &[LetterId]) -> Result<(), StoreError> {
     for id in letters {
-        sql::run(file, "DELETE FROM letters WHERE id = ?1", (id.as_str(),))?;
+        sql::run(file, "DELETE FROM open_letters WHERE id = ?1", (id.as_str(),))?;
     }
     Ok(())
 }

@@ -110,7 +110,8 @@ impl EmbeddedStore {
     pub(super) async fn link_counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {
         let name = connection.clone();
         self.read(move |file, _| {
-            let letters = sql::count(file, "SELECT count(*) FROM letters WHERE connection = ?1", (name.as_str(),))?;
+            let letters =
+                sql::count(file, "SELECT count(*) FROM open_letters WHERE connection = ?1", (name.as_str(),))?;
             let Some(connection) = number(file, &name)? else {
                 return Ok(LinkCounts { letters, ..LinkCounts::default() });
             };
@@ -149,7 +150,7 @@ fn find(file: &Connection, connection: i64, question: &Find) -> Result<(Option<(
     }
     let open_letter = match &question.letter {
         None => false,
-        Some(id) => sql::one(file, "SELECT 1 FROM letters WHERE id = ?1", (id.as_str(),), |_| Ok(()))?.is_some(),
+        Some(id) => sql::one(file, "SELECT 1 FROM open_letters WHERE id = ?1", (id.as_str(),), |_| Ok(()))?.is_some(),
     };
     Ok((link, open_letter))
 }

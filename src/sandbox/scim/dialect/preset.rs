@@ -31,6 +31,19 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// Every one.
+    pub const ALL: &[Self] = &[
+        Self::Strict,
+        Self::Capitalised,
+        Self::ReplaceOnly,
+        Self::SingleValued,
+        Self::NameFilters,
+        Self::Cursor,
+        Self::Bare,
+        Self::Careless,
+        Self::Tidying,
+    ];
+
     /// Its habits.
     pub fn dialect(self) -> Dialect {
         use Quirk::*;
