@@ -10,6 +10,7 @@ mod clients_scim;
 mod command_line;
 mod config;
 mod connectors;
+mod crm_target;
 mod embedded_broker;
 mod embedded_run;
 mod embedded_store;
