@@ -1,10 +1,12 @@
 //! What a stage sees of a broker: it publishes and knows when that is durable; it takes deliveries and settles each
-//! once. RabbitMQ is in [`amqp`].
+//! once. RabbitMQ is in [`amqp`], the queues of the embedded mode's file in [`embedded`].
 
 use std::future::Future;
 use std::time::Duration;
 
 pub mod amqp;
+pub mod delay;
+pub mod embedded;
 pub mod message;
 pub mod queue;
 

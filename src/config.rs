@@ -25,21 +25,21 @@ mod table;
 mod words;
 
 pub use attributes::AttributeConfig;
-pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
+pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
 pub use environment::{Environment, ProcessEnvironment};
 pub use infrastructure::{BrokerConfig, Infrastructure, StoreConfig};
 pub use process::{LEASE_MARGIN, Listen, LogFormat, TelemetryConfig, WriterConfig};
 pub use report::{ConfigErrors, Mistake};
-pub use system::{ClientCredentials, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+pub use system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
 
 use excerpt::Source;
-use shape::{Entries, Sub, parsed};
+use shape::{Entries, parsed};
 use table::{Kind, Place, Raw, Reader, Table};
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The servers between the stages.
+    /// What keeps messages and links between the stages.
     pub infrastructure: Infrastructure,
     /// The outside applications.
     pub systems: BTreeMap<SystemName, SystemConfig>,
@@ -88,25 +88,14 @@ pub fn schema() -> serde_json::Value {
     let mut schema = Table::describe(root);
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "Configuration of Muster".into();
+    // Both or neither, and one file only without them.
+    let without_file = |other: &str| serde_json::json!({ "required": [other], "not": { "required": ["file"] } });
+    schema["dependencies"] = serde_json::json!({ "broker": without_file("store"), "store": without_file("broker") });
     schema
 }
 
 fn root(table: &mut Table<'_, '_>) -> Option<Config> {
-    let remedy = |what| {
-        format!("add {what}; running without a server of one's own (the embedded default) comes in a later version")
-    };
-    let broker = table.required_or(
-        "broker",
-        Sub(infrastructure::broker),
-        "The RabbitMQ that all processes share.",
-        &remedy("[broker] with the url of a RabbitMQ"),
-    );
-    let store = table.required_or(
-        "store",
-        Sub(infrastructure::store),
-        "The Redis or Valkey that all processes share.",
-        &remedy("[store] with the url of a Redis"),
-    );
+    let infrastructure = infrastructure::infrastructure(table);
     let name_rule = "a name has 1 to 64 characters of a-z, 0-9 and -, and begins with a letter";
     let systems = table.optional(
         "systems",
@@ -132,7 +121,7 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
     let telemetry = table.table("telemetry", "What processes show of their work.", process::telemetry);
 
     let mut config = Config {
-        infrastructure: Infrastructure { broker: broker?, store: store? },
+        infrastructure: infrastructure?,
         systems: BTreeMap::new(),
         connections: BTreeMap::new(),
         writer: writer?,

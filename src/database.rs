@@ -2,23 +2,39 @@
 //!
 //! One thread writes. What many tasks ask of it within a moment is one transaction and one sync of the disk (group
 //! commit); each of them hears of its own part only once that is durable. Reading goes on beside it, on connections of
-//! its own. Other processes may open the same file: SQLite's locks keep their transactions apart.
+//! its own.
+//!
+//! Other processes may open the same file, and read and write it: SQLite's locks keep their transactions apart. Only one
+//! of them at a time takes messages out of the queues, see [`Database::lead`].
+//!
+//! The file belongs on a disk of this machine: SQLite's write-ahead log needs memory that all processes share. Beside it
+//! lie `-wal` and `-shm`, which hold the latest transactions and go away when the last process closes the file, and
+//! `.lock`, which stays. A plain copy of the file alone, made while a process works on it, lacks what is in `-wal` and may
+//! be torn; [`Database::backup`] makes a whole one, at any time. A copy that is put in the file's place is an older state:
+//! the one that `backup` made says so of itself, and any other is noticed by being another file to the machine; the store
+//! then begins a new epoch. Only a plain copy that was written over the old file (`cp copy.db muster.db`) is not noticed:
+//! whoever puts one back removes the old file first.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
+use leader::Leadership;
+use threads::{Job, Queue};
+
+mod backup;
+mod leader;
 mod schema;
+mod threads;
 
 /// SQLite versions before this one can corrupt a WAL database that has several connections
 /// (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SQLITE: i32 = 3_051_003;
-
-/// Jobs in one transaction at most.
-const GROUP: usize = 256;
 
 /// How long SQLite waits for another process to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
@@ -32,7 +48,8 @@ pub enum DatabaseError {
     /// It is busy, full, read-only, or the disk fails. What was asked for did not happen.
     #[error("{0}")]
     Unavailable(String),
-    /// It is no file of Muster, of a newer version, or damaged.
+    /// It is no file of Muster, of a newer version, damaged, or lies where it cannot work; or the program has a defect.
+    /// What was asked for did not happen.
     #[error("{0}")]
     Unusable(String),
     /// This process closed it.
@@ -47,26 +64,27 @@ impl From<rusqlite::Error> for DatabaseError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Unusable(text),
             Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full".to_owned()),
+            Some(ErrorCode::DatabaseBusy) => Self::Unavailable("another process keeps the file busy".to_owned()),
             _ => Self::Unavailable(text),
         }
     }
 }
 
-/// A job for a thread: does its part of the transaction, and leaves behind who is told of the end.
-type Job = Box<dyn FnOnce(&Connection) -> Finish + Send>;
-/// Tells whoever asked. An error is that of the whole transaction.
-type Finish = Box<dyn FnOnce(Option<DatabaseError>) + Send>;
-
-/// An open file. Clones share it.
-#[derive(Clone)]
+/// An open file. Clones share it; it is closed with the last of them, once what was asked of it is done.
+#[derive(Debug, Clone)]
 pub struct Database {
     path: Arc<Path>,
-    writer: mpsc::UnboundedSender<Job>,
-    reader: mpsc::UnboundedSender<Job>,
+    worked_before: bool,
+    leadership: Arc<Leadership>,
+    writer: Queue,
+    reader: Queue,
 }
 
 impl Database {
-    /// Opens the file, and makes it if it is not there.
+    /// Opens the file, and makes it, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made or read, is not ours, or lies on a file system without write-ahead logs.
     pub fn open(path: &Path) -> Result<Self, DatabaseError> {
         let sqlite = rusqlite::version_number();
         if sqlite < OLDEST_SQLITE {
@@ -74,35 +92,51 @@ impl Database {
                 "this program was built with SQLite {sqlite}, which is too old"
             )));
         }
-        let mut writer = connect(path)?;
-        schema::migrate(&mut writer)?;
-        let (to_writer, jobs) = mpsc::unbounded_channel();
-        spawn("muster-file-writer", move || write_in_groups(&writer, jobs))?;
-        let (to_reader, jobs) = mpsc::unbounded_channel();
-        let jobs = Arc::new(Mutex::new(jobs));
-        for _ in 0..READERS {
-            let (reader, jobs) = (connect(path)?, Arc::clone(&jobs));
-            spawn("muster-file-reader", move || read_one_by_one(&reader, &jobs))?;
-        }
-        Ok(Self { path: path.into(), writer: to_writer, reader: to_reader })
+        let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let cannot = |error: std::io::Error| DatabaseError::Unavailable(named(&error));
+        private(fs::OpenOptions::new().write(true).create(true)).open(path).map_err(cannot)?;
+        // One name for the file, whatever links lead to it, so that all processes find the same lock.
+        let path = fs::canonicalize(path).map_err(cannot)?;
+        let lock = beside(&path, ".lock");
+        let somebody_worked = lock.exists();
+        let open = || {
+            let mut writer = connect(&path)?;
+            let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
+            let leadership = Arc::new(Leadership::new(lock));
+            let to_writer = threads::writer(writer, Arc::clone(&leadership))?;
+            let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>()?;
+            let to_readers = threads::readers(readers)?;
+            Ok(Self { path: path.as_path().into(), worked_before, leadership, writer: to_writer, reader: to_readers })
+        };
+        open().map_err(|error| match error {
+            DatabaseError::Unavailable(text) => DatabaseError::Unavailable(named(&text)),
+            DatabaseError::Unusable(text) => DatabaseError::Unusable(named(&text)),
+            DatabaseError::Closed => DatabaseError::Closed,
+        })
     }
 
-    /// Where the file is.
+    /// Where the file is, all links followed.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The file was not there, or empty, when it was opened, although a process has worked here before: somebody lost or
+    /// removed it.
+    pub fn worked_before(&self) -> bool {
+        self.worked_before
+    }
+
     /// Does this whole or not at all, and returns once it is durable. It shares a transaction with what others ask at
-    /// the same time, so it must not end one itself.
+    /// the same time, so it must not end one itself. Once asked for it is done, also if nobody waits any more.
     pub async fn write<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<DatabaseError> + Send + 'static,
     {
-        ask(&self.writer, move |connection| in_savepoint(connection, work)).await
+        ask(&self.writer, move |connection| threads::in_savepoint(connection, work)).await
     }
 
-    /// Reads one consistent state: nothing of a transaction that has not ended.
+    /// Reads one consistent state: nothing of a transaction that has not ended. It cannot write.
     pub async fn read<T, E>(&self, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -110,22 +144,46 @@ impl Database {
     {
         ask(&self.reader, work).await
     }
+
+    /// Makes this process the one that works on the file, and returns at once if it is already. While another one does,
+    /// it waits, and says so in the log; whoever stops waiting has taken nothing. The process stays the working one until
+    /// the last clone is dropped, or it dies.
+    ///
+    /// What a process that died had taken out of the queues is put back first, each message's redelivery counted.
+    ///
+    /// # Errors
+    /// The lock file cannot be made, or the file cannot be written. It may be tried again.
+    pub async fn lead(&self) -> Result<(), DatabaseError> {
+        self.leadership.take(self).await
+    }
+
+    /// Writes a whole copy of the file as it is now, while work goes on, and puts it in place of `to` in one step. The
+    /// copy knows that it is one: when it is opened, the store begins a new epoch.
+    ///
+    /// # Errors
+    /// `to` is a file that somebody works on, or cannot be written. What was there is unchanged.
+    pub async fn backup(&self, to: &Path) -> Result<(), DatabaseError> {
+        let (from, to) = (Arc::clone(&self.path), to.to_owned());
+        let copied = tokio::task::spawn_blocking(move || backup::copy(&from, &to)).await;
+        copied.unwrap_or_else(|_| Err(defect()))
+    }
 }
 
 /// Hands a job over and waits for its end.
-async fn ask<T, E>(
-    to: &mpsc::UnboundedSender<Job>,
-    work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-) -> Result<T, E>
+async fn ask<T, E>(to: &Queue, work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<DatabaseError> + Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
     let job: Job = Box::new(move |connection| {
-        let result = work(connection);
+        let result = match connection {
+            Ok(connection) => threads::caught(|| work(connection)),
+            Err(error) => Err(error.into()),
+        };
         Box::new(move |failed: Option<DatabaseError>| {
-            let result = failed.map_or(result, |error| Err(error.into()));
+            // What failed by itself knows better why.
+            let result = result.and_then(|done| failed.map_or(Ok(done), |error| Err(error.into())));
             // Whoever asked may have gone away.
             drop(reply.send(result));
         })
@@ -134,69 +192,53 @@ where
     answer.await.unwrap_or_else(|_| Err(DatabaseError::Closed.into()))
 }
 
-/// What fails leaves no trace, and the others of its group go on.
-fn in_savepoint<T, E: From<DatabaseError>>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, E>,
-) -> Result<T, E> {
-    let run = |sql| connection.prepare_cached(sql).and_then(|mut it| it.execute([])).map_err(DatabaseError::from);
-    run("SAVEPOINT job")?;
-    let result = work(connection);
-    if result.is_err() {
-        run("ROLLBACK TO job")?;
-    }
-    run("RELEASE job")?;
-    result
-}
-
-fn write_in_groups(connection: &Connection, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut done: Vec<Finish> = Vec::new();
-        let began = connection.execute_batch("BEGIN IMMEDIATE");
-        let mut next = Some(first);
-        while let Some(job) = next {
-            done.push(job(connection));
-            next = if done.len() < GROUP { jobs.try_recv().ok() } else { None };
-        }
-        let ended = began.and_then(|()| connection.execute_batch("COMMIT"));
-        let failed = ended.err().map(DatabaseError::from);
-        if failed.is_some() && !connection.is_autocommit() {
-            // Nothing of it was kept; the next group begins anew.
-            drop(connection.execute_batch("ROLLBACK"));
-        }
-        for finish in done {
-            finish(failed.clone());
-        }
-    }
-}
-
-fn read_one_by_one(connection: &Connection, jobs: &Mutex<mpsc::UnboundedReceiver<Job>>) {
-    loop {
-        let job = jobs.lock().expect("nothing panics while the lock is held").blocking_recv();
-        let Some(job) = job else { return };
-        // One transaction, so that all its questions see one state.
-        let began = connection.execute_batch("BEGIN");
-        let finish = job(connection);
-        let ended = began.and_then(|()| connection.execute_batch("COMMIT"));
-        if !connection.is_autocommit() {
-            drop(connection.execute_batch("ROLLBACK"));
-        }
-        finish(ended.err().map(DatabaseError::from));
-    }
-}
-
 fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    // FULL: a commit is on the disk when it returns. WAL: reading goes on while somebody writes.
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    keep_a_log(&connection)?;
+    // A commit is on the disk when it returns; `fullfsync` says so to macOS.
     connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // A few hundred links lie on as many pages. 16 MiB keep them in memory until their commit, with what would undo a
+    // job of it, and the log is moved into the file only when it has as much.
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(200);
     Ok(connection)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DatabaseError> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
-    spawned.map(drop).map_err(|error| DatabaseError::Unavailable(format!("no thread for the file: {error}")))
+/// With a write-ahead log, reading goes on while somebody writes.
+fn keep_a_log(connection: &Connection) -> Result<(), DatabaseError> {
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode.eq_ignore_ascii_case("wal") {
+        return Ok(());
+    }
+    Err(DatabaseError::Unusable(format!(
+        "the file cannot have a write-ahead log where it is (journal mode {mode}); it belongs on a disk of this machine, \
+         not on a network file system"
+    )))
 }
+
+/// The file's path with something appended to its name.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Whatever these options create is for its owner alone.
+fn private(options: &mut fs::OpenOptions) -> &mut fs::OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// A job panicked, which was logged where it happened.
+fn defect() -> DatabaseError {
+    DatabaseError::Unusable("a defect of this program stopped work on the file, see the log above".to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,15 @@
 //! What people do with Muster: one file per subject. The command line is a thin layer over it.
 
+pub mod backup;
 pub mod check;
 pub mod cli;
 pub mod connect;
 pub mod dead;
 pub mod exit;
+pub mod explain;
+pub mod init;
 pub mod output;
+pub mod run;
 pub mod status;
 pub mod sync;
 pub mod topology;

@@ -18,6 +18,7 @@ pub mod admin;
 pub mod cli;
 mod clock;
 pub mod faults;
+mod keys;
 pub mod log;
 pub mod people;
 pub mod salesforce;
@@ -34,21 +35,25 @@ use axum_server::Handle;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
-pub use faults::{Effect, Fault, FaultBody, Matcher, RetryAfter, Totals};
+pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
+pub use keys::ClientKey;
 pub use log::{Actor, System, Write};
-pub use salesforce::{CustomField, CustomKind, SalesforceEdit, SalesforceOptions};
-pub use scim::{Dialect, Quirk};
+pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
+pub use scim::{Dialect, Preset, Quirk};
 
 use clock::Clock;
 use faults::Faults;
 use log::Log;
-use salesforce::Salesforce;
+use salesforce::{ConnectedApp, Salesforce};
 use scim::Scim;
 
 /// Client id that the sandbox knows by default.
 pub const DEFAULT_CLIENT_ID: &str = "muster-sandbox";
 /// Client secret that the sandbox knows by default. It protects nothing.
 pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
+/// Username of the user as whom clients of the org act: the one who runs client credentials, and a `sub` that the JWT
+/// bearer flow takes.
+pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
 
@@ -73,6 +78,8 @@ pub struct SandboxSettings {
     pub scheme: Scheme,
     /// People who are users of the Salesforce org from the start.
     pub users: usize,
+    /// People who are contacts of the Salesforce org from the start.
+    pub contacts: usize,
     /// What they are made from.
     pub seed: u64,
     /// Whether all of them have an e-mail address.
@@ -81,6 +88,8 @@ pub struct SandboxSettings {
     pub client_id: String,
     /// Client secret of the connected app.
     pub client_secret: SecretString,
+    /// Certificate or RSA public key of the connected app, as PEM; without it the JWT bearer flow is refused.
+    pub certificate_pem: Option<String>,
     /// Fields added to the org's objects.
     pub custom_fields: Vec<CustomField>,
     /// Limits of the org.
@@ -95,20 +104,23 @@ pub struct SandboxSettings {
 
 impl Default for SandboxSettings {
     fn default() -> Self {
-        let custom = |name: &str, kind| CustomField { object: "User".into(), name: name.into(), kind };
+        let field = |object: &str, name: &str, kind| CustomField { object: object.into(), name: name.into(), kind };
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 0,
             scheme: Scheme::Http,
             users: 0,
+            contacts: 0,
             seed: 1,
             emails: people::Emails::Complete,
             client_id: DEFAULT_CLIENT_ID.into(),
             client_secret: DEFAULT_CLIENT_SECRET.into(),
+            certificate_pem: None,
             custom_fields: vec![
-                custom("Partner_Id__c", CustomKind::ExternalId),
-                custom("Badge__c", CustomKind::Text),
-                custom("Sync__c", CustomKind::Checkbox),
+                field("User", "Partner_Id__c", CustomKind::ExternalId),
+                field("User", "Badge__c", CustomKind::Text),
+                field("User", "Sync__c", CustomKind::Checkbox),
+                field("Contact", "Partner_Id__c", CustomKind::ExternalId),
             ],
             salesforce: SalesforceOptions::default(),
             scim_token: DEFAULT_SCIM_TOKEN.into(),
@@ -153,8 +165,11 @@ impl Sandbox {
     pub async fn start(settings: SandboxSettings) -> anyhow::Result<Self> {
         let log = Arc::new(Log::new());
         let salesforce = Salesforce::new(
-            settings.client_id.clone(),
-            settings.client_secret.clone(),
+            ConnectedApp {
+                client_id: settings.client_id.clone(),
+                client_secret: settings.client_secret.clone(),
+                certificate_pem: settings.certificate_pem.clone(),
+            },
             &settings.custom_fields,
             settings.salesforce.clone(),
             settings.scheme,
@@ -168,6 +183,8 @@ impl Sandbox {
         let admin = Admin::new(Arc::clone(&world));
         let people = people::generate_with(settings.users, settings.seed, settings.emails);
         admin.seed_salesforce_with(&people).map_err(anyhow::Error::msg).context("making the users of the org")?;
+        let people = people::generate_with(settings.contacts, settings.seed, settings.emails);
+        admin.seed_contacts(&people).map_err(anyhow::Error::msg).context("making the contacts of the org")?;
 
         let wanted = SocketAddr::new(settings.address, settings.port);
         let listener = TcpListener::bind(wanted).with_context(|| format!("listening on {wanted}"))?;

@@ -1,5 +1,6 @@
 //! What the stages and the commands see of the store: links and their claims, cursors and leases of readers, runs and
-//! their counts, open letters, and what is known of each system. Redis is in [`redis`].
+//! their counts, open letters, and what is known of each system. [`redis`] is the store of the distributed mode,
+//! [`embedded`] that of the embedded one.
 //!
 //! The store holds nothing that cannot be rebuilt. Its answers are "this" or "unknown" ([`StoreError`]), never a guess:
 //! whoever gets an error waits and asks again, and acknowledges nothing meanwhile.
@@ -14,8 +15,10 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 
+pub mod embedded;
 mod packed;
 pub mod redis;
+mod retention;
 
 /// The store did not answer the question.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +42,7 @@ pub struct EpochState {
     /// Its id. All digests are keyed with it.
     pub id: Epoch,
     /// When it began, in the store's clock. A request from before may land until one lease and one request deadline
-    /// later; what is read earlier than that is no base.
+    /// later; what is read earlier than that is no base. `Timestamp(0)` where nobody can have sent a request before.
     pub began_at: Timestamp,
     /// The store's clock now.
     pub now: Timestamp,
@@ -323,6 +326,9 @@ pub struct Instance {
 /// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).
 pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
 
+/// A page of claims with the links that hold them, and where the next page begins (`None`: that was the last).
+pub type ClaimPage = (Vec<(Claim, LinkId)>, Option<String>);
+
 /// Counts over all links of a connection, for `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LinkCounts {
@@ -374,6 +380,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         side: Side,
         from: Option<String>,
     ) -> impl Future<Output = Result<AccountPage, StoreError>> + Send;
+
+    /// One page of all claims that links hold, keys as well as accounts; otherwise as [`Store::accounts`].
+    fn claims(
+        &self,
+        connection: &ConnectionName,
+        from: Option<String>,
+    ) -> impl Future<Output = Result<ClaimPage, StoreError>> + Send;
 
     /// Counts over all links.
     fn counts(&self, connection: &ConnectionName) -> impl Future<Output = Result<LinkCounts, StoreError>> + Send;

@@ -1,7 +1,7 @@
 //! What the stages see of an outside system. Each system is one folder: its wire types, its connector, its schema. They
 //! speak canonical attributes and classified failures to the rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,6 +51,16 @@ pub struct AttributeSchema {
     pub comparison: Comparison,
 }
 
+/// The id that a system gave to an account.
+static OWN_ID: LazyLock<AttributeSchema> = LazyLock::new(|| AttributeSchema {
+    path: AttributePath::id(),
+    kind: ValueKind::Text,
+    max_chars: None,
+    required: false,
+    writable: false,
+    comparison: Comparison::default(),
+});
+
 /// The kind of an attribute's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueKind {
@@ -69,9 +79,10 @@ pub enum ValueKind {
 }
 
 impl Schema {
-    /// The attribute of this name.
+    /// The attribute of this name. Every account has its own id, `id`, whether or not that is listed.
     pub fn attribute(&self, path: &AttributePath) -> Option<&AttributeSchema> {
-        self.attributes.iter().find(|attribute| attribute.path == *path)
+        let own_id = path.is_id().then(|| &*OWN_ID);
+        self.attributes.iter().find(|attribute| attribute.path == *path).or(own_id)
     }
 }
 
@@ -82,6 +93,15 @@ pub struct Finding {
     pub subject: String,
     /// `None`: it is well. Else what is wrong and what to do.
     pub problem: Option<String>,
+}
+
+/// What a connection does to the accounts of a system, for [`System::prove_rights`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Rights {
+    /// Attributes that are written, under the system's own names.
+    pub attributes: Vec<AttributePath>,
+    /// Whether accounts are created.
+    pub creates: bool,
 }
 
 /// What a read of accounts covers.
@@ -226,6 +246,12 @@ pub trait System: Send + Sync + 'static {
 
     /// Proves credentials, rights and fields, without changing anything.
     async fn preflight(&self) -> Vec<Finding>;
+
+    /// Proves that what a connection writes can be written, as far as that can be told without changing anything. The
+    /// rest shows in dead letters.
+    async fn prove_rights(&self, _rights: &Rights) -> Vec<Finding> {
+        Vec::new()
+    }
 
     /// Reads one page of accounts.
     async fn read(&self, from: &ReadFrom) -> Result<Page, Failure>;

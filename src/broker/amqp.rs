@@ -11,13 +11,12 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::{Broker, BrokerError, BrokerHealth, Destination, Outgoing, PublishError, Queue, QueueDepth};
+use super::{Broker, BrokerError, BrokerHealth, Destination, Outgoing, PublishError, Queue, QueueDepth, delay};
 use publisher::Publisher;
 use supervisor::{Incarnation, Supervisor};
 
 mod confirm;
 mod consumer;
-pub mod delay;
 mod delivery;
 mod letters;
 mod publisher;

@@ -7,8 +7,8 @@ use crate::domain::rules::{Flow, Leavers, OnExisting};
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::shape::{Either, Entry, Lasting, List, Mapped, Word, Words, parsed};
-use super::system::SystemKind;
+use super::shape::{Either, Entry, Flag, Lasting, List, Mapped, Word, Words, parsed};
+use super::system::{FIELD, SystemKind};
 use super::table::Table;
 use super::words::suggestion;
 
@@ -44,6 +44,25 @@ pub struct End {
     pub system: SystemName,
     /// The kind of record (R54), as the system calls it: `User`.
     pub object: String,
+    /// The field of these records that holds the partner's id, where the file names one.
+    pub partner: Option<PartnerField>,
+}
+
+/// The field that holds the partner's id.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartnerField {
+    /// Its API name.
+    pub name: String,
+    /// Whether the id of the account on the other side is put there where the field is empty, whichever way the
+    /// connection flows.
+    pub write_back: bool,
+}
+
+impl End {
+    /// Which records it is about.
+    fn records(&self) -> (&SystemName, &str) {
+        (&self.system, &self.object)
+    }
 }
 
 /// Which way a connection flows.
@@ -128,7 +147,7 @@ pub(super) fn connection(
     let a = end(table, "a", systems, "One end: the name of a system, or { system = \"crm\", object = \"User\" }.");
     let b = end(table, "b", systems, "The other end.");
     let ends = a.zip(b).map(|(a, b)| Sides { a, b });
-    if let Some(ends) = ends.as_ref().filter(|ends| ends.a == ends.b) {
+    if let Some(ends) = ends.as_ref().filter(|ends| ends.a.records() == ends.b.records()) {
         let problem = format!("both ends are the same records of {}", ends.a.system);
         table.mistake("b", problem, "name another system");
     }
@@ -220,7 +239,8 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             parsed::<String>("a kind of record", "the kind of record"),
             "The kind of record; the system's usual one if left out.",
         );
-        let (system, object) = (known(system?, table, "system")?, object?);
+        let partner = partner_field(table);
+        let (system, object, partner) = (known(system?, table, "system")?, object?, partner?);
         if let Some(object) = &object
             && let objects @ [_, ..] = objects(&system)
             && !objects.contains(&object.as_str())
@@ -232,22 +252,49 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             );
             return None;
         }
-        Some((system, object))
+        if partner.is_some() && matches!(systems.get(&system), Some(Some(kind)) if !kind.takes_partner_field()) {
+            let remedy = "leave it out: this kind of system keeps the partner's id in a field of its own";
+            table.mistake("partner_field", "cannot be chosen here", remedy);
+            return None;
+        }
+        Some((system, object, partner))
     };
-    let (system, object) = table.required(key, Either(Mapped(text(), |system| (system, None)), with_object), doc)?;
+    let plain = Mapped(text(), |system| (system, None, None));
+    let (system, object, partner) = table.required(key, Either(plain, with_object), doc)?;
     // The table has looked for its system already; the plain name is looked for here.
     let system = known(system, table, key)?;
     let usual = || objects(&system).first().copied().unwrap_or_default().to_owned();
     let object = object.unwrap_or_else(usual);
-    Some(End { system, object })
+    Some(End { system, object, partner })
+}
+
+/// Reads `partner_field` and `write_back`. The outer `None` is a mistake.
+fn partner_field(table: &mut Table<'_, '_>) -> Option<Option<PartnerField>> {
+    let name = table.optional(
+        "partner_field",
+        FIELD,
+        "The field of these records that holds the id of the account on the other side, such as \"Operator_ID__c\": \
+         best a text field that is unique and an external id.",
+    );
+    let write_back = table.optional(
+        "write_back",
+        Flag,
+        "Whether that id is also put there where the field is empty, whichever way the connection flows.",
+    );
+    let (name, write_back) = (name?, write_back?);
+    if name.is_none() && write_back == Some(true) {
+        table.mistake("write_back", "there is no field to write to", "add partner_field = \"Operator_ID__c\"");
+        return None;
+    }
+    Some(name.map(|name| PartnerField { name, write_back: write_back.unwrap_or(false) }))
 }
 
 /// Reports connections between the same records: each account would have two links, with two opinions about it.
 pub(super) fn check_ends(table: &mut Table<'_, '_>, connections: &[Entry<ConnectionName, ConnectionConfig>]) {
-    let mut seen: Vec<(&ConnectionName, [&End; 2])> = Vec::new();
+    let mut seen: Vec<(&ConnectionName, [(&SystemName, &str); 2])> = Vec::new();
     for entry in connections {
         let Some(connection) = &entry.value else { continue };
-        let mut ends = [&connection.ends.a, &connection.ends.b];
+        let mut ends = [connection.ends.a.records(), connection.ends.b.records()];
         ends.sort_unstable();
         match seen.iter().find(|(_, other)| *other == ends) {
             Some((other, _)) => {

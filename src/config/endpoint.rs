@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 use url::{Host, Url};
@@ -206,11 +206,36 @@ fn reference(table: &mut Table<'_, '_>, remedy: &str) -> Option<SecretString> {
     Some(SecretString::from(value))
 }
 
-const PATH: Text<String> = Text {
+/// A file, by its path from the folder of the configuration.
+pub(super) const PATH: Text<String> = Text {
     what: "a path",
     rule: "the path of a file, from the folder of the configuration",
     parse: |text| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned()),
 };
+
+/// Reads a private key in PEM: `key_file = "path"`, or `key` by reference.
+pub(super) fn private_key(table: &mut Table<'_, '_>) -> Option<SecretString> {
+    let path = table.optional("key_file", PATH, "The private key (PEM); the path begins at this file's folder.");
+    let key = table.optional(
+        "key",
+        Secret { variable: "CRM_KEY" },
+        "The private key (PEM), where it is no file of its own: { env = \"CRM_KEY\" }",
+    );
+    let (at, key) = match (path?, key?) {
+        (Some(path), None) => ("key_file", SecretString::from(table.file("key_file", &path)?)),
+        (None, Some(key)) => ("key", key),
+        _ => {
+            let remedy = "add key_file = \"crm-key.pem\", or key = { env = \"CRM_KEY\" }";
+            table.mistake("", "names no place of the private key, or two", remedy);
+            return None;
+        }
+    };
+    if !key.expose_secret().contains("PRIVATE KEY-----") {
+        table.mistake(at, "holds no private key", "expected a private key in PEM: -----BEGIN PRIVATE KEY-----");
+        return None;
+    }
+    Some(key)
+}
 
 /// Reads `ca_file`: certificates in PEM that a server's certificate must lead to.
 pub(super) fn ca_file(table: &mut Table<'_, '_>) -> Option<Option<PathBuf>> {

@@ -10,8 +10,8 @@ use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
 use crate::domain::{Side, Sides};
 
 use super::attributes::AttributeConfig;
-use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, Schedule};
-use super::system::{SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
+use super::system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
 use super::{Config, Infrastructure, WriterConfig};
 
 /// Of everything that a connection says.
@@ -24,9 +24,13 @@ pub(super) fn of_connection(connection: &ConnectionConfig) -> u64 {
 pub(super) fn of_config(config: &Config) -> u64 {
     // Named one by one, so that a new field does not compile until it was thought of here.
     let Config { infrastructure, systems, connections, writer, telemetry: _, fingerprint: _ } = config;
-    let Infrastructure { broker, store } = infrastructure;
     let WriterConfig { attempts, lease, request_timeout, concurrency: _ } = writer;
-    let mut text = format!("broker {} {}\nstore {} {}\n", broker.url, broker.prefix, store.url, store.prefix);
+    let mut text = match infrastructure {
+        Infrastructure::Servers { broker, store } => {
+            format!("broker {} {}\nstore {} {}\n", broker.url, broker.prefix, store.url, store.prefix)
+        }
+        Infrastructure::File { path } => format!("file {}\n", path.display()),
+    };
     push(&mut text, "attempts", attempts);
     push(&mut text, "lease", lease.as_millis());
     push(&mut text, "request_timeout", request_timeout.as_millis());
@@ -54,14 +58,28 @@ fn system_text(system: &SystemConfig) -> String {
             auth,
             api_version,
             fields,
+            defaults,
             page_size: _,
             request_timeout: _,
             ca_file: _,
         }) => {
             push(&mut text, "salesforce", url);
-            push(&mut text, "client_id", &auth.client_id);
+            match auth {
+                SalesforceAuth::ClientCredentials { client_id, client_secret: _ } => {
+                    push(&mut text, "client_id", client_id);
+                }
+                SalesforceAuth::JwtBearer { client_id, username, key: _, audience } => {
+                    push(&mut text, "client_id", client_id);
+                    push(&mut text, "username", username);
+                    push(&mut text, "audience", audience.as_deref().unwrap_or_default());
+                }
+            }
             push(&mut text, "api_version", api_version);
             push(&mut text, "fields", fields.join(","));
+            for ((object, field), value) in defaults {
+                let value = serde_json::to_string(value).expect("a value is JSON");
+                push(&mut text, "default", format_args!("{object}.{field} {value}"));
+            }
         }
         SystemKind::Scim(ScimConfig { url, auth, page_size: _, concurrency: _, request_timeout: _, ca_file: _ }) => {
             push(&mut text, "scim", url);
@@ -93,8 +111,11 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     } = connection;
     let mut text = format!("[connection {name}]\n");
     let Sides { a, b } = ends;
-    for (key, End { system, object }) in [("a", a), ("b", b)] {
+    for (key, End { system, object, partner }) in [("a", a), ("b", b)] {
         push(&mut text, key, format_args!("{system} {object}"));
+        if let Some(PartnerField { name, write_back }) = partner {
+            push(&mut text, "partner_field", format_args!("{name} {write_back}"));
+        }
     }
     match direction {
         Direction::AToB => push(&mut text, "direction", "a_to_b"),
@@ -163,6 +184,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                     match occasion {
                         Occasion::Always => "always",
                         Occasion::Create => "create",
+                        Occasion::Fill => "fill",
                     },
                 );
                 push(

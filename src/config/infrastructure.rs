@@ -1,21 +1,40 @@
-//! `[broker]` and `[store]`: the servers that all processes of an installation share.
+//! What keeps messages and links between the stages: `[broker]` and `[store]`, the servers that all processes of an
+//! installation share, or without them one file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::endpoint::{PREFIX, Secret, ServerUrl, ca_file};
-use super::shape::{Flag, Whole};
+use super::endpoint::{PATH, PREFIX, Secret, ServerUrl, ca_file};
+use super::shape::{Flag, Sub, Whole};
 use super::table::Table;
 
-/// The servers between the stages.
+/// What keeps messages and links between the stages.
 #[derive(Debug, Clone)]
-pub struct Infrastructure {
-    /// The message broker.
-    pub broker: BrokerConfig,
-    /// The state store.
-    pub store: StoreConfig,
+pub enum Infrastructure {
+    /// Servers, shared by any number of processes.
+    Servers {
+        /// The message broker.
+        broker: Box<BrokerConfig>,
+        /// The state store.
+        store: Box<StoreConfig>,
+    },
+    /// The embedded mode: one file, at work for one process at a time.
+    File {
+        /// Where it is; made by the first command that works on it.
+        path: PathBuf,
+    },
+}
+
+impl Infrastructure {
+    /// The file of the embedded mode.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Servers { .. } => None,
+            Self::File { path } => Some(path),
+        }
+    }
 }
 
 /// A RabbitMQ.
@@ -70,7 +89,51 @@ fn with_password(url: &Url, password: Option<&SecretString>) -> SecretString {
     SecretString::from(String::from(url))
 }
 
-pub(super) fn broker(table: &mut Table<'_, '_>) -> Option<BrokerConfig> {
+/// The name of the file in the embedded mode, where the configuration says nothing.
+const FILE: &str = "muster.db";
+
+/// Reads `file`, `[broker]` and `[store]`: the two tables come together, or there is one file instead.
+pub(super) fn infrastructure(table: &mut Table<'_, '_>) -> Option<Infrastructure> {
+    let file = table.default(
+        "file",
+        PATH,
+        FILE.to_owned(),
+        "Without [broker] and [store]: the one file that holds queues and links. Its path begins at this file's folder.",
+    );
+    let broker = table.optional(
+        "broker",
+        Sub(broker),
+        "The RabbitMQ that all processes share. Only together with [store]; without both, one file takes their place.",
+    );
+    let store = table.optional(
+        "store",
+        Sub(store),
+        "The Redis or Valkey that all processes share. Only together with [broker].",
+    );
+    for (alone, other, server) in [("broker", "store", "Redis"), ("store", "broker", "RabbitMQ")] {
+        if table.has(alone) && !table.has(other) {
+            let remedy = format!(
+                "add [{other}] with the url of a {server}, or take [{alone}] out: without both, one file takes their place"
+            );
+            table.missing_beside(alone, other, format!("is missing beside [{alone}]"), remedy);
+        }
+    }
+    if let Some(server) = ["broker", "store"].into_iter().find(|server| table.has(server))
+        && table.has("file")
+    {
+        let remedy = "take it out, or take out [broker] and [store] to keep everything in this file";
+        table.mistake("file", format!("has no meaning beside [{server}]"), remedy);
+    }
+    match (broker?, store?) {
+        (Some(broker), Some(store)) => {
+            Some(Infrastructure::Servers { broker: Box::new(broker), store: Box::new(store) })
+        }
+        (None, None) => Some(Infrastructure::File { path: table.path(&file?) }),
+        (Some(_), None) | (None, Some(_)) => None,
+    }
+}
+
+fn broker(table: &mut Table<'_, '_>) -> Option<BrokerConfig> {
     let url = table.required(
         "url",
         ServerUrl {
@@ -109,7 +172,7 @@ pub(super) fn broker(table: &mut Table<'_, '_>) -> Option<BrokerConfig> {
     Some(BrokerConfig { url, password, prefix: prefix?, declare: declare?, ca_file: ca_file?, prefetch: prefetch? })
 }
 
-pub(super) fn store(table: &mut Table<'_, '_>) -> Option<StoreConfig> {
+fn store(table: &mut Table<'_, '_>) -> Option<StoreConfig> {
     let url = table.required(
         "url",
         ServerUrl { schemes: ["redis", "rediss"], example: "redis://localhost:6379/0", variable: "STORE_PASSWORD" },

@@ -44,6 +44,8 @@ pub struct Listen {
     pub mapper: Option<SocketAddr>,
     /// Of `muster-writer`.
     pub writer: Option<SocketAddr>,
+    /// Of `muster run`, which is all three in one process.
+    pub run: Option<SocketAddr>,
 }
 
 /// The form of log lines.
@@ -94,12 +96,12 @@ pub(super) fn writer(table: &mut Table<'_, '_>) -> Option<WriterConfig> {
 }
 
 pub(super) fn telemetry(table: &mut Table<'_, '_>) -> Option<TelemetryConfig> {
-    let everywhere = |Address(address)| Listen { producer: address, mapper: address, writer: address };
+    let everywhere = |Address(address)| Listen { producer: address, mapper: address, writer: address, run: address };
     let listen = table.optional(
         "listen",
         Either(Mapped(ADDRESS, everywhere), listen),
         "Where metrics and health pages are served: an address, \"off\", or one for each kind of process. By default \
-         ports 9464 (producer), 9465 (mapper) and 9466 (writer) of this host.",
+         ports 9464 (producer), 9465 (mapper), 9466 (writer) and 9467 (muster run) of this host.",
     );
     let log = table.default(
         "log",
@@ -117,7 +119,12 @@ pub(super) fn telemetry(table: &mut Table<'_, '_>) -> Option<TelemetryConfig> {
         "info".to_owned(),
         "Which log lines are written. The variable MUSTER_LOG has precedence.",
     );
-    let listen = listen?.unwrap_or(Listen { producer: local(9464).0, mapper: local(9465).0, writer: local(9466).0 });
+    let listen = listen?.unwrap_or(Listen {
+        producer: local(9464).0,
+        mapper: local(9465).0,
+        writer: local(9466).0,
+        run: local(9467).0,
+    });
     Some(TelemetryConfig { listen, log: log?, filter: filter? })
 }
 
@@ -150,5 +157,6 @@ fn listen(table: &mut Table<'_, '_>) -> Option<Listen> {
     let producer = table.default("producer", ADDRESS, local(9464), "Of muster-producer.");
     let mapper = table.default("mapper", ADDRESS, local(9465), "Of muster-mapper.");
     let writer = table.default("writer", ADDRESS, local(9466), "Of muster-writer.");
-    Some(Listen { producer: producer?.0, mapper: mapper?.0, writer: writer?.0 })
+    let run = table.default("run", ADDRESS, local(9467), "Of `muster run`.");
+    Some(Listen { producer: producer?.0, mapper: mapper?.0, writer: writer?.0, run: run?.0 })
 }

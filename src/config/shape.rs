@@ -1,5 +1,6 @@
 //! The forms that values have in the file. Each says how it is read, what its JSON Schema is, and how it is shown.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
+
+use crate::domain::Value;
 
 use super::table::{Found, Place, Reader, Table, entries};
 use super::words::{known_words, not_known, suggestion};
@@ -332,6 +335,73 @@ impl<S: Shape, F: Fn(&mut Table<'_, '_>) -> Option<S::Value>> Shape for Either<S
 impl<S: Scalar, F: Fn(&mut Table<'_, '_>) -> Option<S::Value>> Scalar for Either<S, F> {
     fn show(&self, value: &S::Value) -> Json {
         self.0.show(value)
+    }
+}
+
+/// A plain value: text, a whole number, or yes or no.
+pub(super) struct Plain;
+
+impl Shape for Plain {
+    type Value = Value;
+
+    fn schema(&self) -> Json {
+        json!({ "type": ["string", "integer", "boolean"] })
+    }
+
+    fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<Value> {
+        reader.is_plain(&found.place);
+        let value = match found.value {
+            DeValue::String(text) => Some(Value::Text(text.to_string())),
+            DeValue::Boolean(flag) => Some(Value::Bool(*flag)),
+            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix()).ok().map(Value::Int),
+            _ => None,
+        };
+        if value.is_none() {
+            found.wrong_type("a text, a whole number, or true or false", reader);
+        }
+        value
+    }
+}
+
+/// A table of plain values whose keys are names that the file chooses.
+pub(super) struct Pairs<K, S> {
+    pub name: Text<K>,
+    pub value: S,
+}
+
+impl<K: Ord, S: Shape> Shape for Pairs<K, S> {
+    type Value = BTreeMap<K, S::Value>;
+
+    fn schema(&self) -> Json {
+        let names = json!({ "description": self.name.rule });
+        json!({ "type": "object", "propertyNames": names, "additionalProperties": self.value.schema() })
+    }
+
+    fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<Self::Value> {
+        if !found.value.is_table() {
+            found.wrong_type("a table", reader);
+            return None;
+        }
+        let (mut read, mut all_well) = (BTreeMap::new(), true);
+        for (key, item) in entries(found) {
+            let name = (self.name.parse)(key.get_ref());
+            if name.is_none() {
+                let place = Place { span: key.span(), key: item.place.key.clone() };
+                reader.mistake(&place, format!("is not {}", self.name.what), self.name.rule);
+            }
+            match name.zip(self.value.read(&item, reader)) {
+                Some((name, value)) => drop(read.insert(name, value)),
+                None => all_well = false,
+            }
+        }
+        all_well.then_some(read)
+    }
+}
+
+impl<K: Ord, S: Shape> Scalar for Pairs<K, S> {
+    fn show(&self, _: &Self::Value) -> Json {
+        // The only default that such a table has.
+        json!({})
     }
 }
 

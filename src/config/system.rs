@@ -1,15 +1,16 @@
 //! `[systems.<name>]`: the outside applications, each with what its kind needs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use url::Url;
 
-use crate::domain::SystemName;
+use crate::domain::{SystemName, Value};
 
-use super::endpoint::{Secret, ca_file, system_url};
-use super::shape::{Either, Lasting, List, Sub, Text, Whole, Word};
+use super::endpoint::{Secret, SystemUrl, ca_file, private_key, system_url};
+use super::shape::{Either, Lasting, List, Pairs, Plain, Sub, Text, Whole, Word};
 use super::table::{Table, Variant};
 
 /// A configured system.
@@ -36,9 +37,11 @@ pub struct SalesforceConfig {
     /// The org's own (My Domain) address.
     pub url: Url,
     /// How to log in.
-    pub auth: ClientCredentials,
+    pub auth: SalesforceAuth,
     /// Version of the REST API, such as `v66.0`.
     pub api_version: String,
+    /// What new records get in fields that the mapping does not fill, by kind of record and API name.
+    pub defaults: BTreeMap<(String, String), Value>,
     /// Fields to read besides those with canonical names, by their API names; attributes `native.<field>`.
     pub fields: Vec<String>,
     /// Records in one page of a query.
@@ -49,13 +52,27 @@ pub struct SalesforceConfig {
     pub ca_file: Option<PathBuf>,
 }
 
-/// OAuth 2.0 client credentials.
+/// How to log in to an org.
 #[derive(Debug, Clone)]
-pub struct ClientCredentials {
-    /// The consumer key of the connected app.
-    pub client_id: String,
-    /// Its secret.
-    pub client_secret: SecretString,
+pub enum SalesforceAuth {
+    /// OAuth 2.0 client credentials.
+    ClientCredentials {
+        /// The consumer key of the app.
+        client_id: String,
+        /// Its secret.
+        client_secret: SecretString,
+    },
+    /// OAuth 2.0 JWT bearer.
+    JwtBearer {
+        /// The consumer key of the app.
+        client_id: String,
+        /// The user to act as.
+        username: String,
+        /// The private key of the app's certificate, in PEM.
+        key: SecretString,
+        /// The login host that the statement is meant for, if not the usual one.
+        audience: Option<String>,
+    },
 }
 
 /// A SCIM 2.0 service.
@@ -99,8 +116,14 @@ impl SystemKind {
     /// The kinds of record that can be an end of a connection; the first is meant where the file names none.
     pub fn objects(&self) -> &'static [&'static str] {
         match self {
-            Self::Salesforce(_) | Self::Scim(_) => &["User"],
+            Self::Salesforce(_) => &["User", "Contact"],
+            Self::Scim(_) => &["User"],
         }
+    }
+
+    /// Whether the file names the field that holds the partner's id. Others have one of their own for it.
+    pub fn takes_partner_field(&self) -> bool {
+        matches!(self, Self::Salesforce(_))
     }
 }
 
@@ -118,13 +141,20 @@ pub(super) fn system(table: &mut Table<'_, '_>) -> Option<SystemKind> {
 fn salesforce(table: &mut Table<'_, '_>) -> Option<SystemKind> {
     let url =
         system_url(table, "https://example.my.salesforce.com", "The org's own address: Setup, My Domain, current URL.");
-    let auth = table.required("auth", Sub(client_credentials), "How to log in: { flow = \"client-credentials\", ... }");
+    let auth = table.required("auth", Sub(salesforce_auth), "How to log in: { flow = \"client-credentials\", ... }");
     let api_version = table.default("api_version", API_VERSION, "v66.0".to_owned(), "Version of the REST API.");
     let fields = table.default(
         "fields",
         List { of: FIELD, least: 0 },
         Vec::new(),
         "Further fields to read, by their API names. Attributes know them as native.<field>.",
+    );
+    let defaults = table.default(
+        "defaults",
+        Pairs { name: DEFAULT_FIELD, value: Plain },
+        BTreeMap::new(),
+        "What new users get in fields that the mapping does not fill, by API names: { ProfileId = \"00e...\" }. \
+         \"Contact.OwnerId\" names a field of new contacts.",
     );
     // The range of the header Sforce-Query-Options, batchSize.
     let page_size = table.default("page_size", Whole(200..=2_000_u32), 2_000, "Records in one page of a query.");
@@ -135,21 +165,49 @@ fn salesforce(table: &mut Table<'_, '_>) -> Option<SystemKind> {
         auth: auth?,
         api_version: api_version?,
         fields: fields?,
+        defaults: defaults?,
         page_size: page_size?,
         request_timeout: request_timeout?,
         ca_file: ca_file?,
     }))
 }
 
-fn client_credentials(table: &mut Table<'_, '_>) -> Option<ClientCredentials> {
-    fn credentials(table: &mut Table<'_, '_>) -> Option<ClientCredentials> {
-        let client_id = table.required("client_id", CLIENT_ID, "The consumer key of the connected app.");
+fn salesforce_auth(table: &mut Table<'_, '_>) -> Option<SalesforceAuth> {
+    fn client_id(table: &mut Table<'_, '_>) -> Option<String> {
+        table.required("client_id", CLIENT_ID, "The consumer key of the connected app.")
+    }
+    fn client_credentials(table: &mut Table<'_, '_>) -> Option<SalesforceAuth> {
+        let client_id = client_id(table);
         let client_secret =
             table.required("client_secret", Secret { variable: "CRM_SECRET" }, "Its secret: { env = \"CRM_SECRET\" }");
-        Some(ClientCredentials { client_id: client_id?, client_secret: client_secret? })
+        Some(SalesforceAuth::ClientCredentials { client_id: client_id?, client_secret: client_secret? })
     }
-    let doc = "OAuth 2.0 client credentials of a connected app with a run-as user.";
-    table.variant("flow", "How to log in.", &[Variant { word: "client-credentials", doc, read: credentials }])
+    fn jwt_bearer(table: &mut Table<'_, '_>) -> Option<SalesforceAuth> {
+        let client_id = client_id(table);
+        let username = table.required("username", USERNAME, "The username of the user to act as.");
+        let key = private_key(table);
+        let audience = table.optional(
+            "audience",
+            SystemUrl { example: "https://login.salesforce.com" },
+            "The login host, if not the usual one: login.salesforce.com, or test.salesforce.com for a test org.",
+        );
+        Some(SalesforceAuth::JwtBearer {
+            client_id: client_id?,
+            username: username?,
+            key: key?,
+            audience: audience?.map(|url| url.as_str().trim_end_matches('/').to_owned()),
+        })
+    }
+    let by_secret = "OAuth 2.0 client credentials of a connected app with a run-as user.";
+    let by_key = "OAuth 2.0 JWT bearer: a connected app with a certificate, whose private key signs (RS256).";
+    table.variant(
+        "flow",
+        "How to log in.",
+        &[
+            Variant { word: "client-credentials", doc: by_secret, read: client_credentials },
+            Variant { word: "jwt-bearer", doc: by_key, read: jwt_bearer },
+        ],
+    )
 }
 
 fn scim(table: &mut Table<'_, '_>) -> Option<SystemKind> {
@@ -210,14 +268,35 @@ const API_VERSION: Text<String> = Text {
     },
 };
 
-const FIELD: Text<String> = Text {
+const USERNAME: Text<String> = Text {
+    what: "a username",
+    rule: "a username of Salesforce has the form of an e-mail address",
+    parse: |text| {
+        let valid = text.len() <= 80 && text.contains('@') && !text.contains(|c: char| c.is_whitespace());
+        valid.then(|| text.to_owned())
+    },
+};
+
+pub(super) const FIELD: Text<String> = Text {
     what: "the API name of a field",
     rule: "the API name of a field has 1 to 80 letters, digits and _, and begins with a letter",
-    // It becomes part of queries, so nothing else may pass.
+    parse: |text| is_field_name(text).then(|| text.to_owned()),
+};
+
+/// It becomes part of queries, so nothing else may pass.
+fn is_field_name(text: &str) -> bool {
+    (1..=80).contains(&text.len())
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// A field of new records: its kind of record, the user's if none is named, and its name.
+const DEFAULT_FIELD: Text<(String, String)> = Text {
+    what: "the API name of a field",
+    rule: "a default belongs to a field of new users, by its API name, or to one of new contacts: \"Contact.OwnerId\"",
     parse: |text| {
-        let valid = (1..=80).contains(&text.len())
-            && text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        valid.then(|| text.to_owned())
+        let (object, field) = text.split_once('.').unwrap_or(("User", text));
+        let known = ["User", "Contact"].contains(&object);
+        (known && is_field_name(field)).then(|| (object.to_owned(), field.to_owned()))
     },
 };

@@ -155,18 +155,13 @@ impl<'t, 'e> Table<'t, 'e> {
 
     /// A key that must be there.
     pub fn required<S: Shape>(&mut self, key: &'static str, shape: S, doc: &str) -> Option<S::Value> {
-        self.required_or(key, shape, doc, &format!("add it: {doc}"))
-    }
-
-    /// A key that must be there, with what to do if it is not.
-    pub fn required_or<S: Shape>(&mut self, key: &'static str, shape: S, doc: &str, remedy: &str) -> Option<S::Value> {
         self.property(key, &shape, doc, true, None);
         self.node?;
         match self.find(key) {
             Some(found) => shape.read(&found, self.reader),
             None => {
                 let place = self.place_of(key);
-                self.reader.note(Kind::Missing, &place, "is missing", remedy);
+                self.reader.note(Kind::Missing, &place, "is missing", format!("add it: {doc}"));
                 None
             }
         }
@@ -295,6 +290,18 @@ impl<'t, 'e> Table<'t, 'e> {
             let place = self.place_of(key);
             self.reader.mistake(&place, problem, remedy);
         }
+    }
+
+    /// Notes that `missing` has to come with `beside`, which is there.
+    pub fn missing_beside(
+        &mut self,
+        beside: &str,
+        missing: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let place = Place { span: self.place_of(beside).span, key: join(&self.place.key, missing) };
+        self.reader.note(Kind::Missing, &place, problem, remedy);
     }
 
     /// Where the key's value is, or where the table is if it has none. The empty key is the table itself.

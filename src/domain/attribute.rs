@@ -31,6 +31,17 @@ impl AttributePath {
         Self("active".into())
     }
 
+    /// `id`: the account's own id in its system. Every account has it and nobody can write it; connectors need not list
+    /// it, see [`Rules::inbound`](super::Rules::inbound).
+    pub fn id() -> Self {
+        Self("id".into())
+    }
+
+    /// Whether this is `id`.
+    pub fn is_id(&self) -> bool {
+        &*self.0 == "id"
+    }
+
     /// Whether this is `active`.
     pub fn is_active(&self) -> bool {
         &*self.0 == "active"

@@ -37,6 +37,14 @@ impl LetterId {
         Self(text.to_owned())
     }
 
+    /// The side of a link that it is about, if it is about one.
+    pub fn link(&self) -> Option<(ConnectionName, Side, LinkId)> {
+        let mut parts = self.0.splitn(3, '/');
+        let (connection, side, link) = (parts.next()?, parts.next()?, parts.next()?);
+        let side = Side::BOTH.into_iter().find(|known| known.as_str() == side)?;
+        Some((connection.parse().ok()?, side, link.parse().ok()?))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -115,13 +123,67 @@ pub enum LetterContent {
 }
 
 /// How a letter was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resolution {
     /// A later write or read of the same account went well.
     Healed,
     /// A person sent it again; should it fail again, a new letter is opened.
     Retried,
+    /// A person decided that nothing is to be done. A side that was refused stays so until its values or the rules
+    /// change, or the person takes it back.
+    Discarded {
+        /// Why.
+        reason: DiscardReason,
+        /// What else the person said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
+    },
+}
+
+/// Why a person discards a letter. A closed list, so that letters can be counted by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiscardReason {
+    /// The two systems may differ here.
+    Accepted,
+    /// Somebody corrected it without Muster.
+    FixedElsewhere,
+    /// The account shall not be written.
+    NotWanted,
+    /// It is about something that is gone, or does not matter any more.
+    Obsolete,
+}
+
+impl DiscardReason {
+    /// Every reason, in the order in which lists show them.
+    pub const ALL: [Self; 4] = [Self::Accepted, Self::FixedElsewhere, Self::NotWanted, Self::Obsolete];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::FixedElsewhere => "fixed-elsewhere",
+            Self::NotWanted => "not-wanted",
+            Self::Obsolete => "obsolete",
+        }
+    }
+
+    /// What it means, for the person who chooses.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Accepted => "the two systems may differ here",
+            Self::FixedElsewhere => "somebody corrected it without Muster",
+            Self::NotWanted => "the account shall not be written",
+            Self::Obsolete => "it is about something that is gone or does not matter any more",
+        }
+    }
+}
+
+impl fmt::Display for DiscardReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// One entry of the append-only log of letters. The open letters are a fold over it.
@@ -144,4 +206,46 @@ pub enum LetterEntry {
         /// Who: `user@host`, or the stage that healed it.
         by: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_tells_the_link_that_it_is_about() {
+        let (connection, link) = ("crm-scim".parse().unwrap(), LinkId(7));
+        let id = LetterId::of_link(&connection, Side::B, link);
+        assert_eq!(id.link(), Some((connection.clone(), Side::B, link)));
+        for other in [
+            LetterId::of_account(&connection, Side::A, &"00000000000000ab".parse().unwrap()),
+            LetterId::of_message("crm-scim/b/0000000000000007"),
+            LetterId::from_text("crm-scim/b/7"),
+            LetterId::from_text(""),
+        ] {
+            assert_eq!(other.link(), None, "{other}");
+        }
+    }
+
+    /// The log is append-only: what earlier versions wrote into it must stay readable, as must what this one writes.
+    #[test]
+    fn entries_keep_their_form() {
+        let entry = |resolution: &str| {
+            format!(r#"{{"entry":"closed","id":"c/b/1","resolution":{resolution},"at":7,"by":"ada@host"}}"#)
+        };
+        let discarded = |text| Resolution::Discarded { reason: DiscardReason::FixedElsewhere, text };
+        for (text, expected) in [
+            (r#""healed""#, Resolution::Healed),
+            (r#""retried""#, Resolution::Retried),
+            (r#"{"discarded":{"reason":"fixed-elsewhere"}}"#, discarded(None)),
+            (r#"{"discarded":{"reason":"fixed-elsewhere","text":"by hand"}}"#, discarded(Some("by hand".to_owned()))),
+        ] {
+            let read: LetterEntry = serde_json::from_str(&entry(text)).unwrap();
+            assert!(matches!(&read, LetterEntry::Closed { resolution, .. } if *resolution == expected), "{text}");
+            assert_eq!(serde_json::to_string(&read).unwrap(), entry(text));
+        }
+        for reason in DiscardReason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Version;
 use super::attribute::{AttributePath, Digest, Value};
+use super::failure::{Code, Failure};
 use super::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use super::time::Timestamp;
 
@@ -73,6 +74,63 @@ pub struct SideState {
     /// used either, but then the account is read again.
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// What the system said to the last write. Nothing is decided by it: people ask for it.
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    pub last_write: Option<LastWrite>,
+}
+
+/// What a system said to the last write of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastWrite {
+    /// When the answer came, by the clock of the writer's machine: only people read it.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// What it said.
+    #[serde(rename = "a")]
+    pub answer: WriteAnswer,
+    /// HTTP status of a refusal or failure; absent if there was no answer.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The vendor's id of a request that was refused or failed, cut at [`REQUEST_ID_CHARS`].
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<Box<str>>,
+}
+
+/// The longest part of a vendor's request id that a link keeps.
+pub const REQUEST_ID_CHARS: usize = 64;
+
+/// What a system can say to a write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteAnswer {
+    /// The account was created.
+    Created,
+    /// The account was changed.
+    Updated,
+    /// Instead of creating it, an account that was there was linked.
+    Found,
+    /// Nothing was written: somebody had changed the account since it was last seen.
+    Moved,
+    /// Nothing is known to have been written, for this reason.
+    Failed(Code),
+}
+
+impl LastWrite {
+    /// A write that went well, or that had nothing to fail.
+    pub fn new(at: Timestamp, answer: WriteAnswer) -> Self {
+        Self { at, answer, status: None, request_id: None }
+    }
+
+    /// A write that failed.
+    pub fn failed(at: Timestamp, failure: &Failure) -> Self {
+        let cut = |id: &String| id.chars().take(REQUEST_ID_CHARS).collect::<String>().into_boxed_str();
+        Self {
+            at,
+            answer: WriteAnswer::Failed(failure.code.clone()),
+            status: failure.status,
+            request_id: failure.request_id.as_ref().map(cut),
+        }
+    }
 }
 
 /// Proofs in a row that an account is not there (B12).

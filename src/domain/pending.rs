@@ -106,6 +106,15 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     }
 }
 
+/// Whether an attribute of an account that exists may be written now.
+fn is_due(link: &Link, side: Side, path: &AttributePath, rules: &Rules) -> bool {
+    match rules.attributes.get(path).map(|rule| rule.occasion) {
+        Some(Occasion::Always) => true,
+        Some(Occasion::Fill) => link.sides[side].seen.get(path) == Some(&rules.digest(side, path, None)),
+        Some(Occasion::Create) | None => false,
+    }
+}
+
 /// The registers that may be written to `side` and that it does not hold.
 fn writable<'l>(
     link: &'l Link,
@@ -116,7 +125,7 @@ fn writable<'l>(
     link.registers.iter().filter(move |(path, register)| {
         rules.attributes.get(*path).is_some_and(|rule| {
             rule.flow.writes(side)
-                && (creating || rule.occasion == Occasion::Always)
+                && (creating || is_due(link, side, path, rules))
                 && (creating || register.applied[side] != register.generation)
                 // What the side holds may be worth more: it is read before it is written over.
                 && (creating || link.sides[side].seen.contains_key(*path))

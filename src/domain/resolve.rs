@@ -214,7 +214,7 @@ impl Resolution {
 /// What a snapshot of `side` does to the link. The caller has made sure that the snapshot was read in the link's epoch
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
-    let inbound = rules.inbound(side, &snapshot.attributes);
+    let inbound = rules.inbound(side, snapshot);
     let version = snapshot.version.clone().without_future_stamp();
     let state = &link.sides[side];
     let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| version.against(seen_at));

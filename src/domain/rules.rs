@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
 use super::id::{ConnectionName, Side, Sides};
 
@@ -70,6 +71,9 @@ pub enum Occasion {
     Always,
     /// Only when the account is created.
     Create,
+    /// Only while the account has no value: what a person put there is never overwritten. So the partner's id is written
+    /// back. Such an attribute follows a link, and brings none into being.
+    Fill,
 }
 
 /// The rule of one mapped attribute.
@@ -139,12 +143,14 @@ impl Rules {
         self.digest_key.digest(path, value, comparison)
     }
 
-    /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by.
-    pub fn inbound(&self, side: Side, seen: &Attributes) -> Attributes {
-        self.attributes
-            .iter()
-            .filter_map(|(path, rule)| seen.get(&rule.names[side]).map(|value| (path.clone(), value.clone())))
-            .collect()
+    /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by. The account's own id
+    /// is one of them, where it is mapped.
+    pub fn inbound(&self, side: Side, snapshot: &Snapshot) -> Attributes {
+        let seen = |name: &AttributePath| match name.is_id() {
+            true => Some(Some(Value::from(snapshot.account.as_str()))),
+            false => snapshot.attributes.get(name).cloned(),
+        };
+        self.attributes.iter().filter_map(|(path, rule)| Some((path.clone(), seen(&rule.names[side])?))).collect()
     }
 
     /// Attributes of the link under the names that `side` knows them by.
@@ -157,7 +163,7 @@ impl Rules {
 
     /// Whether `side` contributes at least one attribute: only such a side brings new links into being.
     pub fn contributes(&self, side: Side) -> bool {
-        self.attributes.values().any(|rule| rule.flow.contributes(side))
+        self.attributes.values().any(|rule| rule.flow.contributes(side) && rule.occasion != Occasion::Fill)
     }
 
     /// Whether `side` is written to at all.

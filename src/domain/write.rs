@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::account::{Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::id::{AccountId, Side, Token};
-use super::link::{Burial, Intent, Lease, Link, Origin};
+use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin};
 use super::pending::{Need, Pending, is_held, lacking, pending};
 use super::rules::Rules;
 use super::time::Timestamp;
@@ -161,7 +161,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     state.account = Some(answer.account.clone());
     state.dead = None;
     state.absence = None;
-    let inbound = rules.inbound(side, &answer.attributes);
+    let inbound = rules.inbound(side, answer);
     let mut rest = Attributes::new();
     for (path, value) in &inbound {
         let digest = rules.digest(side, path, value.as_ref());
@@ -261,6 +261,12 @@ pub fn adopt(link: &Link, side: Side, token: Token, account: AccountId, remember
         after.origin = Origin::Rebuilt;
     }
     Some(after)
+}
+
+/// Notes what the system said to the last write of the side, for people.
+pub fn note(mut link: Link, side: Side, answer: LastWrite) -> Link {
+    link.sides[side].last_write = Some(answer);
+    link
 }
 
 /// The link without the lease of `token`, if it has it.

@@ -1,33 +1,34 @@
-//! `muster check`: is the configuration right, and do the systems and servers it names agree?
+//! `muster check`: is the configuration right, and do the systems, and the servers or the file, agree?
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access, statvfs};
 
 use super::connect;
 use super::exit::Exit;
 use super::output::{self, Form};
 use crate::broker::{Broker, BrokerError};
-use crate::config::Config;
+use crate::config::{BrokerConfig, Config, Infrastructure, StoreConfig};
+use crate::database::Database;
 use crate::store::Store;
 use crate::systems::Finding;
 
-/// Checks the file, and unless `offline` the servers and the systems.
+/// Checks the configuration, and unless `offline` what keeps messages and links, and the systems.
 pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<Exit> {
     let systems = connect::systems(config)?;
     let connections = connect::connections(config, &systems)?;
     let mut findings = vec![Finding {
         subject: format!(
             "configuration: {}, {}",
-            output::count(systems.len(), "system"),
+            output::count(systems.by_name.len(), "system"),
             output::count(connections.len(), "connection")
         ),
         problem: None,
     }];
     if !offline {
-        findings.extend(servers(config).await?);
-        for (name, system) in &systems {
-            let found = system.preflight().await;
-            findings.extend(
-                found.into_iter().map(|finding| Finding { subject: format!("{name}: {}", finding.subject), ..finding }),
-            );
-        }
+        findings.extend(infrastructure(config).await?);
+        findings.extend(connect::preflight(&systems, &connections).await);
     }
     for finding in &findings {
         match form {
@@ -42,8 +43,63 @@ pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<E
     Ok(if wrong == 0 { Exit::Done } else { Exit::Failed })
 }
 
-async fn servers(config: &Config) -> anyhow::Result<Vec<Finding>> {
-    let store = connect::store(config)?;
+/// What keeps messages and links.
+async fn infrastructure(config: &Config) -> anyhow::Result<Vec<Finding>> {
+    match &config.infrastructure {
+        Infrastructure::Servers { broker, store } => servers(broker, store).await,
+        Infrastructure::File { path } => Ok(vec![file(path)]),
+    }
+}
+
+/// Below this, work would end soon.
+const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The file of the embedded mode. One that is not there yet is not made.
+fn file(path: &Path) -> Finding {
+    let shown = path.display();
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let free_bytes = statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let (state, problem) = match std::fs::metadata(path) {
+        Ok(file) => {
+            let opened = Database::open(path).map_err(|error| error.to_string());
+            let problem = opened.and_then(|_| writable(path)).and_then(|()| writable(folder)).err();
+            // What a process wrote last may still lie in the log beside it.
+            let log = std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len());
+            (output::bytes(file.len() + log), problem)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            ("made by the first command that works on it".to_owned(), writable(folder).err())
+        }
+        Err(error) => ("it cannot be looked at".to_owned(), Some(error.to_string())),
+    };
+    let problem = problem.or_else(|| match free_bytes {
+        Ok(free) if free < LEAST_FREE_BYTES => Some("its disk is nearly full; make room".to_owned()),
+        _ => None,
+    });
+    let room = free_bytes.map_or(String::new(), |free| format!(", {} free", output::bytes(free)));
+    Finding { subject: format!("file {shown}: {state}{room}"), problem }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// SQLite writes the file, and beside it its log and its lock.
+fn writable(path: &Path) -> Result<(), String> {
+    let shown = if path == Path::new(".") { "this folder".to_owned() } else { path.display().to_string() };
+    access(path, Access::WRITE_OK).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("there is no folder {shown}; make it, or change `file`"),
+        _ => format!("{shown} cannot be written: {error}"),
+    })
+}
+
+async fn servers(broker: &BrokerConfig, store: &StoreConfig) -> anyhow::Result<Vec<Finding>> {
+    let store = connect::redis(store)?;
     let mut findings = Vec::new();
     match store.verify().await {
         Ok(warnings) => {
@@ -57,7 +113,7 @@ async fn servers(config: &Config) -> anyhow::Result<Vec<Finding>> {
         }
         Err(error) => findings.push(Finding { subject: "store".to_owned(), problem: Some(error.to_string()) }),
     }
-    let broker = connect::broker(config)?;
+    let broker = connect::amqp(broker)?;
     let patience = std::time::Duration::from_secs(10);
     let answer = tokio::time::timeout(patience, broker.depths(&[])).await;
     let problem = match answer {

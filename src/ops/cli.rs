@@ -4,13 +4,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
+use super::connect::{Mode, Opened};
 use super::exit::Exit;
+use super::init::Kind;
 use super::output::{self, Form};
-use super::{check, connect, dead, status, sync, topology, worker};
+use super::{backup, check, connect, dead, explain, init, run, status, sync, topology, worker};
+use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
+use crate::domain::dead_letter::DiscardReason;
+use crate::stages::Pipeline;
+use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
 
@@ -30,6 +37,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration to begin with.
+    Init {
+        /// The kind of the system that leads.
+        #[arg(default_value = "salesforce")]
+        from: Kind,
+        /// The kind of the system that follows.
+        #[arg(default_value = "scim")]
+        to: Kind,
+    },
     /// Check the configuration, and the systems it names.
     Check {
         /// Look at the file only; connect to nothing.
@@ -50,12 +66,32 @@ enum Command {
         #[arg(long)]
         wait: bool,
     },
+    /// Keep all connections in step until SIGTERM or Ctrl-C: all stages in one process.
+    Run,
     /// Show connections, runs, systems, queues and workers.
     Status,
-    /// Look at dead letters, and send them again.
+    /// Tell why an account is as it is: what both systems hold, what was decided, and what to do next.
+    Explain {
+        /// The account, as `<system>:<id>`, or an e-mail address or user name that one person has.
+        account: String,
+        /// Only this attribute.
+        attribute: Option<String>,
+        /// Only on this connection.
+        #[arg(long)]
+        connection: Option<ConnectionName>,
+        /// Do not ask the systems what they hold today.
+        #[arg(long)]
+        offline: bool,
+    },
+    /// Look at dead letters, send them again or close them.
     Dead {
         #[command(subcommand)]
         command: DeadCommand,
+    },
+    /// Copy the file that holds queues and links, also while `muster run` works on it.
+    Backup {
+        /// The copy; it must not be there yet.
+        to: PathBuf,
     },
     /// Declare the queues, and list them.
     Topology,
@@ -88,6 +124,30 @@ enum DeadCommand {
         #[arg(long, conflicts_with = "letters")]
         all: bool,
     },
+    /// Close letters for good. Nothing is sent until the values or the rules change; `dead retry` takes it back.
+    Discard {
+        /// Their ids, as `dead list` prints them.
+        #[arg(required = true)]
+        letters: Vec<String>,
+        /// Why. It is logged, with who did it and when.
+        #[arg(long, value_parser = reasons())]
+        reason: DiscardReason,
+        /// What else there is to say.
+        #[arg(long)]
+        text: Option<String>,
+        /// Do not ask at a terminal.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// The reasons of [`DiscardReason`], each with its meaning.
+fn reasons() -> impl TypedValueParser<Value = DiscardReason> {
+    let known = DiscardReason::ALL.map(|reason| PossibleValue::new(reason.as_str()).help(reason.meaning()));
+    PossibleValuesParser::new(known).map(|word| {
+        let known = DiscardReason::ALL.into_iter().find(|reason| reason.as_str() == word);
+        known.expect("the parser before has refused every other word")
+    })
 }
 
 /// The whole of `muster`.
@@ -95,25 +155,33 @@ pub async fn main() -> ExitCode {
     worker::install_tls();
     let cli = Cli::parse();
     let form = if cli.json { Form::Json } else { Form::Text };
-    if let Command::ConfigSchema = cli.command {
-        output::line(serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
-        return Exit::Done.into();
-    }
-    let config = match Config::load(&cli.config, &ProcessEnvironment) {
-        Ok(config) => config,
-        Err(errors) => {
-            match form {
-                Form::Json => eprintln!("{}", errors.to_json()),
-                Form::Text => eprintln!("{errors}"),
+    let exit = match cli.command {
+        Command::ConfigSchema => {
+            output::line(serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
+            Ok(Exit::Done)
+        }
+        Command::Init { from, to } => init::run(from, to, &cli.config, form),
+        command => {
+            let config = match Config::load(&cli.config, &ProcessEnvironment) {
+                Ok(config) => config,
+                Err(errors) => {
+                    match form {
+                        Form::Json => eprintln!("{}", errors.to_json()),
+                        Form::Text => eprintln!("{errors}"),
+                    }
+                    return Exit::Usage.into();
+                }
+            };
+            // One that works for long logs what it does; the others say it themselves.
+            let init = if matches!(command, Command::Run) { logs::init } else { logs::init_quiet };
+            if let Err(error) = init(&config.telemetry) {
+                eprintln!("{error}");
+                return Exit::Usage.into();
             }
-            return Exit::Usage.into();
+            serve(command, &config, form).await
         }
     };
-    if let Err(error) = logs::init_quiet(&config.telemetry) {
-        eprintln!("{error}");
-        return Exit::Usage.into();
-    }
-    match run(cli.command, &config, form).await {
+    match exit {
         Ok(exit) => exit.into(),
         Err(error) => {
             match form {
@@ -129,28 +197,49 @@ pub async fn main() -> ExitCode {
     }
 }
 
-async fn run(command: Command, config: &Config, form: Form) -> anyhow::Result<Exit> {
-    if let Command::Check { offline } = command {
-        return check::run(config, offline, form).await;
+async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<Exit> {
+    match command {
+        Command::Check { offline } => return check::run(config, offline, form).await,
+        Command::Backup { to } => return backup::run(config, &to, form).await,
+        _ => {}
     }
-    let pipeline = connect::pipeline(config, Arc::new(Metrics::new())).await?;
+    match connect::open(config, Arc::new(Metrics::new())).await? {
+        Opened::Distributed(pipeline) => serve_with(command, &pipeline, &Mode::Distributed, config, form).await,
+        Opened::Embedded(pipeline, file) => serve_with(command, &pipeline, &Mode::Embedded(file), config, form).await,
+    }
+}
+
+/// The commands that work with a pipeline, of either mode.
+async fn serve_with<B: Broker, S: Store>(
+    command: Command,
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    config: &Config,
+    form: Form,
+) -> anyhow::Result<Exit> {
     let exit = match command {
-        Command::Check { .. } | Command::ConfigSchema => Ok(Exit::Done),
+        Command::Init { .. } | Command::Check { .. } | Command::Backup { .. } | Command::ConfigSchema => Ok(Exit::Done),
+        Command::Run => run::run(pipeline, mode, config.telemetry.listen.run, worker::on_signal()?, form).await,
         Command::Sync { connection, only, full, wait } => {
             let stop = worker::on_signal()?;
-            sync::run(&pipeline, &connection, sync::Ask { only, full, wait }, stop, form).await
+            sync::run(pipeline, mode, &connection, sync::Ask { only, full, wait }, stop, form).await
         }
-        Command::Status => status::run(&pipeline, form).await,
+        Command::Status => status::run(pipeline, mode, form).await,
+        Command::Explain { account, attribute, connection, offline } => {
+            explain::run(pipeline, &explain::Ask { account, attribute, connection, offline }, form).await
+        }
         Command::Dead { command } => match command {
             DeadCommand::List { connection, code } => {
-                dead::list(&pipeline, connection.as_ref(), code.as_deref(), form).await
+                dead::list(pipeline, connection.as_ref(), code.as_deref(), form).await
             }
-            DeadCommand::Show { letter } => dead::show(&pipeline, &letter, form).await,
-            DeadCommand::Retry { letters, all } => dead::retry(&pipeline, &letters, all, form).await,
+            DeadCommand::Show { letter } => dead::show(pipeline, &letter, form).await,
+            DeadCommand::Retry { letters, all } => dead::retry(pipeline, mode, &letters, all, form).await,
+            DeadCommand::Discard { letters, reason, text, yes } => {
+                dead::discard(pipeline, &letters, &dead::Grounds { reason, text }, yes, form).await
+            }
         },
-        Command::Topology => topology::run(&pipeline, form).await,
+        Command::Topology => topology::run(pipeline, form).await,
     };
-    use crate::broker::Broker as _;
     pipeline.broker.close().await;
     exit
 }

@@ -1,25 +1,20 @@
-//! `muster dead`: open letters, and sending them again. Nothing leaves the dead letters before its successor is
-//! confirmed; what a retry writes is computed from the link of the day, so it can be made at any time (B6).
-
-use std::collections::BTreeMap;
-
-use anyhow::Context as _;
+//! `muster dead`: open letters, sending them again, and closing them for good.
 
 use super::connect::operator;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::sync::UsageError;
 use crate::broker::message::Payload;
-use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
-use crate::domain::pending::lacking;
-use crate::domain::write::exhume;
-use crate::domain::{
-    Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterEntry, LetterId, Resolution,
-    RunId, Sides, Timestamp,
-};
+use crate::broker::{Broker, Destination, Message, Outgoing};
+use crate::domain::{ConnectionName, DeadLetter, LetterContent, LetterEntry, LetterId, Resolution, Timestamp};
 use crate::stages::Pipeline;
-use crate::stages::producer::new_run_id;
-use crate::store::{Commit, Committed, Count, Run, RunKind, Store};
+use crate::store::Store;
+
+mod discard;
+mod retry;
+
+pub use discard::{Grounds, discard};
+pub use retry::retry;
 
 /// Lists open letters, oldest first.
 pub async fn list<B: Broker, S: Store>(
@@ -99,7 +94,8 @@ pub async fn show<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str, form
     if let Some(remedy) = remedy(pipeline, &letter) {
         output::line(format!("{:<14} {remedy}", "what to do"));
     }
-    output::line(format!("\nSend it again with `muster dead retry '{}'`", letter.id));
+    output::line(format!("\nSend it again:      muster dead retry '{}'", letter.id));
+    output::line(format!("Close it for good:  muster dead discard '{}' --reason ...", letter.id));
     Ok(Exit::Done)
 }
 
@@ -129,78 +125,7 @@ async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyho
     Err(UsageError::new(format!("there is no open letter {id}; see `muster dead list`")).into())
 }
 
-/// Sends letters again.
-pub async fn retry<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    ids: &[String],
-    everything: bool,
-    form: Form,
-) -> anyhow::Result<Exit> {
-    let letters = if everything {
-        all(pipeline).await?
-    } else {
-        let mut letters = Vec::new();
-        for id in ids {
-            letters.push(find(pipeline, id).await?);
-        }
-        letters
-    };
-    let mut failed = 0;
-    let mut runs = BTreeMap::new();
-    for letter in &letters {
-        let result = retry_one(pipeline, letter, &mut runs).await;
-        let text = match &result {
-            Ok(text) => (*text).to_owned(),
-            Err(error) => {
-                failed += 1;
-                format!("not sent: {error:#}")
-            }
-        };
-        match form {
-            Form::Json => {
-                output::object(&serde_json::json!({ "letter": letter.id, "sent": result.is_ok(), "text": text }))
-            }
-            Form::Text => output::line(format!("{}: {text}", letter.id)),
-        }
-    }
-    if letters.is_empty() && form == Form::Text {
-        output::line("No open letters");
-    }
-    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
-}
-
-/// The run that a retry counts in, for each connection: one, however many letters are sent again.
-type Runs = BTreeMap<ConnectionName, RunId>;
-
-async fn retry_one<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    letter: &DeadLetter,
-    runs: &mut Runs,
-) -> anyhow::Result<&'static str> {
-    match &letter.content {
-        LetterContent::Command { command } => retry_command(pipeline, &letter.id, command, runs).await,
-        LetterContent::Account { side } => {
-            let (Some(connection), Some(account)) = (&letter.connection, &letter.account) else {
-                anyhow::bail!("the record has no id to ask for; correct it in its system, the next full sync reads it");
-            };
-            let epoch = pipeline.store.epoch(connection).await?.id;
-            let commit = Commit { reread: vec![(*side, account.clone())], ..Commit::default() };
-            pipeline.store.commit(connection, epoch, vec![commit]).await?;
-            Ok("the producer reads the account again; a good reading closes the letter")
-        }
-        LetterContent::Message { queue, body } => {
-            let queue =
-                Queue::parse("x", &format!("x.{queue}")).context("the queue that it came from is none of ours")?;
-            let body = crate::stages::from_base64(body).context("the letter's body is damaged")?;
-            let message = Message::new(Payload::Raw(body.into()));
-            pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-            log_closed(pipeline, &letter.id, Resolution::Retried).await?;
-            pipeline.store.file_letters(&[], std::slice::from_ref(&letter.id)).await?;
-            Ok("the message is in its queue again; if it fails again, a new letter is opened")
-        }
-    }
-}
-
+/// Appends to the log of letters that one was closed, by whoever runs this command.
 async fn log_closed<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     id: &LetterId,
@@ -210,80 +135,4 @@ async fn log_closed<B: Broker, S: Store>(
     let closed = LetterEntry::Closed { id: id.clone(), resolution, at, by: operator() };
     let log = Outgoing { to: Destination::Dead, message: Message::new(Payload::Letters(vec![closed])) };
     Ok(pipeline.broker.publish(vec![log]).await?)
-}
-
-/// The run of this retry for the connection.
-async fn run_of<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    name: &ConnectionName,
-    runs: &mut Runs,
-) -> anyhow::Result<RunId> {
-    if let Some(run) = runs.get(name) {
-        return Ok(run.clone());
-    }
-    let began = pipeline.store.epoch(name).await?;
-    let run = Run {
-        id: new_run_id(),
-        kind: RunKind::Retry,
-        by: operator(),
-        began_at: began.now,
-        only: None,
-        reading: Sides { a: false, b: false },
-        read: 0,
-        expected: None,
-        changes: Vec::new(),
-        emitted: 0,
-        commands: Vec::new(),
-        failed: None,
-    };
-    pipeline.store.begin_run(name, &run).await?;
-    runs.insert(name.clone(), run.id.clone());
-    Ok(run.id)
-}
-
-/// Lets the side ask for a command again, and asks. A letter about a side that lacks nothing is closed.
-async fn retry_command<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    letter: &LetterId,
-    failed: &Command,
-    runs: &mut Runs,
-) -> anyhow::Result<&'static str> {
-    let name = &failed.connection;
-    let connection =
-        pipeline.connections.get(name).with_context(|| format!("connection {name} is not configured here"))?;
-    let run = run_of(pipeline, name, runs).await?;
-    let number = pipeline.store.reserve(name, &run, 1, None).await?.unwrap_or_default();
-    let cause = Cause { run, number };
-    loop {
-        let loaded = pipeline.store.load(name, &[failed.link]).await?;
-        let link = loaded.items.into_iter().next().flatten();
-        let lacks =
-            link.as_ref().is_some_and(|link| lacking(link, failed.side, &connection.rules(loaded.epoch)).is_some());
-        let mut emits = Sides { a: false, b: false };
-        emits[failed.side] = lacks;
-        let count = Count::Change { run: cause.run.clone(), number, outcome: ChangeOutcome::Unchanged, emits };
-        let link = link.map(|link| {
-            let mut link = exhume(&link, failed.side);
-            if !lacks {
-                link.sides[failed.side].dead = None;
-            }
-            link
-        });
-        let close = if lacks { Vec::new() } else { vec![letter.clone()] };
-        let commit = Commit { link, count: Some(count), close, ..Commit::default() };
-        match pipeline.store.commit(name, loaded.epoch, vec![commit]).await?.pop() {
-            Some(Committed::Done { .. }) if !lacks => {
-                log_closed(pipeline, letter, Resolution::Healed).await?;
-                return Ok("nothing was sent: the side lacks nothing any more, so the letter is closed");
-            }
-            Some(Committed::Done { .. }) => {
-                let command = Command { cause: cause.clone(), lane: Lane::Live, ..failed.clone() };
-                let queue = Queue::commands(&connection.systems[failed.side], Lane::Live);
-                let message = Message::new(Payload::Commands(vec![command]));
-                pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-                return Ok("sent; a success closes the letter, a failure joins it");
-            }
-            _ => continue,
-        }
-    }
 }

@@ -54,13 +54,30 @@ pub fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
+/// A size for people: `512 B`, `3.4 MB`.
+pub fn bytes(bytes: u64) -> String {
+    let units = ["kB", "MB", "GB", "TB"];
+    let mut size = bytes as f64;
+    let mut name = "B";
+    for unit in units {
+        // What would be shown as 1000 is one of the next unit.
+        if size < 999.5 {
+            break;
+        }
+        (size, name) = (size / 1000.0, unit);
+    }
+    if name == "B" { format!("{bytes} B") } else { format!("{size:.1} {name}") }
+}
+
 /// A duration for people: `350 ms`, `4.2 s`, `3 min 5 s`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 => format!("{} ms", duration.as_millis()),
         1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ if seconds % 3600 < 60 => format!("{} h", seconds / 3600),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
@@ -70,8 +87,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn sizes_are_short() {
+        for (size, text) in
+            [(0, "0 B"), (999, "999 B"), (1_000, "1.0 kB"), (3_400_000, "3.4 MB"), (u64::MAX, "18446744.1 TB")]
+        {
+            assert_eq!(bytes(size), text);
+        }
+    }
+
+    #[test]
     fn durations_are_short() {
-        for (millis, text) in [(350, "350 ms"), (4_200, "4.2 s"), (185_000, "3 min 5 s"), (7_260_000, "2 h 1 min")] {
+        for (millis, text) in [
+            (350, "350 ms"),
+            (4_200, "4.2 s"),
+            (185_000, "3 min 5 s"),
+            (900_000, "15 min"),
+            (3_600_000, "1 h"),
+            (7_260_000, "2 h 1 min"),
+        ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
     }

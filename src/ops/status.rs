@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use super::connect::Mode;
 use super::exit::Exit;
 use super::output::{self, Form};
-use super::worker::Role;
-use crate::broker::{Broker, QueueDepth};
+use super::worker::{how_to_start, missing_among};
+use crate::broker::{Broker, BrokerError, QueueDepth};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::stages::Pipeline;
 use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
@@ -31,7 +32,7 @@ struct ConnectionStatus {
 }
 
 /// Shows everything that a person on call asks first.
-pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> anyhow::Result<Exit> {
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, form: Form) -> anyhow::Result<Exit> {
     let mut connections = Vec::new();
     for (name, connection) in pipeline.connections.iter() {
         let systems = connection.systems.clone();
@@ -52,6 +53,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> 
     let patience = std::time::Duration::from_secs(5);
     let queues = match tokio::time::timeout(patience, pipeline.broker.depths(&pipeline.queues())).await {
         Ok(Ok(depths)) => Ok(depths.into_iter().map(|QueueDepth { name, ready }| (name, ready)).collect()),
+        Ok(Err(BrokerError::Missing(_))) => Ok(Vec::new()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", patience.as_secs())),
     };
@@ -62,17 +64,17 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form) -> 
     let letters = of_connections + other_letters;
     match form {
         Form::Json => output::object(&status),
-        Form::Text => show(&status, letters),
+        Form::Text => show(&status, mode, letters),
     }
     Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
 }
 
-fn show(status: &Status, letters: u64) {
+fn show(status: &Status, mode: &Mode, letters: u64) {
     connections(status);
     runs(status);
     systems(status);
     queues(status);
-    workers(status);
+    workers(status, mode);
     if letters > 0 {
         output::line(format!("\nOpen letters: {letters}. See `muster dead list`"));
     }
@@ -141,6 +143,9 @@ fn systems(status: &Status) {
 
 fn queues(status: &Status) {
     match &status.queues {
+        Ok(queues) if queues.is_empty() => {
+            output::line("Not all queues are there yet: whoever works next declares them")
+        }
         Ok(queues) => {
             let mut table = output::table(&["QUEUE", "MESSAGES"]);
             for (name, ready) in queues.iter().filter(|(_, ready)| *ready > 0) {
@@ -157,7 +162,7 @@ fn queues(status: &Status) {
     output::line("");
 }
 
-fn workers(status: &Status) {
+fn workers(status: &Status, mode: &Mode) {
     let mut table = output::table(&["WORKER", "PROCESS", "VERSION"]);
     for instance in &status.instances {
         table.add_row([instance.role.clone(), instance.name.clone(), instance.version.clone()]);
@@ -165,9 +170,5 @@ fn workers(status: &Status) {
     if !status.instances.is_empty() {
         output::print(&table);
     }
-    for role in Role::ALL.map(Role::as_str) {
-        if !status.instances.iter().any(|instance| instance.role == role) {
-            output::line(format!("No {role} is running: start muster-{role}"));
-        }
-    }
+    how_to_start(&missing_among(&status.instances), mode).into_iter().for_each(output::line);
 }

@@ -1,5 +1,5 @@
 //! `muster sync`: asks for a run and follows it. Beside running workers it only asks; stages that nobody runs, it runs
-//! itself for as long as the run takes.
+//! itself for as long as the run takes. Over a file one process does all the work, so there it runs all of them or none.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::operator;
+use super::connect::{Mode, operator};
 use super::exit::Exit;
 use super::output::{self, Form};
-use super::worker::{self, Role};
+use super::worker::{self, Role, missing};
 use crate::broker::Broker;
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, Side};
 use crate::stages::producer::new_run_id;
@@ -48,6 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Asks for a run, and follows it if asked to.
 pub async fn run<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
+    mode: &Mode,
     name: &ConnectionName,
     ask: Ask,
     stop: CancellationToken,
@@ -65,21 +66,32 @@ pub async fn run<B: Broker, S: Store>(
     };
     let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
     // The first to ask begins the store's memory of the connection.
-    pipeline.store.epoch(name).await?;
+    let epoch = pipeline.store.epoch(name).await?;
     pipeline.store.request(name, &request).await?;
 
-    let missing = missing(pipeline).await?;
-    if !ask.wait && !missing.contains(&Role::Producer) {
+    let missing = missing(&pipeline.store).await?;
+    let (is_served, until) = match mode {
+        Mode::Distributed => (!missing.contains(&Role::Producer), if ask.wait { Until::Over } else { Until::Read }),
+        // What one process begins, nobody would end for it.
+        Mode::Embedded(_) => (missing.is_empty(), Until::Over),
+    };
+    if is_served && !ask.wait {
         return asked(name, &request, &missing, form);
     }
     let own = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let until = if ask.wait { Until::Over } else { Until::Read };
+    let opens_at = epoch.began_at + pipeline.settings.quarantine();
+    let wait = Duration::from_millis(u64::try_from(opens_at.0 - epoch.now.0).unwrap_or(0));
     let followed = tokio::select! {
-        followed = follow(pipeline, name, &request, until, form) => followed,
-        error = stand_in(pipeline, until, &own, &tasks) => Err(error),
+        followed = follow(pipeline, name, &request, until, Instant::now() + wait, form) => followed,
+        error = stand_in(pipeline, mode, until, &own, &tasks) => Err(error),
         () = stop.cancelled() => Err(anyhow::anyhow!(
-            "stopped waiting for run {}; what was read goes on with the workers, see `muster status`", request.run
+            "stopped waiting for run {}; it goes on with {}, see `muster status`",
+            request.run,
+            match mode {
+                Mode::Distributed => "the workers",
+                Mode::Embedded(_) => "the next `muster run` or `muster sync`",
+            }
         )),
     };
     own.cancel();
@@ -118,25 +130,30 @@ fn account(connection: &Connection, text: &str) -> anyhow::Result<(Side, Account
     Ok((side, id))
 }
 
-/// The stages that nobody runs.
-async fn missing<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyhow::Result<Vec<Role>> {
-    let alive = pipeline.store.instances().await?;
-    Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
-}
-
 /// Runs the stages that nobody else runs, and looks again and again: a worker counts as running for a while after it
 /// died, and one that runs now may not last as long as the run. Returns when one of them fails here.
 async fn stand_in<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
+    mode: &Mode,
     until: Until,
     own: &CancellationToken,
     tasks: &TaskTracker,
 ) -> anyhow::Error {
+    if let Mode::Embedded(database) = mode
+        && let Err(error) = database.lead().await
+    {
+        return error.into();
+    }
     let mut run_here = Vec::new();
     let (failed, mut failures) = tokio::sync::mpsc::channel(Role::ALL.len());
     loop {
-        // A store that is away is noticed by whoever follows the run.
-        for role in missing(pipeline).await.unwrap_or_default() {
+        let wanted = match mode {
+            // A store that is away is noticed by whoever follows the run.
+            Mode::Distributed => missing(&pipeline.store).await.unwrap_or_default(),
+            // Nobody else works, whoever was heard of a moment ago.
+            Mode::Embedded(_) => Role::ALL.to_vec(),
+        };
+        for role in wanted {
             if run_here.contains(&role) || (until == Until::Read && role != Role::Producer) {
                 continue;
             }
@@ -163,12 +180,13 @@ enum Until {
     Over,
 }
 
-/// Follows a run, with a progress bar at a terminal.
+/// Follows a run, with a progress bar at a terminal. Nothing is read before `opens_at`.
 async fn follow<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     request: &SyncRequest,
     until: Until,
+    opens_at: Instant,
     form: Form,
 ) -> anyhow::Result<(Run, Duration)> {
     let began = Instant::now();
@@ -180,7 +198,7 @@ async fn follow<B: Broker, S: Store>(
             Ok(Sight::Begun { run, quiet }) => {
                 seen = true;
                 away_since = None;
-                show(&bar, &run);
+                show(&bar, &run, opens_at);
                 let read = !run.reading.a && !run.reading.b;
                 if (until == Until::Read && read) || (run.is_over() && quiet) {
                     bar.finish_and_clear();
@@ -248,14 +266,17 @@ fn bar(form: Form) -> ProgressBar {
     bar
 }
 
-fn show(bar: &ProgressBar, run: &Run) {
+fn show(bar: &ProgressBar, run: &Run, opens_at: Instant) {
     let over = |in_flight: i64, of: u32| u64::from(of).saturating_sub(u64::try_from(in_flight).unwrap_or(0));
     let read = u64::from(run.read);
     let expected = run.expected.unwrap_or(0).max(read);
     bar.set_length(expected + u64::from(run.emitted));
     bar.set_position(over(run.changes_in_flight(), run.read) + over(run.commands_in_flight(), run.emitted));
     bar.set_message(match (run.reading.a || run.reading.b, run.changes_in_flight() > 0) {
-        (true, _) if run.read == 0 => "waiting to read".to_owned(),
+        (true, _) if run.read == 0 => match opens_at.saturating_duration_since(Instant::now()).as_secs() {
+            0 => "waiting to read".to_owned(),
+            seconds => format!("waiting {seconds} s, until nothing from before can land any more"),
+        },
         (true, _) => format!("read {read}"),
         (false, true) => "deciding".to_owned(),
         (false, false) => format!("writing {}", run.emitted),

@@ -1,20 +1,23 @@
-//! The worker processes: one stage each, with its health pages, until a signal.
+//! The worker processes: one stage each, over RabbitMQ and Redis, with its health pages, until a signal.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::connect;
+use super::connect::{self, Mode, Unfit};
 use super::exit::Exit;
+use super::output;
 use crate::broker::{Broker, BrokerError, Queue};
-use crate::config::{Config, ProcessEnvironment};
+use crate::config::{Config, Infrastructure, ProcessEnvironment};
 use crate::stages::{self, Pipeline, mapper, producer, writer};
-use crate::store::Store;
+use crate::store::{Instance, Store, StoreError};
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
@@ -70,7 +73,7 @@ pub async fn main(role: Role) -> ExitCode {
     }
     match work(role, &config).await {
         Ok(()) => Exit::Done.into(),
-        Err(error) if error.is::<connect::Unfit>() => {
+        Err(error) if error.is::<Unfit>() => {
             eprintln!("{error}");
             Exit::Usage.into()
         }
@@ -88,22 +91,63 @@ pub fn install_tls() {
 }
 
 async fn work(role: Role, config: &Config) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::new());
-    let pipeline = connect::pipeline(config, Arc::clone(&metrics)).await?;
+    let (broker, store) = match &config.infrastructure {
+        Infrastructure::Servers { broker, store } => (broker, store),
+        Infrastructure::File { path } => {
+            return Err(Unfit(vec![format!(
+                "muster-{} works over RabbitMQ and Redis, and this configuration has no [broker] and [store]: it keeps \
+                 everything in {}, on which `muster run` does all the work",
+                role.as_str(),
+                path.display()
+            )])
+            .into());
+        }
+    };
+    let pipeline = connect::distributed(config, broker, store, Arc::new(Metrics::new())).await?;
     let stop = on_signal()?;
     let listen = match role {
         Role::Producer => config.telemetry.listen.producer,
         Role::Mapper => config.telemetry.listen.mapper,
         Role::Writer => config.telemetry.listen.writer,
     };
-    if let Some(address) = listen {
-        let ready = readiness(&pipeline, &metrics, &stop);
-        let server = health::serve(address, Arc::clone(&metrics), ready, stop.clone())
-            .await
-            .with_context(|| format!("serving health pages on {address}; see [telemetry] listen"))?;
-        info!("Serving /livez, /readyz and /metrics on http://{}", server.address);
-    }
+    serve_health(listen, &pipeline, &stop).await?;
     run(role, pipeline, stop).await
+}
+
+/// Serves the health pages and metrics of this process, unless there is no address for them; where they are.
+pub async fn serve_health<B: Broker, S: Store>(
+    listen: Option<SocketAddr>,
+    pipeline: &Pipeline<B, S>,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<SocketAddr>> {
+    let Some(address) = listen else { return Ok(None) };
+    let metrics = &pipeline.metrics;
+    let server = health::serve(address, Arc::clone(metrics), readiness(pipeline, metrics, stop), stop.clone())
+        .await
+        .with_context(|| format!("serving health pages on {address}; see [telemetry] listen"))?;
+    info!("Serving /livez, /readyz and /metrics on http://{}", server.address);
+    Ok(Some(server.address))
+}
+
+/// The stages that nobody runs.
+pub async fn missing<S: Store>(store: &S) -> Result<Vec<Role>, StoreError> {
+    Ok(missing_among(&store.instances().await?))
+}
+
+/// The stages that none of these runs.
+pub fn missing_among(alive: &[Instance]) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect()
+}
+
+/// What to start so that these stages are run, a line each.
+pub fn how_to_start(missing: &[Role], mode: &Mode) -> Vec<String> {
+    match mode {
+        Mode::Distributed => {
+            missing.iter().map(|role| format!("No {0} is running: start muster-{0}", role.as_str())).collect()
+        }
+        Mode::Embedded(_) if missing.is_empty() => Vec::new(),
+        Mode::Embedded(database) => vec![format!("Nothing works on {}: start `muster run`", database.path().display())],
+    }
 }
 
 /// Runs a stage until `stop`, and closes the broker's connections.
@@ -118,6 +162,33 @@ pub async fn run<B: Broker, S: Store>(
     result
 }
 
+/// Runs several stages until `stop`, or until one of them ends: then the others stop as well, and its error is returned.
+pub async fn stages<B: Broker, S: Store>(
+    roles: &[Role],
+    pipeline: &Pipeline<B, S>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let own = stop.child_token();
+    let mut tasks = JoinSet::new();
+    for role in roles.iter().copied() {
+        let (pipeline, own) = (pipeline.clone(), own.child_token());
+        tasks.spawn(async move { (role, stage(role, pipeline, own).await) });
+    }
+    let mut first = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result = match ended {
+            Ok((role, Err(error))) => Err(error.context(format!("the {} ended", role.as_str()))),
+            Ok((role, Ok(()))) if !own.is_cancelled() => Err(anyhow::anyhow!("the {} ended unasked", role.as_str())),
+            Ok((_, Ok(()))) => Ok(()),
+            Err(error) => Err(anyhow::Error::from(error).context("a stage ended with a defect")),
+        };
+        // Nothing is left half done by one stage for long: what is in hand is finished, the rest stays in its queue.
+        own.cancel();
+        first = first.and(result);
+    }
+    first
+}
+
 /// Runs a stage until `stop`.
 pub async fn stage<B: Broker, S: Store>(
     role: Role,
@@ -125,7 +196,7 @@ pub async fn stage<B: Broker, S: Store>(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (broker, queues) = (pipeline.broker.clone(), pipeline.queues());
-    info!("The {} works on {} connections", role.as_str(), pipeline.connections.len());
+    info!("The {} works on {}", role.as_str(), output::count(pipeline.connections.len(), "connection"));
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
         declared = declare(&broker, &queues) => declared?,
@@ -160,7 +231,7 @@ async fn declare(broker: &impl Broker, queues: &[Queue]) -> Result<(), BrokerErr
     Ok(())
 }
 
-/// Cancelled by SIGTERM or Ctrl-C.
+/// Cancelled by SIGTERM or Ctrl-C; the second of them ends the process at once.
 pub fn on_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -173,6 +244,13 @@ pub fn on_signal() -> anyhow::Result<CancellationToken> {
             }
             info!("Stopping: finishing what is in hand");
             stop.cancel();
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            // Whoever asks twice does not want to wait. What is in hand comes again, as after any other death.
+            warn!("Stopping at once");
+            std::process::exit(1);
         }
     });
     Ok(stop)

@@ -39,6 +39,9 @@ pub(super) const FAULT_EXAMPLES: &str = r#"
   {"kind": "invalid-utf8"}
   {"kind": "huge-attribute", "bytes": 4194304}
   {"kind": "request-limit-exceeded"}
+  {"kind": "refuse-rows", "code": "UNABLE_TO_LOCK_ROW", "message": "unable to obtain exclusive access to this record", "every": 3}
+  {"kind": "refuse-rows", "code": "FIELD_CUSTOM_VALIDATION_EXCEPTION", "message": "No.", "fields": ["Title"], "containing": "ada@"}
+  {"kind": "rows-then-cut", "rows": 20}
 "#;
 
 /// The HTTP API, in words.
@@ -57,20 +60,24 @@ pub const HELP: &str = r#"The administrator's API, JSON in and out, without a to
   POST   /_admin/release                     lets held requests go on
 
   POST   /_admin/seed                        {"system": "scim", "users": 100, "seed": 7, "missing_emails": true}
-  POST   /_admin/salesforce/users            creates a user from fields (also: contacts, profiles)
+                                             {"system": "salesforce", "contacts": 50}
+  POST   /_admin/salesforce/users            creates a user from fields (also: contacts, accounts, profiles)
   POST   /_admin/salesforce/users/{id}       edits it, like a person at the screen; null clears, SystemModstamp may be set
   POST   /_admin/salesforce/users/{id}/deactivate
   DELETE /_admin/salesforce/users/{id}       takes it out of sight (contacts: deletes)
+  POST   /_admin/salesforce/contacts/{id}/undelete
+  POST   /_admin/salesforce/contacts/{id}/merge      {"loser": "003..."}
   POST   /_admin/salesforce/settings         {"daily_requests": 10, "used_requests": 0, "max_page": 3, "token_seconds": 60,
-                                              "flow": "disabled", "licences": 5, "reserved_usernames": ["a@b.example"],
-                                              "access": {"User.Title": "hidden"}, "every_write_moves_stamp": true}
+                                              "flow": "disabled", "permitted_users": "self-authorized", "licences": 5, "reserved_usernames": ["a@b.example"],
+                                              "access": {"User.Title": "hidden"}, "every_write_moves_stamp": true,
+                                              "duplicate_rule": "alert"}
   POST   /_admin/salesforce/expire-sessions  all tokens die
   POST   /_admin/salesforce/drop-cursors     all query locators die
   POST   /_admin/scim/users                  creates a user (also: groups); schemas may be left out
   POST   /_admin/scim/users/{id}             edits it: {"title": "Agent", "name.familyName": "Byron", "nickName": null}
   POST   /_admin/scim/users/{id}/deactivate
   DELETE /_admin/scim/users/{id}
-  PUT    /_admin/scim/dialect                ["patch-no-content", {"truncate-at": 40}, ...]
+  PUT    /_admin/scim/dialect                ["patch-no-content", {"truncate-at": 40}, ...] or a name of --scim-dialect
   PUT    /_admin/scim/max-page               200
   POST   /_admin/clock                       {"system": "salesforce", "offset_ms": -600000}
 
@@ -186,6 +193,30 @@ impl Admin {
 
     pub(super) fn seed_salesforce_with(&self, people: &[Person]) -> Result<Vec<String>, String> {
         self.world.salesforce.seed(people, 0)
+    }
+
+    /// Adds these people as contacts of the org, unlogged. Returns their ids.
+    ///
+    /// # Errors
+    /// What the org refuses.
+    pub fn seed_contacts(&self, people: &[Person]) -> Result<Vec<String>, String> {
+        self.world.salesforce.seed_contacts(people)
+    }
+
+    /// Takes a contact or an account of the org out of the recycle bin.
+    ///
+    /// # Errors
+    /// If it is not in there.
+    pub fn undelete(&self, object: &str, id: &str) -> Result<(), String> {
+        self.world.salesforce.undelete(object, id)
+    }
+
+    /// Merges one contact or account of the org into another: the loser goes to the recycle bin and names the winner.
+    ///
+    /// # Errors
+    /// If one of them is not there.
+    pub fn merge(&self, object: &str, winner: &str, loser: &str) -> Result<(), String> {
+        self.world.salesforce.merge(object, winner, loser)
     }
 
     /// All accounts of a system: Salesforce users, the robot included, or SCIM users.

@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::Parser;
 
 use super::people::Emails;
-use super::{DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_SCIM_TOKEN, Sandbox, SandboxSettings, Scheme, admin};
+use super::{
+    DEFAULT_CLIENT_ID, DEFAULT_CLIENT_SECRET, DEFAULT_SCIM_TOKEN, Preset, Sandbox, SandboxSettings, Scheme, admin,
+};
 
 /// Imitates a Salesforce org and a SCIM 2.0 service, with faults on demand. State is in memory and gone at the end.
 #[derive(Debug, Parser)]
@@ -23,6 +25,9 @@ pub struct Arguments {
     /// People who are users of the Salesforce org.
     #[arg(long, default_value_t = 100)]
     users: usize,
+    /// People who are contacts of the Salesforce org.
+    #[arg(long, default_value_t = 0)]
+    contacts: usize,
     /// What they are made from: the same seed makes the same people.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -38,9 +43,15 @@ pub struct Arguments {
     /// File with the client secret; without it the secret is `sandbox-client-secret`.
     #[arg(long, value_name = "FILE")]
     client_secret_file: Option<PathBuf>,
+    /// File with the certificate (PEM, RSA) that the connected app has for the JWT bearer flow.
+    #[arg(long, value_name = "FILE")]
+    certificate_file: Option<PathBuf>,
     /// File with the bearer token of the SCIM service; without it the token is `sandbox-scim-token`.
     #[arg(long, value_name = "FILE")]
     scim_token_file: Option<PathBuf>,
+    /// Whose habits the SCIM service has.
+    #[arg(long, value_enum, default_value_t)]
+    scim_dialect: Preset,
 }
 
 /// Runs the sandbox until Ctrl-C or SIGTERM.
@@ -57,11 +68,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         port: arguments.port,
         scheme: if arguments.tls.is_some() { Scheme::Https } else { Scheme::Http },
         users: arguments.users,
+        contacts: arguments.contacts,
         seed: arguments.seed,
         emails: if arguments.missing_emails { Emails::SomeMissing } else { Emails::Complete },
         client_id: arguments.client_id.clone(),
         client_secret: secret(&arguments.client_secret_file, DEFAULT_CLIENT_SECRET)?.into(),
+        certificate_pem: arguments.certificate_file.as_deref().map(read_secret).transpose()?,
         scim_token: secret(&arguments.scim_token_file, DEFAULT_SCIM_TOKEN)?.into(),
+        dialect: arguments.scim_dialect.dialect(),
         ..SandboxSettings::default()
     })
     .await?;

@@ -3,7 +3,7 @@
 mod answer;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -113,6 +113,50 @@ pub enum Effect {
     },
     /// 403 with `REQUEST_LIMIT_EXCEEDED`.
     RequestLimitExceeded,
+    /// Salesforce: some records of a writing call are refused, the others are carried out.
+    RefuseRows(RefusedRows),
+    /// Salesforce: the first records of a writing call are carried out (none, if it asked for all or none), then the
+    /// connection is cut without an answer.
+    RowsThenCut {
+        /// Records that are carried out.
+        rows: usize,
+    },
+}
+
+/// Which records of a writing call are refused, and with what words. A call about one record has one row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefusedRows {
+    /// Such as `UNABLE_TO_LOCK_ROW`.
+    pub code: String,
+    /// What the org says to it.
+    #[serde(default)]
+    pub message: String,
+    /// Fields that the refusal names.
+    #[serde(default)]
+    pub fields: Vec<String>,
+    /// Only rows of which the client says this: an id, or part of a value.
+    #[serde(default)]
+    pub containing: Option<String>,
+    /// Only every n-th row of a call, the n-th first.
+    #[serde(default)]
+    pub every: Option<NonZeroUsize>,
+}
+
+impl RefusedRows {
+    /// Whether the row at this place of its call, counted from 0, is refused.
+    pub(super) fn strikes(&self, number: usize, text: impl FnOnce() -> String) -> bool {
+        self.every.is_none_or(|every| (number + 1).is_multiple_of(every.get()))
+            && self.containing.as_ref().is_none_or(|part| text().contains(part.as_str()))
+    }
+}
+
+/// What a fault does to the rows of a writing call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RowFault {
+    Refuse(RefusedRows),
+    /// Nothing happens after so many.
+    StopAfter(usize),
 }
 
 fn four_mebibytes() -> usize {
@@ -181,6 +225,17 @@ impl Effect {
         match self {
             Self::EmptyList => Some(Withhold { per_mille: 1000, totals: Totals::Reduced }),
             Self::PartialList { per_mille, totals } => Some(Withhold { per_mille: *per_mille, totals: *totals }),
+            _ => None,
+        }
+    }
+}
+
+impl Effect {
+    /// What it does to single rows.
+    pub(super) fn row_fault(&self) -> Option<RowFault> {
+        match self {
+            Self::RefuseRows(rows) => Some(RowFault::Refuse(rows.clone())),
+            Self::RowsThenCut { rows } => Some(RowFault::StopAfter(*rows)),
             _ => None,
         }
     }

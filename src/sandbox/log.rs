@@ -226,6 +226,7 @@ pub(super) fn operation(system: System, method: &str, path: &str) -> &'static st
             ["services", "oauth2", ..] => "session",
             ["services", "data", _, "query" | "queryAll"] => "query",
             ["services", "data", _, "query" | "queryAll", _] => "query-more",
+            ["services", "data", _, "composite", "sobjects", rest @ ..] => collections_operation(method, rest.len()),
             ["services", "data", _, "sobjects", _, "describe"] => "describe",
             ["services", "data", _, "sobjects", _, ..] => record_operation(method),
             _ => "discover",
@@ -237,6 +238,17 @@ pub(super) fn operation(system: System, method: &str, path: &str) -> &'static st
             _ if segments.iter().any(|segment| matches!(*segment, "Users" | "Groups")) => record_operation(method),
             _ => "discover",
         },
+    }
+}
+
+/// `named` counts what follows `composite/sobjects`: nothing, an object, or an object and a field.
+fn collections_operation(method: &str, named: usize) -> &'static str {
+    match (method, named) {
+        ("POST", 0) => "create-many",
+        ("PATCH", 0) => "update-many",
+        ("PATCH", _) => "upsert-many",
+        ("DELETE", _) => "delete-many",
+        _ => "read-many",
     }
 }
 
@@ -264,6 +276,10 @@ mod tests {
             ("GET", "/services/data/v66.0/query/01gRM000000003xYAA-2000", "query-more"),
             ("GET", "/services/data/v66.0/sobjects/User/describe", "describe"),
             ("PATCH", "/services/data/v66.0/sobjects/User/005RM000001iKYtYAM", "update"),
+            ("POST", "/services/data/v66.0/composite/sobjects", "create-many"),
+            ("PATCH", "/services/data/v66.0/composite/sobjects/", "update-many"),
+            ("PATCH", "/services/data/v66.0/composite/sobjects/Contact/Partner_Id__c", "upsert-many"),
+            ("POST", "/services/data/v66.0/composite/sobjects/Contact", "read-many"),
             ("GET", "/scim/v2/Users", "list"),
             ("POST", "/scim/v2/Users", "create"),
             ("POST", "/scim/v2/Users/.search", "search"),

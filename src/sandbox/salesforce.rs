@@ -1,9 +1,11 @@
-//! An imitation of a Salesforce org: OAuth client credentials, describe, SOQL queries with pages, and writes of single
-//! records. What it does and refuses follows the vendor's documents; texts and codes are theirs.
+//! An imitation of a Salesforce org: OAuth, describe, SOQL queries with pages, and writes of users, contacts and accounts,
+//! one by one or up to 200 a call. What it does and refuses follows the vendor's documents; texts and codes are theirs.
 //!
 //! Known differences: no Apex, no sharing, no setup audit; trailing space of a value is dropped and an empty text is null,
 //! as in a real org. The user as whom clients act is a robot (`UserType = 'AutomatedProcess'`) and listed like one.
 
+mod administration;
+mod collections;
 mod describe;
 mod error;
 mod id;
@@ -24,22 +26,21 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, patch, post};
 use secrecy::SecretString;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 
+pub use administration::SalesforceEdit;
 pub use object::{Access, CustomField, CustomKind};
-pub use session::Flow;
+pub use org::DuplicateRule;
+pub use session::{Flow, PermittedUsers};
 
 use super::clock::Clock;
-use super::faults::Withhold;
+use super::faults::{RowFault, Withhold};
 use super::log::{Actor, Contents, Entry, Log, System};
-use super::people::Person;
 use super::serve::Received;
 use super::{Scheme, lock};
 use error::ApiError;
-use org::{Checks, Done, Org};
+use org::{Done, Org};
 
 /// API versions served.
 const FIRST_VERSION: u32 = 46;
@@ -58,36 +59,28 @@ pub struct SalesforceOptions {
     pub token_seconds: i64,
     /// Whether the client credentials flow is on.
     pub flow: Flow,
+    /// Who may act by the JWT bearer flow.
+    pub permitted_users: PermittedUsers,
 }
 
 impl Default for SalesforceOptions {
     fn default() -> Self {
-        Self { daily_requests: 5_000_000, max_page: 2000, token_seconds: 7200, flow: Flow::Enabled }
+        Self {
+            daily_requests: 5_000_000,
+            max_page: 2000,
+            token_seconds: 7200,
+            flow: Flow::Enabled,
+            permitted_users: PermittedUsers::AdminApproved,
+        }
     }
 }
 
-/// A change of options and of the org; what is absent stays.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SalesforceEdit {
-    /// See [`SalesforceOptions`].
-    pub daily_requests: Option<u64>,
-    /// Requests of the day so far.
-    pub used_requests: Option<u64>,
-    /// See [`SalesforceOptions`].
-    pub max_page: Option<usize>,
-    /// See [`SalesforceOptions`].
-    pub token_seconds: Option<i64>,
-    /// See [`SalesforceOptions`].
-    pub flow: Option<Flow>,
-    /// Most active users.
-    pub licences: Option<usize>,
-    /// Usernames taken in other orgs.
-    pub reserved_usernames: Vec<String>,
-    /// `User.Email` -> what the integration user may do with it.
-    pub access: std::collections::BTreeMap<String, Access>,
-    /// Whether every write moves the stamp by a second at least, unlike in a real org, where two within one second share it.
-    pub every_write_moves_stamp: Option<bool>,
+/// What the org knows of its one client.
+pub(super) struct ConnectedApp {
+    pub client_id: String,
+    pub client_secret: SecretString,
+    /// Certificate or public key, as PEM, for the JWT bearer flow.
+    pub certificate_pem: Option<String>,
 }
 
 /// One org.
@@ -98,8 +91,7 @@ pub(super) struct Salesforce {
     cursors: Mutex<query::Cursors>,
     options: Mutex<SalesforceOptions>,
     used_requests: AtomicU64,
-    client_id: String,
-    client_secret: SecretString,
+    app: ConnectedApp,
     scheme: Scheme,
     log: Arc<Log>,
 }
@@ -111,12 +103,26 @@ struct Call {
     version: String,
     request: String,
     withhold: Option<Withhold>,
+    row_fault: Option<RowFault>,
+}
+
+impl Call {
+    /// What a fault makes of one row of a write: `number` is its place, `text` what the client says of it.
+    fn refuses(&self, number: usize, text: impl FnOnce() -> String) -> Option<ApiError> {
+        match self.row_fault.as_ref()? {
+            RowFault::Refuse(rows) => rows.strikes(number, text).then(|| ApiError {
+                fields: Some(rows.fields.clone()),
+                ..ApiError::bad(rows.code.clone(), rows.message.clone())
+            }),
+            // Nobody hears of it: the connection is cut.
+            RowFault::StopAfter(rows) => (number >= *rows).then(ApiError::session),
+        }
+    }
 }
 
 impl Salesforce {
     pub fn new(
-        client_id: String,
-        client_secret: SecretString,
+        app: ConnectedApp,
         custom: &[CustomField],
         options: SalesforceOptions,
         scheme: Scheme,
@@ -130,8 +136,7 @@ impl Salesforce {
             cursors: Mutex::default(),
             options: Mutex::new(options),
             used_requests: AtomicU64::new(0),
-            client_id,
-            client_secret,
+            app,
             scheme,
             log,
         }
@@ -150,6 +155,12 @@ impl Salesforce {
             .route("/sobjects/{object}/describe", get(describe::describe))
             .route("/sobjects/{object}/{id}", any(rows::row))
             .route("/sobjects/{object}/{field}/{value}", any(rows::row_by_external_id))
+            .route(
+                "/composite/sobjects",
+                post(collections::create).patch(collections::update).delete(collections::delete),
+            )
+            .route("/composite/sobjects/{object}", get(collections::retrieve).post(collections::retrieve_by_post))
+            .route("/composite/sobjects/{object}/{field}", patch(collections::upsert))
             .fallback(|| async { ApiError::not_found() })
             .method_not_allowed_fallback(|method: axum::http::Method| async move {
                 ApiError::method(method.as_str(), "HEAD,GET")
@@ -172,10 +183,10 @@ impl Salesforce {
         }
     }
 
-    fn authenticate(&self, headers: &HeaderMap) -> bool {
+    /// The user as whom a request acts; their serial. `None` without a good token.
+    fn authenticate(&self, headers: &HeaderMap) -> Option<u64> {
         let lifetime_ms = lock(&self.options).token_seconds.saturating_mul(1000);
-        session::bearer(headers)
-            .is_some_and(|token| lock(&self.sessions).touch(token, self.clock.now_ms(), lifetime_ms))
+        lock(&self.sessions).touch(session::bearer(headers)?, self.clock.now_ms(), lifetime_ms)
     }
 
     fn note(&self, actor: Actor, method: &'static str, done: &Done, request: &str) {
@@ -193,95 +204,6 @@ impl Salesforce {
             changed: done.changed(),
             request: request.to_owned(),
         });
-    }
-}
-
-/// What an administrator does to the org. Refusals are told as `code: message`.
-impl Salesforce {
-    /// Adds people as users, unlogged, as data that was there before. Returns their ids.
-    pub fn seed(&self, people: &[Person], first_number: usize) -> Result<Vec<String>, String> {
-        let mut org = lock(&self.org);
-        let profiles: Vec<String> = ids(&org, "Profile");
-        let roles: Vec<String> = ids(&org, "UserRole");
-        let now = self.clock.now_seconds();
-        let mut added = Vec::with_capacity(people.len());
-        for (number, person) in (first_number..).zip(people) {
-            let profile = &profiles[1 + number % (profiles.len() - 1)];
-            let fields = seed::user(person, number, profile, &roles[number % roles.len()], now);
-            let done = org.create("User", &fields, now, Checks::Seed).map_err(told)?;
-            added.extend(done.after.map(|row| row.id()));
-        }
-        Ok(added)
-    }
-
-    /// Creates a record with the rights of a person, except that required fields may be missing.
-    pub fn create(&self, object: &str, fields: &Map<String, Value>) -> Result<String, String> {
-        let mut org = lock(&self.org);
-        let mut fields = fields.clone();
-        if object == "User" && !fields.contains_key("ProfileId") {
-            fields.insert("ProfileId".into(), org.first_id("Profile").into());
-        }
-        let done = org.create(object, &fields, self.clock.now_seconds(), Checks::Seed).map_err(told)?;
-        self.note(Actor::Administrator, "POST", &done, "");
-        Ok(done.after.map(|row| row.id()).unwrap_or_default())
-    }
-
-    pub fn edit(&self, object: &str, id: &str, fields: &Map<String, Value>) -> Result<(), String> {
-        let done = lock(&self.org).update(object, id, fields, self.clock.now_seconds(), Checks::Seed).map_err(told)?;
-        self.note(Actor::Administrator, "PATCH", &done, "");
-        Ok(())
-    }
-
-    /// Deletes a record that can be deleted; takes any other out of sight.
-    pub fn delete(&self, object: &str, id: &str) -> Result<(), String> {
-        let mut org = lock(&self.org);
-        let done = match org.delete(object, id, self.clock.now_seconds()) {
-            Err(refusal) if refusal.status == StatusCode::METHOD_NOT_ALLOWED => org.vanish(object, id),
-            other => other,
-        };
-        self.note(Actor::Administrator, "DELETE", &done.map_err(told)?, "");
-        Ok(())
-    }
-
-    /// All records of an object, deleted ones left out.
-    pub fn records(&self, object: &str) -> Vec<Value> {
-        let org = lock(&self.org);
-        let rows = org.table(object).map(|table| table.rows.values()).into_iter().flatten();
-        rows.filter(|row| !row.deleted).map(|row| row.to_json()).collect()
-    }
-
-    pub fn record(&self, object: &str, id: &str) -> Option<Value> {
-        lock(&self.org).find(object, id).ok().map(|row| row.to_json())
-    }
-
-    pub fn expire_sessions(&self) -> usize {
-        lock(&self.sessions).expire_all()
-    }
-
-    pub fn drop_cursors(&self) -> usize {
-        lock(&self.cursors).drop_all()
-    }
-
-    pub fn configure(&self, edit: SalesforceEdit) -> Result<(), String> {
-        let mut org = lock(&self.org);
-        for (field, access) in edit.access {
-            let (object, field) = field.split_once('.').ok_or("write fields as User.Email")?;
-            let object = Arc::clone(&org.table(object).ok_or("no such object")?.object);
-            let place = object.index(field).ok_or("no such field")?;
-            org.access.insert((object.name, object.fields[place].name.clone()), access);
-        }
-        org.reserved_usernames.extend(edit.reserved_usernames.iter().map(|name| name.to_lowercase()));
-        org.licences = edit.licences.or(org.licences);
-        org.every_write_moves_stamp = edit.every_write_moves_stamp.unwrap_or(org.every_write_moves_stamp);
-        let mut options = lock(&self.options);
-        options.daily_requests = edit.daily_requests.unwrap_or(options.daily_requests);
-        options.max_page = edit.max_page.map_or(options.max_page, |page| page.max(1));
-        options.token_seconds = edit.token_seconds.unwrap_or(options.token_seconds);
-        options.flow = edit.flow.unwrap_or(options.flow);
-        if let Some(used) = edit.used_requests {
-            self.used_requests.store(used, Ordering::Relaxed);
-        }
-        Ok(())
     }
 }
 
@@ -314,9 +236,7 @@ impl Salesforce {
             let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
             return Err(ApiError::with(status, "HEADERS_TOO_LARGE", "URI and headers are too large"));
         }
-        if !self.authenticate(request.headers()) {
-            return Err(ApiError::session());
-        }
+        self.authenticate(request.headers()).ok_or_else(ApiError::session)?;
         let version = uri.path().split('/').nth(3).unwrap_or_default().to_owned();
         check_version(&version)?;
         if used > quota {
@@ -326,6 +246,7 @@ impl Salesforce {
             version: if version == "latest" { format!("v{LAST_VERSION}.0") } else { version },
             request: received.id,
             withhold: request.extensions().get::<Withhold>().copied(),
+            row_fault: request.extensions().get::<RowFault>().cloned(),
         })
     }
 }
@@ -339,14 +260,6 @@ fn check_version(version: &str) -> Result<(), ApiError> {
         Some(1..=30) => Err(ApiError::with(StatusCode::GONE, "UNSUPPORTED_API_VERSION", "This API version is retired")),
         _ => Err(ApiError::not_found()),
     }
-}
-
-fn ids(org: &Org, object: &str) -> Vec<String> {
-    org.table(object).map(|table| table.rows.values().map(|row| row.id()).collect()).unwrap_or_default()
-}
-
-fn told(refusal: ApiError) -> String {
-    format!("{}: {}", refusal.code, refusal.message)
 }
 
 /// The refusal of a request that fits the request quota no more, for faults on demand.

@@ -14,6 +14,7 @@ mod project;
 mod resource;
 mod schema;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
@@ -21,7 +22,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
-pub use dialect::{Dialect, Quirk};
+pub use dialect::{Dialect, Preset, Quirk};
 
 use super::clock::Clock;
 use super::faults::Withhold;
@@ -46,6 +47,8 @@ pub(super) struct Scim {
     token: SecretString,
     scheme: Scheme,
     log: Arc<Log>,
+    /// Requests so far, for those who count them.
+    requests: AtomicU64,
 }
 
 /// What every handler knows of the request it serves.
@@ -68,6 +71,7 @@ impl Scim {
             token,
             scheme,
             log,
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -98,6 +102,9 @@ impl Scim {
 
     fn create(&self, kind: Type, input: &Value, caller: &Caller) -> Result<Done, ScimError> {
         let dialect = self.dialect();
+        if caller.actor == Actor::Client {
+            dialect::check_body(&dialect, input)?;
+        }
         self.write(caller, "POST", |directory, now| directory.create(kind, input, &dialect, now))
     }
 
@@ -110,6 +117,9 @@ impl Scim {
         caller: &Caller,
     ) -> Result<Done, ScimError> {
         let dialect = self.dialect();
+        if caller.actor == Actor::Client {
+            dialect::check_body(&dialect, input)?;
+        }
         self.write(caller, "PUT", |directory, now| directory.replace(kind, id, input, precondition, &dialect, now))
     }
 
@@ -122,8 +132,14 @@ impl Scim {
         caller: &Caller,
     ) -> Result<Done, ScimError> {
         let dialect = self.dialect();
-        if dialect.contains(&Quirk::PatchUnsupported) && caller.actor == Actor::Client {
-            return Err(ScimError::new(StatusCode::NOT_IMPLEMENTED, "PATCH is not supported"));
+        if caller.actor == Actor::Client {
+            if dialect.contains(&Quirk::PatchUnsupported) {
+                return Err(ScimError::new(StatusCode::NOT_IMPLEMENTED, "PATCH is not supported"));
+            }
+            if dialect.contains(&Quirk::PatchNotAllowed) {
+                return Err(ScimError::new(StatusCode::METHOD_NOT_ALLOWED, "PATCH is not possible here"));
+            }
+            dialect::check_patch(&dialect, request)?;
         }
         self.write(caller, "PATCH", |directory, now| directory.patch(kind, id, request, precondition, &dialect, now))
     }

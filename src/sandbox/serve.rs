@@ -130,6 +130,9 @@ async fn struck(
     if let Some(withhold) = effect.withholds() {
         request.extensions_mut().insert(withhold);
     }
+    if let Some(row_fault) = effect.row_fault() {
+        request.extensions_mut().insert(row_fault);
+    }
     let now_ms = world.clock(system).now_ms();
     let made_up = instead(&effect, system, now_ms);
     let is_applied = made_up.is_none() || matches!(effect, Effect::AppliedThenStatus { .. });
@@ -139,7 +142,7 @@ async fn struck(
     let response = run(router, request).await;
     match effect {
         Effect::AppliedThenStatus { .. } => made_up.ok_or(Cut),
-        Effect::AppliedThenCut => Err(Cut),
+        Effect::AppliedThenCut | Effect::RowsThenCut { .. } => Err(Cut),
         Effect::AppliedThenHang => {
             world.faults.hold(|| world.log.tick()).await;
             Ok(response)

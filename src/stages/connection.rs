@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Connection;
 use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
-use crate::domain::rules::{AttributeRule, Flow, Leavers, Policy, Rules};
+use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
-use crate::systems::SharedSystem;
+use crate::systems::{Schema, SharedSystem};
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
 pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<Connection, Vec<String>> {
@@ -61,6 +61,18 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         };
         attributes.insert(path, rule);
     }
+    for side in Side::BOTH {
+        match write_back(config, side, schemas) {
+            Some((_, rule)) if attributes.values().any(|other| other.names[side] == rule.names[side]) => {
+                problems.push(format!(
+                    "attribute {}: it holds the partner's id, which write_back puts there; take it out of the attributes",
+                    rule.names[side]
+                ));
+            }
+            Some((path, rule)) => drop(attributes.insert(path, rule)),
+            None => {}
+        }
+    }
     if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
         // The domain can decide by time, but nobody compares the two systems' clocks yet.
         problems.push(
@@ -72,13 +84,34 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             problems.push(format!("{} cannot be written to; turn the direction round", config.ends[side].system));
         }
     }
+    for path in config.match_on.iter().filter(|path| !attributes.contains_key(path)) {
+        let known = |side: Side| schemas[side].attribute(path).is_some();
+        let system = Side::BOTH.into_iter().find(|side| !known(*side)).map_or("one side", |side| named(config, side));
+        problems.push(format!(
+            "match: {path} is not mapped, and {system} may not know it; match by an attribute of both, such as \"emails\""
+        ));
+    }
+    for side in Side::BOTH.into_iter().filter(|side| config.creates()[*side]) {
+        let filled = |name: &AttributePath| {
+            attributes.values().any(|rule| rule.names[side] == *name && rule.flow.writes(side)) || *name == active
+        };
+        for needed in schemas[side].attributes.iter().filter(|attribute| attribute.required && !filled(&attribute.path))
+        {
+            problems.push(format!(
+                "no account can be created in {} without {}; map it, or give a default for it in the table of the system",
+                config.ends[side].system, needed.path
+            ));
+        }
+    }
     if problems.is_empty() && !attributes.values().any(|rule| rule.flow.writes(Side::A) || rule.flow.writes(Side::B)) {
         problems.push("the two systems have no attribute in common that could flow".to_owned());
     }
     if config.leavers == Leavers::Deactivate && !attributes.contains_key(&active) {
-        problems.push(
-            "leavers cannot be deactivated: one of the systems does not say whether an account is active".to_owned(),
-        );
+        let without = Side::BOTH.into_iter().find(|side| schemas[*side].attribute(&active).is_none());
+        let without = without.map_or("one of the systems", |side| named(config, side));
+        problems.push(format!(
+            "leavers cannot be deactivated: {without} does not say whether an account is active; set leavers = \"report\""
+        ));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -97,6 +130,38 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
     Ok(Connection::new(systems, ends, every(config.schedule), rules))
+}
+
+/// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.
+fn named(config: &ConnectionConfig, side: Side) -> &str {
+    let end = &config.ends[side];
+    if end.object == "User" { end.system.as_str() } else { &end.object }
+}
+
+/// The rule by which the id of the account on the other side is written into the field of `side` that holds it: an
+/// ordinary attribute that flows there, whichever way the connection flows, and fills what is empty.
+fn write_back(
+    config: &ConnectionConfig,
+    side: Side,
+    schemas: Sides<&Schema>,
+) -> Option<(AttributePath, AttributeRule)> {
+    let field = config.ends[side].partner.as_ref().filter(|field| field.write_back)?;
+    let mut names = Sides { a: AttributePath::id(), b: AttributePath::id() };
+    names[side] = crate::systems::salesforce::native_path(&field.name);
+    // Under a name of its own, since both sides may do so, with fields of one name.
+    let path = format!("id.{}", side.other()).parse().expect("letters and a dot are a path");
+    let comparison = Sides::from_fn(|side| {
+        schemas[side].attribute(&names[side]).map(|attribute| attribute.comparison).unwrap_or_default()
+    });
+    let rule = AttributeRule {
+        names,
+        flow: Flow::Towards(side),
+        policy: Policy::DefaultSystem(side.other()),
+        drift: Drift::Keep,
+        occasion: Occasion::Fill,
+        comparison,
+    };
+    Some((path, rule))
 }
 
 fn every(schedule: Schedule) -> Option<Duration> {

@@ -12,8 +12,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::link::{Absence, Burial, Hold, Intent, Lease, Link, Origin, Register, SideState};
+use crate::domain::link::{Absence, Burial, Hold, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
+
+mod last_write;
+
+use last_write::PackedWrite;
 
 /// Attributes that are written as their place in this list. Only ever add at its end.
 const SHORT: &[&str] = &[
@@ -75,6 +79,8 @@ struct PackedSide {
     absence: Option<Absence>,
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
+    #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+    last_write: Option<PackedWrite>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -139,7 +145,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         })
     };
     let mut side = |state: &SideState| {
-        let SideState { account, seen: _, seen_at, intents, lease, dead, absence, partial } = state;
+        let SideState { account, seen: _, seen_at, intents, lease, dead, absence, partial, last_write } = state;
         PackedSide {
             account: account.clone(),
             seen_at: seen_at.as_ref().map(&mut place),
@@ -148,6 +154,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             dead: dead.clone(),
             absence: *absence,
             partial: *partial,
+            last_write: last_write.clone().map(PackedWrite::from),
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -191,9 +198,10 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
         .collect();
     let version = |place: usize| versions.get(place).cloned().ok_or(UnpackError::Version);
     let side = |side: PackedSide| -> Result<SideState, UnpackError> {
-        let PackedSide { account, seen_at, intents, lease, dead, absence, partial } = side;
+        let PackedSide { account, seen_at, intents, lease, dead, absence, partial, last_write } = side;
         let seen_at = seen_at.map(version).transpose()?;
-        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absence, partial })
+        let last_write = last_write.map(LastWrite::from);
+        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absence, partial, last_write })
     };
     let mut link =
         Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
@@ -329,16 +337,10 @@ mod tests {
             proptest::option::of(digests.prop_map(|pending| Burial { pending, code: "email_exists".to_owned() })),
             proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
             any::<bool>(),
+            proptest::option::of(last_write::tests::last_writes()),
         )
-            .prop_map(|(account, seen, seen_at, intents, lease, dead, absence, partial)| SideState {
-                account,
-                seen,
-                seen_at,
-                intents,
-                lease,
-                dead,
-                absence,
-                partial,
+            .prop_map(|(account, seen, seen_at, intents, lease, dead, absence, partial, last_write)| {
+                SideState { account, seen, seen_at, intents, lease, dead, absence, partial, last_write }
             })
     }
 
@@ -369,6 +371,18 @@ mod tests {
         fn every_link_is_read_back(link in links()) {
             prop_assert_eq!(unpack(link.id, pack(&link, 7).as_bytes()), Ok(link));
         }
+    }
+
+    /// A link that version 0.1 stored, before it kept what a system said to the last write.
+    #[test]
+    fn a_link_without_a_last_write_is_still_read() {
+        let stored = concat!(
+            r#"4:["0000000000000007","f",[{"a":"ada","t":0},{"a":"b1","t":1,"d":{"p":9,"c":"email_exists"}}],"#,
+            r#"[[1000,3000],[2000,4000,"W/1"]],[[8,"KAAAAAAAAAAUAAAAAAAAAA",0,1,"Captain"]]]"#
+        );
+        let link = unpack(LinkId(1), stored.as_bytes()).unwrap();
+        assert_eq!((link.revision, &link.sides.b.last_write, link.registers.len()), (4, &None, 1));
+        assert_eq!(pack(&link, 4), stored);
     }
 
     #[test]

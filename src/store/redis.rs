@@ -29,8 +29,8 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts, Loaded,
-    ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
+    Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
@@ -107,6 +107,10 @@ impl Store for RedisStore {
         from: Option<String>,
     ) -> Result<AccountPage, StoreError> {
         self.account_page(connection, side, from.as_deref()).await
+    }
+
+    async fn claims(&self, connection: &ConnectionName, from: Option<String>) -> Result<ClaimPage, StoreError> {
+        self.claim_page(connection, from.as_deref()).await
     }
 
     async fn counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {

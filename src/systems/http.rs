@@ -66,6 +66,9 @@ pub enum SetupError {
     /// The TLS or the HTTP library refuses the settings.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
+    /// A private key that cannot sign. Nothing of it is shown.
+    #[error("the key is no private RSA key in PEM")]
+    Key,
     /// The address cannot be the base of others.
     #[error("the url must begin with https:// or http:// and have no query")]
     Url,
@@ -95,6 +98,11 @@ impl Call {
     /// A call that reads, within the request's own time limit.
     pub fn read(operation: &'static str) -> Self {
         Self { operation, effect: Effect::Read, deadline: None }
+    }
+
+    /// A call that may change something, and ends by `deadline`.
+    pub fn write(operation: &'static str, deadline: Instant) -> Self {
+        Self { operation, effect: Effect::Write, deadline: Some(deadline) }
     }
 
     /// The same, with this deadline.
@@ -351,6 +359,13 @@ pub fn check_value(value: &Value, lossy: bool) -> Result<(), Code> {
     if invalid { Err(Code::known("invalid_text")) } else { Ok(()) }
 }
 
+/// A time as HTTP headers have it, in whole seconds: `Sat, 21 Nov 2026 10:15:30 GMT`.
+pub fn date_header(time: Timestamp) -> String {
+    let time = jiff::Timestamp::from_millisecond(time.0.div_euclid(1000) * 1000).unwrap_or_default();
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    printer.timestamp_to_rfc9110_string(&time).unwrap_or_default()
+}
+
 /// An address below `base`: its path, and these segments, each encoded whole.
 ///
 /// # Errors
@@ -369,6 +384,12 @@ pub fn below(base: &url::Url, segments: &[&str]) -> Result<url::Url, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_of_headers_are_in_gmt_and_whole_seconds() {
+        let time = failure::http_date("Sat, 21 Nov 2026 10:15:30 GMT").unwrap();
+        assert_eq!(date_header(time + Duration::from_millis(999)), "Sat, 21 Nov 2026 10:15:30 GMT");
+    }
 
     #[test]
     fn an_id_is_one_segment_of_the_address() {

@@ -1,8 +1,8 @@
-//! Salesforce: the Users of one org, over the REST API. Reading only.
+//! Salesforce: the Users or the Contacts of one org, over the REST API.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,27 +10,33 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 use url::Url;
 
-use super::http::{Http, HttpSettings, SetupError};
-use super::{CallReport, Finding, Lookup, Page, ReadFrom, Schema, SearchKey, System, Write, Written};
-use crate::domain::{AccountId, Code, Failure, FailureClass, Snapshot, SystemName, Timestamp};
+use super::http::{Call, Http, HttpSettings, SetupError};
+use super::{CallReport, Finding, Lookup, Page, ReadFrom, Rights, Schema, SearchKey, System, Write, Written};
+use crate::domain::{AccountId, Code, Failure, Snapshot, Timestamp, Value};
 
+mod assertion;
 mod client;
 mod errors;
 mod fields;
 mod id;
+mod object;
 mod position;
 mod preflight;
 mod read;
+mod search;
 mod session;
 mod soql;
+mod write;
 
 pub use errors::remedy;
-pub use fields::is_field_name;
+pub use fields::{is_field_name, native_path};
 pub use id::parse_id;
+pub use object::Object;
 
+use assertion::Signer;
 use client::Client;
 use fields::FieldSet;
-use session::Sessions;
+use session::{Proof, Sessions};
 
 /// The API version that is asked for where none is configured.
 pub const DEFAULT_API_VERSION: &str = "v66.0";
@@ -42,54 +48,102 @@ pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(60);
 /// Requests under way at once. Reading is one page after the other; the rest is probes and searches.
 const CONCURRENCY: usize = 4;
 
-/// Which kind of record a side of a connection keeps in step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Object {
-    /// The people who log in to the org.
-    User,
-}
-
-impl Object {
-    /// Its name in the API.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::User => "User",
-        }
-    }
+/// How to log in to an org.
+#[derive(Debug, Clone)]
+pub enum Login {
+    /// OAuth 2.0 client credentials: an app with a run-as user.
+    ClientCredentials {
+        /// Consumer key of the app.
+        client_id: String,
+        /// Consumer secret of the app.
+        client_secret: SecretString,
+    },
+    /// OAuth 2.0 JWT bearer: an app with a certificate.
+    JwtBearer {
+        /// Consumer key of the app.
+        client_id: String,
+        /// The user to act as.
+        username: String,
+        /// The private RSA key of the app's certificate, in PEM.
+        key: SecretString,
+        /// Whom the statement is meant for; the login host of the org's kind, if nothing is said.
+        audience: Option<String>,
+    },
 }
 
 /// What must be known to connect to an org.
 #[derive(Debug, Clone)]
-pub struct SalesforceSettings {
-    /// The system's name in the configuration.
-    pub name: SystemName,
+pub struct OrgSettings {
     /// The org's My Domain address.
     pub url: Url,
     /// Such as `v66.0`, see [`DEFAULT_API_VERSION`].
     pub api_version: String,
-    /// Consumer key of the app.
-    pub client_id: String,
-    /// Consumer secret of the app.
-    pub client_secret: SecretString,
-    /// The kind of record.
-    pub object: Object,
+    /// How to log in.
+    pub login: Login,
     /// The longest that one request may take.
     pub request_timeout: Duration,
     /// Rows asked for at once, 200 to 2000; Salesforce takes it as a hint.
     pub page_size: usize,
+    /// Certificates to trust besides those of the machine.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// One org: one login, one clock, one count of calls, for all kinds of its records.
+#[derive(Debug, Clone)]
+pub struct Org(Arc<Client>);
+
+impl Org {
+    /// Sets the org up, without connecting.
+    pub fn new(settings: OrgSettings) -> Result<Self, SetupError> {
+        if settings.url.cannot_be_a_base() || settings.url.query().is_some() {
+            return Err(SetupError::Url);
+        }
+        let http = Http::new(&HttpSettings {
+            request_timeout: settings.request_timeout,
+            concurrency: CONCURRENCY,
+            ca_file: settings.ca_file,
+        })?;
+        let proof = match settings.login {
+            Login::ClientCredentials { client_id, client_secret } => Proof::Secret { client_id, client_secret },
+            Login::JwtBearer { client_id, username, key, audience } => {
+                let signer = Signer::new(client_id, username, &key, audience, &settings.url);
+                Proof::Signature(signer.ok_or(SetupError::Key)?)
+            }
+        };
+        let sessions = Sessions::new(settings.url, proof);
+        let page_size = settings.page_size.clamp(200, 2000);
+        Ok(Self(Arc::new(Client::new(http, sessions, settings.api_version, page_size))))
+    }
+}
+
+/// Which records of an org are kept in step, and how.
+#[derive(Debug, Clone)]
+pub struct RecordSettings {
+    /// The kind of record.
+    pub object: Object,
     /// How far an incremental read goes back behind the last row that was read. It covers the stamp's grain of one
     /// second, and transactions that were open then.
     pub overlap: Duration,
     /// Further fields to read, by their API names; they are called `native.<field>`. See [`is_field_name`].
     pub fields: Vec<String>,
-    /// Certificates to trust besides those of the machine.
-    pub ca_file: Option<PathBuf>,
+    /// What new records get in fields that nothing else fills, by their API names.
+    pub defaults: BTreeMap<String, Value>,
+    /// The field that holds the partner's id.
+    pub partner_field: Option<String>,
 }
 
-/// The connector.
+impl RecordSettings {
+    /// All records of this kind, and nothing in particular.
+    pub fn new(object: Object) -> Self {
+        let (overlap, fields) = (DEFAULT_OVERLAP, Vec::new());
+        Self { object, overlap, fields, defaults: BTreeMap::new(), partner_field: None }
+    }
+}
+
+/// The connector of one kind of record.
 #[derive(Debug)]
 pub struct Salesforce {
-    client: Client,
+    client: Arc<Client>,
     object: Object,
     overlap: Duration,
     fields: FieldSet,
@@ -99,25 +153,18 @@ pub struct Salesforce {
 }
 
 impl Salesforce {
-    /// Sets the connector up, without connecting.
-    pub fn new(settings: SalesforceSettings) -> Result<Self, SetupError> {
-        if settings.url.cannot_be_a_base() || settings.url.query().is_some() {
-            return Err(SetupError::Url);
-        }
-        let http = Http::new(&HttpSettings {
-            request_timeout: settings.request_timeout,
-            concurrency: CONCURRENCY,
-            ca_file: settings.ca_file,
-        })?;
-        let sessions = Sessions::new(settings.url, settings.client_id, settings.client_secret);
-        Ok(Self {
-            client: Client::new(http, sessions, settings.api_version, settings.page_size.clamp(200, 2000)),
-            object: settings.object,
-            overlap: settings.overlap.max(position::GRAIN),
-            fields: FieldSet::new(&settings.fields),
-            schema: fields::schema(&settings.fields),
+    /// The connector of these records of an org.
+    pub fn new(org: &Org, settings: RecordSettings) -> Self {
+        let RecordSettings { object, overlap, fields, defaults, partner_field } = settings;
+        let fields = FieldSet::new(object, &fields, partner_field.as_deref(), defaults);
+        Self {
+            client: Arc::clone(&org.0),
+            object,
+            overlap: overlap.max(position::GRAIN),
+            schema: fields.schema(),
+            fields,
             hidden: Mutex::default(),
-        })
+        }
     }
 }
 
@@ -131,30 +178,24 @@ impl System for Salesforce {
         self.findings().await
     }
 
+    async fn prove_rights(&self, rights: &Rights) -> Vec<Finding> {
+        self.rights(rights).await
+    }
+
     async fn read(&self, from: &ReadFrom) -> Result<Page, Failure> {
         self.page(from).await
     }
 
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
-        self.by_ids(accounts).await
+        self.by_ids(Call::read("get"), accounts).await
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
-        let mut found = Vec::with_capacity(keys.len());
-        for key in keys {
-            found.push(match key {
-                // The User has no field for a partner's id, so no user names one.
-                SearchKey::Partner(_) => Vec::new(),
-                SearchKey::Attribute(path, text) => self.with_value(path, text).await?,
-            });
-        }
-        Ok(found)
+        self.with_keys(keys).await
     }
 
-    async fn write(&self, writes: &[Write], _deadline: Instant) -> Vec<Written> {
-        let text = "the users of Salesforce are only read; the configuration check refuses to write them";
-        let refusal = || Written::Failed(Failure::new(FailureClass::Permanent, Code::known("read_only"), text));
-        writes.iter().map(|_| refusal()).collect()
+    async fn write(&self, writes: &[Write], deadline: Instant) -> Vec<Written> {
+        self.write_all(writes, deadline).await
     }
 
     fn clock(&self) -> Timestamp {

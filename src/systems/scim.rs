@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use secrecy::SecretString;
 use tokio::time::Instant;
 use url::Url;
@@ -23,6 +23,8 @@ mod preflight;
 mod profile;
 mod read;
 mod resource;
+mod search;
+mod style;
 mod write;
 
 pub use errors::remedy;
@@ -62,6 +64,8 @@ pub struct Scim {
     page_size: usize,
     concurrency: usize,
     listings: Mutex<Listings>,
+    /// Held by the write that shows what the server's version tags are good for.
+    proving: tokio::sync::Mutex<()>,
 }
 
 impl Scim {
@@ -82,6 +86,7 @@ impl Scim {
             page_size: settings.page_size.max(1),
             concurrency,
             listings: Mutex::default(),
+            proving: tokio::sync::Mutex::default(),
         })
     }
 }
@@ -105,8 +110,7 @@ impl System for Scim {
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
-        let searches: Vec<_> = keys.iter().map(|key| self.with_key(key)).collect();
-        stream::iter(searches).buffered(self.concurrency).try_collect().await
+        self.with_keys(keys, None).await
     }
 
     async fn write(&self, writes: &[Write], deadline: Instant) -> Vec<Written> {

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use muster::broker::message::Payload;
+use muster::broker::amqp::AmqpBroker;
+use muster::broker::embedded::EmbeddedBroker;
+use muster::broker::message::{MAX_BODY_BYTES, Payload};
 use muster::broker::{Broker, Consumer, Delivery, Destination, Message, MessageError, Outgoing, PublishError, Queue};
+use muster::database::Database;
 use muster::domain::{Cause, Command, Lane, LetterEntry, LetterId, LinkId, Resolution, Side, Timestamp};
 use tokio::time::timeout;
 
@@ -56,7 +59,7 @@ pub trait Subject: Broker {
     fn entries(&self) -> impl Future<Output = Vec<LetterEntry>> + Send;
 }
 
-impl Subject for muster::broker::amqp::AmqpBroker {
+impl Subject for AmqpBroker {
     async fn entries(&self) -> Vec<LetterEntry> {
         let mut log = self.letters().await.unwrap();
         let mut entries = Vec::new();
@@ -67,37 +70,86 @@ impl Subject for muster::broker::amqp::AmqpBroker {
     }
 }
 
-/// One test per fact, for a broker made by `$open`.
-macro_rules! conformance {
-    ($module:ident, $open:expr, $($fact:ident),+ $(,)?) => {
-        mod $module {
-            use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $fact() {
-                    let broker = $open;
-                    soon(super::$fact(&broker)).await;
-                    soon(broker.close()).await;
-                }
-            )+
+impl Subject for EmbeddedBroker {
+    async fn entries(&self) -> Vec<LetterEntry> {
+        let mut log = self.letters().await.unwrap();
+        let mut entries = Vec::new();
+        while let Some(entry) = log.next().await.unwrap() {
+            entries.push(entry);
         }
+        entries
+    }
+}
+
+/// Two brokers on the same queues, as two processes have them.
+async fn at_rabbitmq() -> (AmqpBroker, AmqpBroker, ()) {
+    let settings = RabbitMq::shared().await.settings();
+    (AmqpBroker::open(settings.clone()), AmqpBroker::open(settings), ())
+}
+
+/// Two brokers in one file, as two processes have them, and the directory that goes when the test ends.
+async fn in_a_file() -> (EmbeddedBroker, EmbeddedBroker, tempfile::TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || EmbeddedBroker::open(&Database::open(&directory.path().join("muster.db")).unwrap());
+    (open(), open(), directory)
+}
+
+/// One test per fact and implementation. A fact is about one broker, or about two on the same queues. What else `$open`
+/// makes is kept until the test ends.
+macro_rules! conformance {
+    ($($module:ident: $open:expr),+; one: $one:tt, two: $two:tt) => {
+        $(
+            mod $module {
+                use super::*;
+                conformance! { @one $open, $one }
+                conformance! { @two $open, $two }
+            }
+        )+
+    };
+    (@one $open:expr, [$($fact:ident),+ $(,)?]) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                let (broker, _, _keep) = $open.await;
+                soon(super::$fact(&broker)).await;
+                soon(broker.close()).await;
+            }
+        )+
+    };
+    (@two $open:expr, [$($fact:ident),+ $(,)?]) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $fact() {
+                let (first, second, _keep) = $open.await;
+                soon(super::$fact(first, second)).await;
+            }
+        )+
     };
 }
 
-conformance!(
-    rabbitmq,
-    RabbitMq::shared().await.broker(),
-    what_was_published_is_delivered_and_acknowledged_once,
-    what_is_dropped_comes_back_and_is_counted,
-    a_consumer_that_stops_gives_back_what_it_did_not_hand_out,
-    a_retry_comes_home_with_its_attempts,
-    live_work_overtakes_bulk_work,
-    letters_are_read_without_taking_them_out,
-    a_message_without_a_queue_is_named_to_its_own_publisher,
-    what_cannot_be_read_is_handed_out_with_the_reason,
-    no_more_than_the_prefetch_is_in_hand,
-    a_closed_broker_says_so,
-);
+conformance! {
+    rabbitmq: at_rabbitmq(),
+    embedded: in_a_file();
+    one: [
+        what_was_published_is_delivered_and_acknowledged_once,
+        what_is_dropped_comes_back_and_is_counted,
+        a_consumer_that_stops_gives_back_what_it_did_not_hand_out,
+        a_retry_comes_home_with_its_attempts,
+        a_retry_waits_as_long_as_was_asked_at_least,
+        live_work_overtakes_bulk_work,
+        letters_are_read_without_taking_them_out,
+        a_message_without_a_queue_is_named_to_its_own_publisher,
+        what_cannot_be_read_is_handed_out_with_the_reason,
+        a_body_over_the_limit_is_named,
+        no_more_than_the_prefetch_is_in_hand,
+        a_closed_broker_says_so,
+    ],
+    two: [
+        what_was_published_outlives_its_broker,
+        another_process_may_publish_meanwhile,
+        what_a_process_leaves_in_hand_comes_to_the_next_and_is_counted,
+    ]
+}
 
 /// What was published before the answer came is there for any consumer, and gone once acknowledged.
 async fn what_was_published_is_delivered_and_acknowledged_once(broker: &impl Subject) {
@@ -170,6 +222,18 @@ async fn a_retry_comes_home_with_its_attempts(broker: &impl Subject) {
         delivery.ack().await;
     }
     assert_eq!(found, [(live(), 3), (bulk(), 4)].into());
+}
+
+/// R74: the wait is never shorter than asked for, so what a target forbade for a while is not sent earlier.
+async fn a_retry_waits_as_long_as_was_asked_at_least(broker: &impl Subject) {
+    broker.declare(&[live()]).await.unwrap();
+    let after = Duration::from_millis(700);
+    let mut consumer = broker.consume(vec![live()], 10).await.unwrap();
+    let began = Instant::now();
+    let to = Destination::Retry { home: live(), after };
+    broker.publish(vec![Outgoing { to, message: command(1) }]).await.unwrap();
+    consumer.next().await.unwrap().ack().await;
+    assert!(began.elapsed() >= after, "it came after {:?}", began.elapsed());
 }
 
 /// B18: a live edit overtakes a bulk load.
@@ -245,6 +309,14 @@ async fn what_cannot_be_read_is_handed_out_with_the_reason(broker: &impl Subject
     delivery.ack().await;
 }
 
+async fn a_body_over_the_limit_is_named(broker: &impl Subject) {
+    broker.declare(&[live()]).await.unwrap();
+    let message = Message::new(Payload::Raw(vec![b'x'; MAX_BODY_BYTES + 1].into()));
+    let id = message.id.clone();
+    let refused = broker.publish(vec![to(&live(), message)]).await.unwrap_err();
+    assert!(matches!(refused, PublishError::TooLarge { message_id, .. } if message_id == id));
+}
+
 async fn no_more_than_the_prefetch_is_in_hand(broker: &impl Subject) {
     broker.declare(&[live(), bulk()]).await.unwrap();
     for queue in [live(), bulk()] {
@@ -269,4 +341,52 @@ async fn a_closed_broker_says_so(broker: &impl Subject) {
     assert_eq!(broker.publish(vec![to(&live(), command(1))]).await, Err(PublishError::Closed));
     assert!(broker.consume(vec![live()], 2).await.is_err());
     assert!(broker.depths(&[live()]).await.is_err());
+}
+
+/// B3: what a publish that returned has stored does not depend on the process that published.
+async fn what_was_published_outlives_its_broker(first: impl Subject, second: impl Subject) {
+    first.declare(&[live()]).await.unwrap();
+    first.publish((0..10).map(|number| to(&live(), command(number))).collect()).await.unwrap();
+    first.close().await;
+    drop(first);
+    let mut consumer = second.consume(vec![live()], 10).await.unwrap();
+    let mut numbers = BTreeSet::new();
+    while numbers.len() < 10 {
+        let delivery = consumer.next().await.unwrap();
+        assert_eq!(delivery.redeliveries(), 0);
+        numbers.insert(number(delivery.message().unwrap()));
+        delivery.ack().await;
+    }
+}
+
+async fn another_process_may_publish_meanwhile(first: impl Subject, second: impl Subject) {
+    first.declare(&[live()]).await.unwrap();
+    let mut consumer = first.consume(vec![live()], 10).await.unwrap();
+    for round in 0..3 {
+        second.publish(vec![to(&live(), command(round))]).await.unwrap();
+        let delivery = consumer.next().await.unwrap();
+        assert_eq!(number(delivery.message().unwrap()), round);
+        delivery.ack().await;
+    }
+}
+
+/// B3: whoever works on after a process has ended gets what that had in hand.
+async fn what_a_process_leaves_in_hand_comes_to_the_next_and_is_counted(first: impl Subject, second: impl Subject) {
+    first.declare(&[live()]).await.unwrap();
+    first.publish((0..3).map(|number| to(&live(), command(number))).collect()).await.unwrap();
+    let mut consumer = first.consume(vec![live()], 3).await.unwrap();
+    let mut in_hand = Vec::new();
+    for _ in 0..3 {
+        in_hand.push(consumer.next().await.unwrap());
+    }
+    first.close().await;
+    drop((consumer, in_hand, first));
+    let mut consumer = second.consume(vec![live()], 3).await.unwrap();
+    let mut numbers = BTreeSet::new();
+    while numbers.len() < 3 {
+        let delivery = consumer.next().await.unwrap();
+        assert_eq!(delivery.redeliveries(), 1);
+        numbers.insert(number(delivery.message().unwrap()));
+        delivery.ack().await;
+    }
 }

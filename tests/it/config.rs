@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-use muster::config::{Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Schedule, SystemKind};
+use muster::config::{
+    BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, SalesforceAuth,
+    Schedule, StoreConfig, SystemKind,
+};
 use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
 use muster::domain::{Side, Sides};
 use secrecy::ExposeSecret;
@@ -43,8 +46,75 @@ fn the_example_is_valid() {
     assert_eq!(connection.attribute(&"emails".parse().unwrap()).unwrap().flow, Flow::Towards(Side::B));
     assert_eq!(connection.attribute(&"phoneNumbers".parse().unwrap()), None);
     assert_eq!(config.systems[&"directory".parse().unwrap()].kind.as_str(), "scim");
-    let broker = &config.infrastructure.broker;
+    let (broker, _) = servers(&config);
     assert_eq!(broker.url_with_password().expose_secret(), "amqp://muster:CANARY%2FBROKER_PASSWORD@localhost:5672/%2f");
+}
+
+/// The servers of a configuration that has them.
+#[track_caller]
+fn servers(config: &Config) -> (&BrokerConfig, &StoreConfig) {
+    match &config.infrastructure {
+        Infrastructure::Servers { broker, store } => (broker, store),
+        Infrastructure::File { path } => panic!("the file {}", path.display()),
+    }
+}
+
+/// R79: with no server named, one file takes their place. It lies in the folder of the configuration.
+#[test]
+fn without_servers_there_is_one_file() {
+    let file = |text: &str, name: &str| {
+        let config = Config::parse(text, name, &environment()).unwrap_or_else(|errors| panic!("{errors}"));
+        config.infrastructure.file().map(Path::to_owned)
+    };
+    assert_eq!(file("", "muster.toml"), Some("muster.db".into()));
+    assert_eq!(file("", "/etc/muster/muster.toml"), Some("/etc/muster/muster.db".into()));
+    assert_eq!(file("file = \"a/links.db\"", "conf/muster.toml"), Some("conf/a/links.db".into()));
+    assert_eq!(file("file = \"/var/lib/muster.db\"", "conf/muster.toml"), Some("/var/lib/muster.db".into()));
+    assert_eq!(file("[broker]\nurl = \"amqp://h\"\n[store]\nurl = \"redis://h\"", "muster.toml"), None);
+}
+
+/// Broker and store come both or neither, and a file only without them.
+#[test]
+fn servers_come_both_or_neither() {
+    const BROKER: &str = "[broker]\nurl = \"amqp://h\"\n";
+    const STORE: &str = "[store]\nurl = \"redis://h\"\n";
+    const FILE: &str = "file = \"x.db\"\n";
+    let file_beside = |server: &str| format!("1: file: has no meaning beside [{server}]");
+    for (text, expected) in [
+        (BROKER.to_owned(), vec!["1: store: is missing beside [broker]".to_owned()]),
+        (format!("\n\n{STORE}"), vec!["3: broker: is missing beside [store]".to_owned()]),
+        (format!("{FILE}{BROKER}{STORE}"), vec![file_beside("broker")]),
+        (format!("{FILE}{STORE}"), vec![file_beside("store"), "2: broker: is missing beside [store]".to_owned()]),
+        (format!("{BROKER}[sotre]\nurl = \"redis://h\"\n"), vec!["3: sotre: is not a known key".to_owned()]),
+        ("file = \"\"".to_owned(), vec!["1: file: \"\" is not a path".to_owned()]),
+        ("file = 7".to_owned(), vec!["1: file: is a whole number".to_owned()]),
+        (
+            "broker = 7".to_owned(),
+            vec!["1: broker: is a whole number".to_owned(), "1: store: is missing beside [broker]".to_owned()],
+        ),
+    ] {
+        let errors = parse(&text).expect_err(&text);
+        let found = errors.mistakes.iter().map(|mistake| {
+            assert!(!mistake.remedy.is_empty());
+            format!("{}: {}: {}", mistake.line.unwrap(), mistake.key, mistake.problem)
+        });
+        assert_eq!(found.collect::<Vec<_>>(), expected, "{text}");
+    }
+}
+
+/// Every file of `examples/` is valid as it stands.
+#[test]
+fn the_examples_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            Config::load(&path, &environment()).unwrap_or_else(|errors| panic!("{errors}"));
+            examples += 1;
+        }
+    }
+    assert!(examples >= 2);
 }
 
 /// The report is a page that people read, so its whole text is kept.
@@ -60,7 +130,8 @@ fn every_mistake_is_reported_at_once() {
 fn no_secret_is_printed() {
     let config = parse(&example()).unwrap();
     let SystemKind::Salesforce(crm) = &config.systems[&"crm".parse().unwrap()].kind else { panic!("crm") };
-    assert_eq!(crm.auth.client_secret.expose_secret(), "CANARY/CRM_SECRET");
+    let SalesforceAuth::ClientCredentials { client_secret, .. } = &crm.auth else { panic!("auth") };
+    assert_eq!(client_secret.expose_secret(), "CANARY/CRM_SECRET");
     assert_clean(&format!("{config:?} {config:#?}"));
 
     let errors = parse(&broken()).unwrap_err();
@@ -220,7 +291,8 @@ fn defaults_are_the_careful_ones() {
     let config = parse(&with_connection("direction = \"a_to_b\"")).unwrap();
     assert_eq!((config.writer.lease.as_secs(), config.writer.request_timeout.as_secs()), (12, 8));
     assert_eq!(config.telemetry.listen.writer, Some("127.0.0.1:9466".parse().unwrap()));
-    assert!(config.infrastructure.broker.declare);
+    assert_eq!(config.telemetry.listen.run, Some("127.0.0.1:9467".parse().unwrap()));
+    assert!(servers(&config).0.declare);
 }
 
 /// R57: a two-way connection is refused without a default system, and takes either.
@@ -321,6 +393,7 @@ fn the_fingerprint_leaves_secrets_out() {
     assert_eq!(one.fingerprint, other.fingerprint);
     let moved = parse(&text.replace("redis://localhost", "redis://elsewhere")).unwrap();
     assert_ne!(one.fingerprint, moved.fingerprint);
+    assert_ne!(parse("").unwrap().fingerprint, parse("file = \"other.db\"").unwrap().fingerprint);
 }
 
 #[test]

@@ -4,8 +4,10 @@
 
 mod http;
 mod salesforce;
+mod salesforce_writes;
 mod scim;
 mod scim2_server;
+mod scim_dialects;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,7 +17,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use muster::systems::salesforce::{
-    DEFAULT_API_VERSION, DEFAULT_OVERLAP, DEFAULT_PAGE_SIZE, Object, Salesforce, SalesforceSettings,
+    DEFAULT_API_VERSION, DEFAULT_PAGE_SIZE, Login, Object, Org, OrgSettings, RecordSettings, Salesforce,
 };
 use muster::systems::scim::{Scim, ScimSettings};
 use tokio::net::TcpListener;
@@ -150,21 +152,27 @@ fn salesforce(url: &Url) -> Salesforce {
 }
 
 fn salesforce_with(url: &Url, fields: &[&str]) -> Salesforce {
-    let settings = SalesforceSettings {
-        name: "crm".parse().unwrap(),
+    let fields = fields.iter().map(|&field| field.into()).collect();
+    Salesforce::new(&org_at(url), RecordSettings { fields, ..RecordSettings::new(Object::User) })
+}
+
+fn org_at(url: &Url) -> Org {
+    org_with(url, Login::ClientCredentials { client_id: "id".into(), client_secret: "hush-hush".into() }).unwrap()
+}
+
+fn org_with(url: &Url, login: Login) -> Result<Org, muster::systems::http::SetupError> {
+    let settings = OrgSettings {
         url: url.clone(),
         api_version: DEFAULT_API_VERSION.into(),
-        client_id: "id".into(),
-        client_secret: "hush-hush".into(),
-        object: Object::User,
+        login,
         request_timeout: Duration::from_secs(20),
         page_size: DEFAULT_PAGE_SIZE,
-        overlap: DEFAULT_OVERLAP,
-        fields: fields.iter().map(|&field| field.into()).collect(),
         ca_file: None,
     };
     assert!(!format!("{settings:?}").contains("hush-hush"));
-    Salesforce::new(settings).unwrap()
+    let org = Org::new(settings)?;
+    assert!(!format!("{org:?}").contains("hush-hush"));
+    Ok(org)
 }
 
 fn scim(url: &Url) -> Scim {

@@ -109,16 +109,18 @@ async fn pass_on(
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    if !matches!(method, Method::GET | Method::HEAD) {
-        let noted = serde_json::from_slice(&body).unwrap_or_default();
-        gateway.writes.lock().unwrap().push((method.clone(), noted));
-    }
+    let noted: Option<(Method, Value)> = (!matches!(method, Method::GET | Method::HEAD))
+        .then(|| (method.clone(), serde_json::from_slice(&body).unwrap_or_default()));
     // These belong to the connection that they came on.
     for name in ["host", "content-length", "connection", "accept-encoding"] {
         headers.remove(name);
     }
     let request = gateway.client.request(method, format!("{}{uri}", gateway.upstream)).headers(headers).body(body);
     let answer = request.send().await.unwrap();
+    // What is refused for its condition is no write: the first change of a process shows so that tags are heeded.
+    if answer.status() != 412 {
+        gateway.writes.lock().unwrap().extend(noted);
+    }
     let mut response = Response::builder().status(answer.status());
     for (name, value) in answer
         .headers()

@@ -9,14 +9,14 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 /// A sandbox and a client of both its systems.
-struct Guest {
-    sandbox: Sandbox,
-    client: Client,
-    token: String,
+pub(super) struct Guest {
+    pub(super) sandbox: Sandbox,
+    pub(super) client: Client,
+    pub(super) token: String,
 }
 
 impl Guest {
-    async fn start(settings: SandboxSettings) -> Self {
+    pub(super) async fn start(settings: SandboxSettings) -> Self {
         let sandbox = Sandbox::start(settings).await.unwrap();
         let mut client = Client::builder();
         if let Some(pem) = sandbox.authority_pem() {
@@ -28,11 +28,11 @@ impl Guest {
         guest
     }
 
-    async fn with_users(users: usize) -> Self {
+    pub(super) async fn with_users(users: usize) -> Self {
         Self::start(SandboxSettings { users, ..SandboxSettings::default() }).await
     }
 
-    async fn log_in(&mut self) {
+    pub(super) async fn log_in(&mut self) {
         let url = format!("{}/services/oauth2/token", self.sandbox.salesforce_url());
         let form = [
             ("grant_type", "client_credentials"),
@@ -43,17 +43,17 @@ impl Guest {
         self.token = answer["access_token"].as_str().unwrap().to_owned();
     }
 
-    fn salesforce(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(super) fn salesforce(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/services/data/v66.0{path}", self.sandbox.salesforce_url());
         self.client.request(method, url).bearer_auth(&self.token)
     }
 
-    async fn query(&self, soql: &str) -> Response {
+    pub(super) async fn query(&self, soql: &str) -> Response {
         self.salesforce(Method::GET, "/query").query(&[("q", soql)]).send().await.unwrap()
     }
 
     /// All records of a query, page by page, with the number of pages.
-    async fn query_all(&self, soql: &str) -> (Vec<Value>, usize) {
+    pub(super) async fn query_all(&self, soql: &str) -> (Vec<Value>, usize) {
         let mut page = json_of(self.query(soql).await).await;
         let (mut records, mut pages) = (Vec::new(), 1);
         loop {
@@ -76,7 +76,7 @@ impl Guest {
         json_of(answer).await
     }
 
-    fn inject(&self, fault: Value) -> u64 {
+    pub(super) fn inject(&self, fault: Value) -> u64 {
         self.sandbox.admin().inject(serde_json::from_value(fault).unwrap())
     }
 }
@@ -90,7 +90,7 @@ fn patch(operations: Value) -> Value {
     json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations})
 }
 
-async fn json_of(response: Response) -> Value {
+pub(super) async fn json_of(response: Response) -> Value {
     let text = response.text().await.unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }

@@ -17,11 +17,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::delay;
 use super::delivery::AmqpDelivery;
 use super::settings::AmqpSettings;
 use super::supervisor::{Incarnation, Supervisor};
 use super::topology::{self, Names, Topology};
+use crate::broker::delay;
 use crate::broker::{Consumer, Queue};
 
 /// The longest wait for the answer to a cancel.

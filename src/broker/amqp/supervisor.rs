@@ -13,9 +13,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::delay;
 use super::settings::AmqpSettings;
 use super::socket::{self, Cord};
+use crate::broker::delay;
 
 /// The longest that an orderly close may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 
-use super::delay::{RUNGS, Rung};
+use crate::broker::delay::{RUNGS, Rung};
 use crate::broker::{BrokerError, Queue};
 
 /// How often a home queue hands a message out and gets it back before it goes to the unrouted. Unset it would be

@@ -7,8 +7,8 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
-use super::delay;
 use super::topology::Names;
+use crate::broker::delay;
 use crate::broker::message::{MAX_BODY_BYTES, Payload};
 use crate::broker::{Destination, Message, MessageError, Outgoing, PublishError};
 

@@ -85,3 +85,39 @@ fn the_digest_tells_what_was_refused() {
     play.see(A, at(200.0, 260.0), &[("x", "1"), ("y", "1")]);
     assert_ne!(lacking(&play.link, B, &play.rules).unwrap().digest(&play.rules), digest);
 }
+
+/// What is filled in where there is nothing is never written over, whoever put it there and whenever.
+#[test]
+fn a_filled_attribute_is_left_alone() {
+    let play_of = |there: &str| {
+        let mut play = Play::of(to_b(&["x", "y"]));
+        play.rules.attributes.get_mut(&path("y")).unwrap().occasion = Occasion::Fill;
+        play.see(B, at(10.0, 20.0), &[("x", "1"), ("y", there)]);
+        play
+    };
+    // Filled once, at rest then, and a person's own value stays.
+    let mut play = play_of("-");
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "7")]);
+    assert_eq!(play.behind(B), "y=7");
+    let going = play.begin(B);
+    play.finish(&going, at(30.0, 31.0), &[("x", "1"), ("y", "7")]);
+    assert_eq!(play.behind(B), "");
+    play.see(B, at(100.0, 160.0), &[("x", "1"), ("y", "8")]);
+    assert_eq!(play.behind(B), "");
+    play.see(A, at(200.0, 260.0), &[("x", "1"), ("y", "9")]);
+    assert_eq!(play.behind(B), "", "what a person put there is worth more");
+
+    // There before anything was known.
+    let mut play = play_of("5");
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "7")]);
+    assert_eq!(play.behind(B), "");
+
+    // Put there while ours was on its way: the write is refused as moved, and what it found ends the matter.
+    let mut play = play_of("-");
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "7")]);
+    play.see(B, at(100.0, 160.0), &[("x", "1"), ("y", "5")]);
+    assert_eq!(play.behind(B), "");
+    assert!(!play.rules.contributes(B) && play.rules.contributes(A));
+    play.rules.attributes.remove(&path("x"));
+    assert!(!play.rules.contributes(A), "it follows a link and brings none into being");
+}

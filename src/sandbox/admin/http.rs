@@ -13,7 +13,7 @@ use crate::sandbox::faults::Fault;
 use crate::sandbox::log::System;
 use crate::sandbox::people::{Emails, generate_with};
 use crate::sandbox::salesforce::SalesforceEdit;
-use crate::sandbox::scim::Dialect;
+use crate::sandbox::scim::{Dialect, Preset};
 
 pub(in crate::sandbox) fn router(admin: Admin) -> Router {
     let api = Router::new()
@@ -36,6 +36,8 @@ pub(in crate::sandbox) fn router(admin: Admin) -> Router {
         .route("/{system}/{object}", post(create))
         .route("/{system}/{object}/{id}", post(edit).delete(remove))
         .route("/{system}/{object}/{id}/deactivate", post(deactivate))
+        .route("/salesforce/{object}/{id}/undelete", post(undelete))
+        .route("/salesforce/{object}/{id}/merge", post(merge))
         .with_state(admin);
     Router::new().nest("/_admin", api)
 }
@@ -124,7 +126,10 @@ async fn release(State(admin): State<Admin>) -> Json<Value> {
 #[serde(deny_unknown_fields)]
 struct Seed {
     system: System,
+    #[serde(default)]
     users: usize,
+    #[serde(default)]
+    contacts: usize,
     #[serde(default)]
     seed: u64,
     #[serde(default)]
@@ -133,7 +138,11 @@ struct Seed {
 
 async fn seed(State(admin): State<Admin>, Json(seed): Json<Seed>) -> Answer {
     let emails = if seed.missing_emails { Emails::SomeMissing } else { Emails::Complete };
-    let ids = admin.seed_people(seed.system, &generate_with(seed.users, seed.seed, emails))?;
+    let mut ids = admin.seed_people(seed.system, &generate_with(seed.users, seed.seed, emails))?;
+    if seed.contacts > 0 && seed.system != System::Salesforce {
+        return Err(Refused("only Salesforce has contacts".into()));
+    }
+    ids.extend(admin.seed_contacts(&generate_with(seed.contacts, seed.seed, emails))?);
     Ok(Json(json!({"ids": ids})))
 }
 
@@ -162,8 +171,19 @@ async fn drop_cursors(State(admin): State<Admin>) -> Json<Value> {
     Json(json!({"dropped": admin.drop_cursors()}))
 }
 
-async fn dialect(State(admin): State<Admin>, Json(dialect): Json<Dialect>) -> Json<Value> {
-    admin.set_dialect(dialect);
+/// Habits one by one, or those of servers of one kind.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wanted {
+    Habits(Dialect),
+    Preset(Preset),
+}
+
+async fn dialect(State(admin): State<Admin>, Json(wanted): Json<Wanted>) -> Json<Value> {
+    admin.set_dialect(match wanted {
+        Wanted::Habits(dialect) => dialect,
+        Wanted::Preset(preset) => preset.dialect(),
+    });
     Json(json!({}))
 }
 
@@ -203,11 +223,32 @@ async fn deactivate(State(admin): State<Admin>, Path((system, object, id)): Path
     Ok(Json(json!({})))
 }
 
+async fn undelete(State(admin): State<Admin>, Path((object, id)): Path<(String, String)>) -> Answer {
+    admin.undelete(object_name(System::Salesforce, &object)?, &id)?;
+    Ok(Json(json!({})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Merge {
+    loser: String,
+}
+
+async fn merge(
+    State(admin): State<Admin>,
+    Path((object, winner)): Path<(String, String)>,
+    Json(Merge { loser }): Json<Merge>,
+) -> Answer {
+    admin.merge(object_name(System::Salesforce, &object)?, &winner, &loser)?;
+    Ok(Json(json!({})))
+}
+
 /// What the system itself calls the records of a path.
 fn object_name(system: System, path: &str) -> Result<&'static str, Refused> {
     match (system, path) {
         (System::Salesforce, "users") => Ok("User"),
         (System::Salesforce, "contacts") => Ok("Contact"),
+        (System::Salesforce, "accounts") => Ok("Account"),
         (System::Salesforce, "profiles") => Ok("Profile"),
         (System::Scim, "users") => Ok("Users"),
         (System::Scim, "groups") => Ok("Groups"),

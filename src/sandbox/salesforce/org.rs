@@ -1,81 +1,50 @@
 //! The org: its tables, and the writes that change them.
 
 mod check;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Map, Value};
+
+pub(super) use table::Table;
 
 use super::error::ApiError;
 use super::id::{self, id18};
 use super::object::{Access, CustomField, Initial, Object, objects};
 use super::row::{Cell, Row};
 
-/// First serial number of each table: ids then have letters of both cases, as real ones do.
-const FIRST_SERIAL: u64 = 17_000_000;
-
-/// All records of one object, and the ways to find them.
-pub(super) struct Table {
-    pub object: Arc<Object>,
-    pub rows: BTreeMap<u64, Arc<Row>>,
-    /// (SystemModstamp, serial) of every row.
-    pub stamps: BTreeSet<(i64, u64)>,
-    /// Field place -> text in lower case -> serials.
-    lookups: HashMap<usize, HashMap<String, BTreeSet<u64>>>,
-    next_serial: u64,
-}
-
-impl Table {
-    fn new(object: Arc<Object>) -> Self {
-        let indexed = object.fields.iter().enumerate().skip(1).filter(|(_, field)| field.indexed());
-        let lookups = indexed.map(|(place, _)| (place, HashMap::new())).collect();
-        Self { object, rows: BTreeMap::new(), stamps: BTreeSet::new(), lookups, next_serial: FIRST_SERIAL }
-    }
-
-    /// The rows whose field has this text, if the field is indexed.
-    pub fn lookup(&self, place: usize, text: &str) -> Option<BTreeSet<u64>> {
-        let lookup = self.lookups.get(&place)?;
-        Some(lookup.get(&text.to_lowercase()).cloned().unwrap_or_default())
-    }
-
-    fn put(&mut self, row: Arc<Row>) -> Option<Arc<Row>> {
-        let before = self.remove(row.serial);
-        self.stamps.insert((row.stamp(), row.serial));
-        for (place, lookup) in &mut self.lookups {
-            if let Some(text) = row.cells[*place].as_text() {
-                lookup.entry(text.to_lowercase()).or_default().insert(row.serial);
-            }
-        }
-        self.rows.insert(row.serial, row);
-        before
-    }
-
-    fn remove(&mut self, serial: u64) -> Option<Arc<Row>> {
-        let row = self.rows.remove(&serial)?;
-        self.stamps.remove(&(row.stamp(), serial));
-        for (place, lookup) in &mut self.lookups {
-            let Some(text) = row.cells[*place].as_text() else { continue };
-            let text = text.to_lowercase();
-            if let Some(serials) = lookup.get_mut(&text) {
-                serials.remove(&serial);
-                if serials.is_empty() {
-                    lookup.remove(&text);
-                }
-            }
-        }
-        Some(row)
-    }
-}
-
 /// How much of a write is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Checks {
     /// As for everybody.
     All,
+    /// As for everybody, but what looks like a duplicate may be saved where the rule only warns.
+    AllowSave,
     /// As for data that was there before the rules: required fields may be missing, read-only ones be set.
     Seed,
+}
+
+impl Checks {
+    fn are_for_everybody(self) -> bool {
+        self != Self::Seed
+    }
+}
+
+/// What the org does about a contact with the e-mail address of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DuplicateRule {
+    /// Nothing.
+    #[default]
+    Off,
+    /// Refuses it, unless the client says `Sforce-Duplicate-Rule-Header: allowSave=true`.
+    Alert,
+    /// Refuses it.
+    Block,
 }
 
 /// A write that was carried out.
@@ -104,6 +73,8 @@ pub(super) struct Org {
     pub reserved_usernames: HashSet<String>,
     /// Most active users; `None`: no end.
     pub licences: Option<usize>,
+    /// What happens to contacts that look like others.
+    pub duplicate_rule: DuplicateRule,
     /// Whether a write always moves the stamp, even within one second.
     pub every_write_moves_stamp: bool,
     active_users: usize,
@@ -119,6 +90,7 @@ impl Org {
             access: HashMap::new(),
             reserved_usernames: HashSet::new(),
             licences: None,
+            duplicate_rule: DuplicateRule::Off,
             every_write_moves_stamp: false,
             active_users: 0,
             integration_user: 0,
@@ -195,7 +167,7 @@ impl Org {
     ) -> Result<Done, ApiError> {
         let table = self.table(object).ok_or_else(ApiError::not_found)?;
         let (object, serial) = (Arc::clone(&table.object), table.next_serial);
-        if checks == Checks::All && !object.createable {
+        if checks.are_for_everybody() && !object.createable {
             return Err(ApiError::method("POST", "HEAD,GET"));
         }
         let mut cells = vec![Cell::Null; object.fields.len()];
@@ -212,11 +184,12 @@ impl Org {
         row.set_stamp(now);
         self.apply(&mut row, input, checks)?;
         self.derive(&mut row);
-        if checks == Checks::All {
+        if checks.are_for_everybody() {
             self.check_required(&row)?;
         }
         self.check_unique(&row)?;
         self.check_licence(None, &row)?;
+        self.check_duplicates(&row, checks)?;
         let table = self.table_mut(row.object.name)?;
         table.next_serial += 1;
         Ok(self.commit(row))
@@ -235,7 +208,7 @@ impl Org {
         checks: Checks,
     ) -> Result<Done, ApiError> {
         let before = Arc::clone(self.find(object, id)?);
-        if checks == Checks::All && !before.object.createable {
+        if checks.are_for_everybody() && !before.object.createable {
             return Err(ApiError::method("PATCH", "HEAD,GET"));
         }
         let mut row = Row::clone(&before);
@@ -245,13 +218,16 @@ impl Org {
         if row.stamp() == before.stamp() {
             row.set_stamp(moved);
         }
-        if checks == Checks::All {
+        if checks.are_for_everybody() {
             let named =
                 |place: usize| input.keys().any(|name| name.eq_ignore_ascii_case(&row.object.fields[place].name));
             self.check_required_of(&row, named)?;
         }
         self.check_unique(&row)?;
         self.check_licence(Some(&before), &row)?;
+        if row.cell("Email") != before.cell("Email") {
+            self.check_duplicates(&row, checks)?;
+        }
         Ok(self.commit(row))
     }
 
@@ -264,13 +240,37 @@ impl Org {
         if !before.object.deletable {
             return Err(ApiError::method("DELETE", "HEAD,GET,PATCH"));
         }
-        let mut row = Row::clone(&before);
-        row.deleted = true;
-        if let Some(place) = row.object.index("IsDeleted") {
-            row.cells[place] = Cell::Bool(true);
-        }
-        row.set_stamp(now.max(before.stamp()));
+        let row = moved_to_bin(&before, true, now);
         Ok(Done { after: None, ..self.commit(row) })
+    }
+
+    /// Takes a record out of the recycle bin.
+    ///
+    /// # Errors
+    /// 404 for what is not in it.
+    pub fn undelete(&mut self, object: &str, id: &str, now: i64) -> Result<Done, ApiError> {
+        let row = self.by_id(object, id).filter(|row| row.deleted).ok_or_else(ApiError::not_found)?;
+        let mut row = moved_to_bin(&Arc::clone(row), false, now);
+        row.put("MasterRecordId", Cell::Null);
+        Ok(self.commit(row))
+    }
+
+    /// Merges a record into another: it goes to the recycle bin and names the other; of the other, only the stamp tells.
+    ///
+    /// # Errors
+    /// 404 for what is not there, 405 for what cannot be merged.
+    pub fn merge(&mut self, object: &str, winner: &str, loser: &str, now: i64) -> Result<[Done; 2], ApiError> {
+        let kept = Arc::clone(self.find(object, winner)?);
+        let lost = Arc::clone(self.find(object, loser)?);
+        if !kept.object.deletable || kept.serial == lost.serial {
+            return Err(ApiError::method("POST", "HEAD,GET,PATCH"));
+        }
+        let mut gone = moved_to_bin(&lost, true, now);
+        gone.put("MasterRecordId", Cell::text(&kept.id()));
+        let gone = Done { after: None, ..self.commit(gone) };
+        let mut row = Row::clone(&kept);
+        row.set_stamp(now.max(kept.stamp()));
+        Ok([self.commit(row), gone])
     }
 
     /// Takes a record out of sight altogether, as when the integration user may no longer see it.
@@ -282,6 +282,30 @@ impl Org {
         self.count_active(&row, -1);
         let before = self.table_mut(row.object.name)?.remove(row.serial);
         Ok(Done { before, after: None })
+    }
+
+    /// Takes a write back, as when its transaction is rolled back. Its serial number stays used.
+    pub fn undo(&mut self, done: &Done) {
+        let Some(row) = done.before.as_ref().or(done.after.as_ref()) else { return };
+        let serial = row.serial;
+        let Ok(table) = self.table_mut(row.object.name) else { return };
+        if let Some(now) = table.remove(serial) {
+            self.count_active(&now, -1);
+        }
+        if let Some(before) = &done.before {
+            self.count_active(before, 1);
+            if let Ok(table) = self.table_mut(before.object.name) {
+                table.put(Arc::clone(before));
+            }
+        }
+    }
+
+    /// The ids of the records that have this text in an indexed field.
+    pub fn with_key(&self, object: &str, place: usize, text: &str) -> Vec<String> {
+        let Some(table) = self.table(object) else { return Vec::new() };
+        let serials = table.lookup(place, text).unwrap_or_default();
+        let rows = serials.iter().filter_map(|serial| table.rows.get(serial));
+        rows.filter(|row| !row.deleted).map(|row| row.id()).collect()
     }
 
     fn commit(&mut self, row: Row) -> Done {
@@ -302,16 +326,25 @@ impl Org {
     }
 }
 
-/// Answers 412 or 304 where the conditions of a request say so. Stamps and HTTP dates both have whole seconds.
+fn moved_to_bin(before: &Row, deleted: bool, now: i64) -> Row {
+    let mut row = before.clone();
+    row.deleted = deleted;
+    row.put("IsDeleted", Cell::Bool(deleted));
+    row.set_stamp(now.max(before.stamp()));
+    row
+}
+
+/// Answers 412 or 304 where the conditions of a request say so. They compare with LastModifiedDate, which may be earlier
+/// than SystemModstamp; that and HTTP dates both have whole seconds.
 pub(super) fn check_conditions(
     row: &Row,
     unmodified_since: Option<i64>,
     modified_since: Option<i64>,
 ) -> Result<(), ApiError> {
-    if unmodified_since.is_some_and(|since| row.stamp() > since) {
+    if unmodified_since.is_some_and(|since| row.modified_at() > since) {
         return Err(ApiError::precondition(StatusCode::PRECONDITION_FAILED));
     }
-    if modified_since.is_some_and(|since| row.stamp() <= since) {
+    if modified_since.is_some_and(|since| row.modified_at() <= since) {
         return Err(ApiError::precondition(StatusCode::NOT_MODIFIED));
     }
     Ok(())

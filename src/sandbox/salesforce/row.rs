@@ -57,7 +57,16 @@ impl Row {
 
     /// SystemModstamp, in seconds since 1970.
     pub fn stamp(&self) -> i64 {
-        match self.cells[self.object.stamps[0]] {
+        self.seconds(self.object.stamps[0])
+    }
+
+    /// LastModifiedDate, in seconds since 1970. Never later than [`Self::stamp`].
+    pub fn modified_at(&self) -> i64 {
+        self.seconds(self.object.stamps[1])
+    }
+
+    fn seconds(&self, place: usize) -> i64 {
+        match self.cells[place] {
             Cell::Stamp(seconds) => seconds,
             _ => 0,
         }
@@ -72,6 +81,13 @@ impl Row {
 
     pub fn cell(&self, field: &str) -> &Cell {
         self.object.index(field).map_or(&Cell::Null, |index| &self.cells[index])
+    }
+
+    /// Sets a field, if the object has it.
+    pub fn put(&mut self, field: &str, cell: Cell) {
+        if let Some(place) = self.object.index(field) {
+            self.cells[place] = cell;
+        }
     }
 
     /// Whether a field other than the stamps differs.

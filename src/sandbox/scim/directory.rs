@@ -130,7 +130,10 @@ impl Directory {
         let resource = Resource {
             kind,
             serial: self.last_serial,
-            id: opaque_id(self.last_serial),
+            id: match dialect.contains(&Quirk::NumericIds) {
+                true => self.last_serial.to_string(),
+                false => opaque_id(self.last_serial),
+            },
             created_ms: now_ms,
             modified_ms: now_ms,
             fields,
@@ -311,7 +314,7 @@ impl Directory {
 }
 
 fn check_version(resource: &Resource, precondition: &Precondition, dialect: &Dialect) -> Result<(), ScimError> {
-    let ignored = dialect.contains(&Quirk::NoEtag) || dialect.contains(&Quirk::EtagIgnored);
+    let ignored = !dialect::has_versions(dialect) || dialect.contains(&Quirk::EtagIgnored);
     match precondition {
         Precondition::OneOf(tags) if !ignored && !tag_matches(tags, resource.version()) => {
             Err(ScimError::precondition())

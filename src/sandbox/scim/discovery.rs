@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::dialect::{Dialect, Quirk};
+use super::dialect::{Dialect, Quirk, has_versions};
 use super::schema::{self, Type};
 
 /// `/ServiceProviderConfig`.
 pub(super) fn service_provider_config(dialect: &Dialect, base: &str, max_results: usize) -> Value {
-    json!({
+    let mut config = json!({
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],
         "documentationUri": "https://www.rfc-editor.org/rfc/rfc7644.html",
         "patch": {"supported": !dialect.contains(&Quirk::PatchUnsupported)},
@@ -15,7 +15,7 @@ pub(super) fn service_provider_config(dialect: &Dialect, base: &str, max_results
         "filter": {"supported": !dialect.contains(&Quirk::FilterIgnored), "maxResults": max_results},
         "changePassword": {"supported": false},
         "sort": {"supported": true},
-        "etag": {"supported": !dialect.contains(&Quirk::NoEtag)},
+        "etag": {"supported": has_versions(dialect)},
         "authenticationSchemes": [{
             "type": "oauthbearertoken",
             "name": "OAuth Bearer Token",
@@ -24,7 +24,12 @@ pub(super) fn service_provider_config(dialect: &Dialect, base: &str, max_results
             "primary": true,
         }],
         "meta": {"resourceType": "ServiceProviderConfig", "location": format!("{base}/ServiceProviderConfig")},
-    })
+    });
+    if dialect.contains(&Quirk::CursorPaging) {
+        config["pagination"] = json!({"cursor": true, "index": false, "defaultPaginationMethod": "cursor",
+            "maxPageSize": max_results, "cursorTimeout": 3600});
+    }
+    config
 }
 
 /// `/ResourceTypes`, each.

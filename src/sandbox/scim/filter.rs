@@ -332,6 +332,13 @@ impl Filter {
             _ => false,
         }
     }
+
+    /// Whether it is `userName eq` or `externalId eq` and no more.
+    pub fn is_by_name(&self) -> bool {
+        let Self::Compare { path, operator: Operator::Eq, .. } = self else { return false };
+        path.extension.is_none()
+            && path.attribute.is_some_and(|attribute| matches!(attribute.name, "userName" | "externalId"))
+    }
 }
 
 impl ValueFilter {

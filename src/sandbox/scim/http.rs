@@ -1,10 +1,11 @@
 //! The endpoints: what HTTP says, brought to [`Scim`], and back.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::body::Bytes;
 use axum::extract::{Path as UrlPath, Query, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
@@ -12,7 +13,7 @@ use axum::{Extension, Router};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::dialect::{Dialect, Quirk};
+use super::dialect::{Dialect, Quirk, has_versions};
 use super::directory::{Done, Precondition, tag_matches};
 use super::error::ScimError;
 use super::list::{self, Search};
@@ -23,6 +24,9 @@ use crate::sandbox::faults::Withhold;
 use crate::sandbox::log::Actor;
 use crate::sandbox::serve::Received;
 use crate::sandbox::{lock, origin};
+
+/// Where the endpoints are.
+const ROOT: &str = "/scim/v2";
 
 type Answer = Result<Response, Refused>;
 
@@ -69,11 +73,30 @@ impl Scim {
             .method_not_allowed_fallback(unsupported)
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit))
             .with_state(Arc::clone(self));
-        Router::new().nest("/scim/v2", api)
+        Router::new().nest(ROOT, api)
     }
 
     fn refuse(&self, error: ScimError) -> Refused {
         Refused(error, self.dialect())
+    }
+
+    /// What a server with a limit of calls, or with an opinion on addresses, answers before it looks at a request.
+    fn refusal_by_habit(&self, address: &Uri) -> Option<Response> {
+        let dialect = self.dialect();
+        let limit =
+            dialect.iter().find_map(|quirk| if let Quirk::RateLimited(every) = quirk { Some(*every) } else { None });
+        if let Some(every) = limit
+            && (self.requests.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every.max(1))
+        {
+            let refused = self.refuse(ScimError::new(StatusCode::TOO_MANY_REQUESTS, "too many requests"));
+            return Some(([(header::RETRY_AFTER, "1")], refused).into_response());
+        }
+        if dialect.contains(&Quirk::TrailingSlash) && !address.path().ends_with('/') {
+            let query = address.query().map(|query| format!("?{query}")).unwrap_or_default();
+            let with_slash = format!("{}/{query}", address.path());
+            return Some((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, with_slash)]).into_response());
+        }
+        None
     }
 }
 
@@ -90,7 +113,12 @@ async fn admit(State(scim): State<Arc<Scim>>, mut request: Request, next: Next) 
             .refuse(ScimError::new(StatusCode::UNAUTHORIZED, "the bearer token is missing or wrong"))
             .into_response();
     }
-    let base = format!("{}/scim/v2", origin(scim.scheme, headers));
+    // The address as it was sent: on the way here it lost its last slash.
+    let address = request.extensions().get::<Received>().map_or_else(|| request.uri(), |received| &received.uri);
+    if let Some(refusal) = scim.refusal_by_habit(address) {
+        return refusal;
+    }
+    let base = format!("{}{ROOT}", origin(scim.scheme, headers));
     let caller = Caller {
         actor: Actor::Client,
         request: request.extensions().get::<Received>().map(|received| received.id.clone()).unwrap_or_default(),
@@ -176,7 +204,8 @@ async fn collection(
         Method::POST => {
             let input = parse(&scim, &body)?;
             let done = scim.create(kind, &input, &caller).map_err(|error| scim.refuse(error))?;
-            Ok(answer(&scim, StatusCode::CREATED, &done, &search.projection, &caller))
+            let response = answer(&scim, StatusCode::CREATED, &done, &search.projection, &caller);
+            Ok(if scim.dialect().contains(&Quirk::EmptyBody) { emptied(response) } else { response })
         }
         _ => Err(scim.refuse(not_allowed(&method))),
     }
@@ -209,15 +238,17 @@ async fn item(
     };
     let dialect = scim.dialect();
     let no_content = method == Method::PATCH && dialect.contains(&Quirk::PatchNoContent);
-    let mut response = answer(&scim, StatusCode::OK, &done, &projection, &caller);
-    if no_content || dialect.contains(&Quirk::EmptyBody) {
-        let (mut parts, _) = response.into_parts();
-        parts.status = if no_content { StatusCode::NO_CONTENT } else { StatusCode::OK };
-        parts.headers.remove(header::CONTENT_TYPE);
-        parts.headers.remove(header::CONTENT_LENGTH);
-        response = Response::from_parts(parts, axum::body::Body::empty());
-    }
-    Ok(response)
+    let status = if no_content { StatusCode::NO_CONTENT } else { StatusCode::OK };
+    let response = answer(&scim, status, &done, &projection, &caller);
+    Ok(if no_content || dialect.contains(&Quirk::EmptyBody) { emptied(response) } else { response })
+}
+
+/// The same answer without its body.
+fn emptied(response: Response) -> Response {
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(header::CONTENT_TYPE);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, axum::body::Body::empty())
 }
 
 fn read(scim: &Scim, kind: Type, id: &str, headers: &HeaderMap, projection: &Projection, caller: &Caller) -> Answer {
@@ -225,7 +256,7 @@ fn read(scim: &Scim, kind: Type, id: &str, headers: &HeaderMap, projection: &Pro
     let resource = Arc::clone(directory.get(kind, id).map_err(|error| scim.refuse(error))?);
     drop(directory);
     let tags = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
-    if tags.is_some_and(|tags| tag_matches(tags, resource.version())) && !scim.dialect().contains(&Quirk::NoEtag) {
+    if tags.is_some_and(|tags| tag_matches(tags, resource.version())) && has_versions(&scim.dialect()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, resource.version().to_owned())]).into_response());
     }
     let done = Done { before: None, after: Some(resource), changed: false };
@@ -305,7 +336,7 @@ fn answer(scim: &Scim, status: StatusCode, done: &Done, projection: &Projection,
         }
     };
     add(header::LOCATION, &location);
-    if !dialect.contains(&Quirk::NoEtag) {
+    if has_versions(&dialect) {
         add(header::ETAG, resource.version());
     }
     response

@@ -22,6 +22,8 @@ pub(super) struct Search {
     start_index: Option<i64>,
     #[serde(default, deserialize_with = "number")]
     count: Option<i64>,
+    /// Empty for the first page.
+    cursor: Option<String>,
     sort_by: Option<String>,
     sort_order: Option<String>,
     #[serde(flatten)]
@@ -71,6 +73,9 @@ pub(super) fn list(
         {
             return Err(ScimError::bad("invalidFilter", "only eq and and are supported"));
         }
+        if dialect.contains(&Quirk::FilterByNameOnly) && filter.as_ref().is_some_and(|filter| !filter.is_by_name()) {
+            return Err(ScimError::bad("invalidFilter", "only userName eq and externalId eq are supported"));
+        }
         found.extend(directory.select(*kind, filter.as_ref()));
     }
     let all = found.len();
@@ -96,18 +101,46 @@ pub(super) fn list(
         None => {}
     }
 
+    let by_cursor = dialect.contains(&Quirk::CursorPaging);
+    if search.cursor.is_some() && !by_cursor {
+        return Err(ScimError::bad("invalidCursor", "lists are not paged by cursor"));
+    }
+    if search.cursor.is_some() && search.start_index.is_some() {
+        return Err(ScimError::bad("invalidValue", "a page has a cursor or a startIndex"));
+    }
     let first = i64::from(!dialect.contains(&Quirk::StartIndexFromZero));
     let start = search.start_index.unwrap_or(first).max(first);
     let (default_page, max_page) = scim.page_sizes();
     let count = search.count.map_or(default_page, |count| usize::try_from(count).unwrap_or(0)).min(max_page);
-    let skip = usize::try_from(start - first).unwrap_or(usize::MAX);
+    let skip = match by_cursor {
+        true => skip_of(search.cursor.as_deref().unwrap_or_default())?,
+        false => usize::try_from(start - first).unwrap_or(usize::MAX),
+    };
+    let left = found.len().saturating_sub(skip);
     let resources: Vec<Value> = found
         .into_iter()
         .skip(skip)
         .take(count)
         .map(|resource| scim.shown(directory, resource, &search.projection, &dialect, base))
         .collect();
-    Ok(envelope(&dialect, total, start, resources))
+    let next = (by_cursor && left > count).then(|| format!("{CURSOR}{:x}", skip + count));
+    let mut list = envelope(&dialect, total, start, resources);
+    if let Some(fields) = list.as_object_mut().filter(|_| by_cursor) {
+        fields.remove("startIndex");
+        fields.extend(next.map(|next| ("nextCursor".to_owned(), Value::String(next))));
+    }
+    Ok(list)
+}
+
+/// What cursors begin with; the rest is how many resources came before.
+const CURSOR: &str = "at-";
+
+fn skip_of(cursor: &str) -> Result<usize, ScimError> {
+    if cursor.is_empty() {
+        return Ok(0);
+    }
+    let skip = cursor.strip_prefix(CURSOR).and_then(|skip| usize::from_str_radix(skip, 16).ok());
+    skip.ok_or_else(|| ScimError::bad("invalidCursor", "the cursor is none of this service"))
 }
 
 /// The list around resources.

@@ -12,8 +12,8 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
-    LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, Claim, ClaimPage, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry,
+    LeaseName, LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -253,6 +253,13 @@ impl Store for MemoryStore {
                 _ => None,
             });
             Ok((held.collect(), None))
+        })
+        .await
+    }
+
+    async fn claims(&self, _: &ConnectionName, _: Option<String>) -> Result<ClaimPage, StoreError> {
+        self.op("claims", |state, _| {
+            Ok((state.claims.iter().map(|(claim, link)| (claim.clone(), *link)).collect(), None))
         })
         .await
     }

@@ -9,6 +9,7 @@ use super::turns::Turn;
 use super::wave::Wave;
 use super::{Fate, Origin, count};
 use crate::broker::Broker;
+use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
 use crate::domain::{
@@ -17,6 +18,7 @@ use crate::domain::{
 };
 use crate::failpoint::hit;
 use crate::stages::Halt;
+use crate::stages::letters::wall_clock;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::stages::validate::validate;
 use crate::store::{Claim, Commit, Committed, Store};
@@ -195,7 +197,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         match written {
             Written::Done(snapshot) => self.written(&begun, link, &snapshot).await,
             Written::Moved(snapshot) => {
-                self.give_back(&begun, link, false, Commit::default()).await?;
+                let said = LastWrite::new(wall_clock(), WriteAnswer::Moved);
+                self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
             Written::Gone(_) => self.bury(&begun, link, &gone()).await,
@@ -208,6 +211,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     async fn written(&self, begun: &Begun, link: Link, answer: &Snapshot) -> Result<Fate, Halt> {
         let (wave, side) = (self.wave, self.wave.side);
         let letter = LetterId::of_link(&wave.connection.name, side, link.id);
+        let how = match begun.wanted.need {
+            Need::Create { .. } => WriteAnswer::Created,
+            Need::Update { .. } => WriteAnswer::Updated,
+        };
+        let said = LastWrite::new(wall_clock(), how);
         let mut link = link;
         loop {
             let heals = link.sides[side].dead.is_some();
@@ -220,7 +228,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Finish::Done { link, rest } => {
                     commit.claim = vec![Claim::Account(side, answer.account.clone())];
                     commit.close = vec![letter.clone()];
-                    commit.link = Some(link);
+                    commit.link = Some(write::note(link, side, said.clone()));
                     if let Some(rest) = rest {
                         // The rest is mapped in the command's place, so the command is not over yet.
                         commit.count = None;
@@ -229,7 +237,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 }
                 Finish::Fenced { link } => {
                     commit.reread = vec![(side, answer.account.clone())];
-                    commit.link = Some(link);
+                    commit.link = Some(write::note(link, side, said.clone()));
                 }
                 Finish::LostLease => return Ok(self.later(LEASE_MARGIN)),
             }

@@ -3,12 +3,14 @@
 use super::Fate;
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
 use crate::broker::Broker;
+use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::Need;
 use crate::domain::rules::OnExisting;
 use crate::domain::write;
 use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Link, Sighting, Snapshot, Value};
 use crate::failpoint::hit;
 use crate::stages::Halt;
+use crate::stages::letters::wall_clock;
 use crate::store::{Claim, Commit, Committed, Store};
 use crate::systems::SearchKey;
 
@@ -110,6 +112,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             let Some(adopted) = write::adopt(&link, side, begun.token, account.account.clone(), remembered) else {
                 return Ok(self.later(LEASE_MARGIN));
             };
+            let adopted = write::note(adopted, side, LastWrite::new(wall_clock(), WriteAnswer::Found));
             let claim = vec![Claim::Account(side, account.account.clone())];
             match self.commit(Commit { link: Some(adopted), claim, ..Commit::default() }).await? {
                 Committed::Done { .. } => {

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
 use super::{Fate, count};
 use crate::broker::Broker;
+use crate::domain::link::LastWrite;
 use crate::domain::pending::{Need, Pending, lacking};
 use crate::domain::write;
 use crate::domain::{CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link};
@@ -24,16 +25,23 @@ const UNAUTHORISED_PAUSE: Duration = Duration::from_secs(30);
 const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
-    /// Releases the lease, and takes back the intent unless the write is `in_doubt`. `extra` is committed with it.
+    /// Releases the lease, and takes back the intent unless the write is `in_doubt`. What the system said is noted.
     /// Where the lease moved on, nothing is touched.
-    pub(super) async fn give_back(&self, begun: &Begun, link: Link, in_doubt: bool, extra: Commit) -> Result<(), Halt> {
+    pub(super) async fn give_back(
+        &self,
+        begun: &Begun,
+        link: Link,
+        in_doubt: bool,
+        said: LastWrite,
+    ) -> Result<(), Halt> {
         self.step(link, |link| {
             let after = if in_doubt {
                 write::give_up(link, self.wave.side, begun.token)
             } else {
                 write::withdraw(link, self.wave.side, begun.token)
             };
-            after.map(|link| Commit { link: Some(link), ..extra.clone() })
+            let noted = after.map(|link| write::note(link, self.wave.side, said.clone()));
+            noted.map(|link| Commit { link: Some(link), ..Commit::default() })
         })
         .await
         .map(drop)
@@ -66,7 +74,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     "Writing to {} failed, trying again in about {after:?}: {failure}",
                     self.wave.connection.systems[self.wave.side]
                 );
-                self.give_back(begun, link, failure.in_doubt, Commit::default()).await?;
+                let said = LastWrite::failed(wall_clock(), failure);
+                self.give_back(begun, link, failure.in_doubt, said).await?;
                 Ok(Fate::Later { after, attempt })
             }
             Verdict::Dead => self.bury(begun, link, failure).await,
@@ -141,7 +150,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 write::withdraw(link, self.wave.side, begun.token)
             };
             let buried = write::bury(&released?, self.wave.side, &begun.wanted, failure.code.as_str(), rules);
-            Some(self.burial(buried, &letter))
+            let noted = write::note(buried, self.wave.side, LastWrite::failed(letter.last_at, failure));
+            Some(self.burial(noted, &letter))
         });
         if !buried.await? {
             // The lease moved on: somebody else decides about the side, and a letter beside that would never heal.

@@ -24,30 +24,11 @@
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
-use std::time::Duration;
-
 use crate::domain::{ConnectionName, RunId, Side, SystemName};
 use crate::store::LeaseName;
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// Entries of a connection's journal at most, about.
-pub(super) const JOURNAL_ENTRIES: usize = 100_000;
-/// Age at which an entry of the journal goes, about.
-pub(super) const JOURNAL_TTL: Duration = DAY.saturating_mul(30);
-/// Runs that are listed.
-pub(super) const RUNS_KEPT: usize = 5_000;
-/// Life of a run after its last number was given out or a side of it was read to its end.
-pub(super) const RUN_TTL: Duration = DAY.saturating_mul(30);
-/// The same for the hourly buckets of live changes.
-pub(super) const LIVE_RUN_TTL: Duration = DAY.saturating_mul(7);
-/// Life of requests that nobody serves, after the last of them.
-pub(super) const REQUESTS_TTL: Duration = DAY.saturating_mul(7);
-/// A process that was not heard of for as long does not work any more.
-pub(super) const INSTANCE_TTL: Duration = Duration::from_secs(15);
-
-/// Life of what is noted of a message that came back often.
-pub(super) const SUSPECT_TTL: Duration = DAY;
+pub(super) use crate::store::retention::{
+    INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT, SUSPECT_TTL,
+};
 
 /// Bits of a run's bitmap for each change.
 pub(super) const BITS_PER_NUMBER: u32 = 5;

@@ -9,7 +9,9 @@ use super::pool::failed;
 use super::script::{Answer, COMMIT, Call, FIND, LOAD, forgetful};
 use crate::domain::{ConnectionName, Epoch, Link, LinkId, Side, Sides, Timestamp};
 use crate::store::packed::{pack, unpack};
-use crate::store::{AccountPage, Claim, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError};
+use crate::store::{
+    AccountPage, Claim, ClaimPage, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError,
+};
 
 /// Questions in one script: a script runs alone, and must not keep others waiting.
 const QUESTIONS: usize = 200;
@@ -183,21 +185,51 @@ impl RedisStore {
         side: Side,
         from: Option<&str>,
     ) -> Result<AccountPage, StoreError> {
-        let mut server = self.pool.lend().await?;
-        let scan = redis::cmd("HSCAN")
-            .arg(self.keys(connection).accounts(side))
-            .arg(from.unwrap_or("0"))
-            .arg("COUNT")
-            .arg(PAGE)
-            .to_owned();
-        let (next, page): (String, Vec<(String, String)>) = scan.query_async(&mut *server).await.map_err(failed)?;
+        let key = self.keys(connection).accounts(side);
+        let (next, page) = self.scan(&key, from.unwrap_or("0")).await?;
         let page = page.into_iter().map(|(account, link)| {
-            let account = account
-                .parse()
-                .map_err(|_| StoreError::Unusable(format!("connection {connection}: an account claim is no id")))?;
+            let account = account.parse().map_err(|_| no_id(connection))?;
             Ok((account, link_id(connection, &link)?))
         });
         Ok((page.collect::<Result<_, StoreError>>()?, (next != "0").then_some(next)))
+    }
+
+    /// See [`Store::claims`](crate::store::Store::claims). One key after the other: a page begins at the number of a
+    /// key, a colon, and Redis's own cursor in it.
+    pub(super) async fn claim_page(
+        &self,
+        connection: &ConnectionName,
+        from: Option<&str>,
+    ) -> Result<ClaimPage, StoreError> {
+        let keys = self.keys(connection);
+        let all = [keys.accounts(Side::A), keys.accounts(Side::B), keys.matching(Side::A), keys.matching(Side::B)];
+        let (index, cursor) = from.and_then(|from| from.split_once(':')).unwrap_or(("0", "0"));
+        let index = index.parse().unwrap_or(0);
+        let Some(key) = all.get(index) else { return Ok((Vec::new(), None)) };
+        let (next, page) = self.scan(key, cursor).await?;
+        let page = page.into_iter().map(|(text, link)| {
+            let account = |text: String| text.parse().map_err(|_| no_id(connection));
+            let claim = match index {
+                0 => Claim::Account(Side::A, account(text)?),
+                1 => Claim::Account(Side::B, account(text)?),
+                2 => Claim::Key(Side::A, text),
+                _ => Claim::Key(Side::B, text),
+            };
+            Ok((claim, link_id(connection, &link)?))
+        });
+        let next = match next.as_str() {
+            "0" if index + 1 == all.len() => None,
+            "0" => Some(format!("{}:0", index + 1)),
+            next => Some(format!("{index}:{next}")),
+        };
+        Ok((page.collect::<Result<_, StoreError>>()?, next))
+    }
+
+    /// A page of a hash, and Redis's cursor for the next (`0`: that was the last).
+    async fn scan(&self, key: &str, cursor: &str) -> Result<(String, Vec<(String, String)>), StoreError> {
+        let mut server = self.pool.lend().await?;
+        let scan = redis::cmd("HSCAN").arg(key).arg(cursor).arg("COUNT").arg(PAGE).to_owned();
+        scan.query_async(&mut *server).await.map_err(failed)
     }
 
     /// See [`Store::counts`](crate::store::Store::counts).
@@ -254,6 +286,10 @@ fn add_chunk<T>(
 fn read_link(connection: &ConnectionName, id: LinkId, stored: &[u8]) -> Result<Link, StoreError> {
     unpack(id, stored)
         .map_err(|error| StoreError::Unusable(format!("link {id} of connection {connection} cannot be read: {error}")))
+}
+
+fn no_id(connection: &ConnectionName) -> StoreError {
+    StoreError::Unusable(format!("connection {connection}: an account claim is no id"))
 }
 
 fn link_id(connection: &ConnectionName, text: &str) -> Result<LinkId, StoreError> {

@@ -1,14 +1,18 @@
 //! Calls to the REST API: the session, the one renewal, and the answers' own words.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use reqwest::Method;
+use reqwest::header::IF_UNMODIFIED_SINCE;
 use secrecy::ExposeSecret;
 use serde_json::Value as Json;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::session::Sessions;
+use super::session::{Session, Sessions};
 use super::{errors, soql};
-use crate::domain::{Failure, Timestamp};
+use crate::domain::{Code, Failure, FailureClass, Timestamp};
 use crate::systems::http::{self, Answer, Call, Http};
 
 /// The longest address that is sent. Salesforce takes 16,384 bytes of address and headers together; the token alone may
@@ -23,6 +27,21 @@ pub struct Client {
     sessions: Sessions,
     api_version: String,
     page_size: usize,
+}
+
+/// One request.
+#[derive(Debug)]
+pub struct Request<'r> {
+    /// How it is counted, and until when it may run.
+    pub call: Call,
+    pub method: Method,
+    /// Segments of its path, below the API version.
+    pub path: &'r [&'r str],
+    /// Its query.
+    pub soql: Option<&'r str>,
+    /// It is not to be carried out if the record was changed after this second.
+    pub unmodified_since: Option<Timestamp>,
+    pub body: Option<&'r Json>,
 }
 
 /// One page of a query.
@@ -51,34 +70,58 @@ impl Client {
         self.sessions.session(&self.http, None).await.map(drop)
     }
 
-    /// A GET of a path below `/services/data/<version>`, with a query string.
+    /// The session, by a deadline if there is one.
+    async fn session(
+        &self,
+        refused: Option<&Arc<Session>>,
+        deadline: Option<Instant>,
+    ) -> Result<Arc<Session>, Failure> {
+        let session = self.sessions.session(&self.http, refused);
+        let Some(deadline) = deadline else { return session.await };
+        let late = || {
+            let text = "the time ran out before there was a session to send the request with";
+            Failure::new(FailureClass::Transient, Code::known("not_sent"), text)
+        };
+        timeout_at(deadline, session).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Sends a request to a path below `/services/data/<version>`, and gives its answer, whatever its status.
     ///
-    /// A session that Salesforce refuses as expired is renewed once, and the call made once more. Other refusals are
-    /// faults of configuration, and a renewal would not end them.
-    async fn get(&self, operation: &'static str, path: &[&str], query: Option<&str>) -> Result<Answer, Failure> {
+    /// A session that Salesforce refuses as expired is renewed once, and the call made once more: such a refusal comes
+    /// before anything is done. Other refusals are faults of configuration, and a renewal would not end them.
+    pub async fn send(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let mut refused = None;
         loop {
-            let session = self.sessions.session(&self.http, refused.as_ref()).await?;
-            let url = self.address(&session.instance, path, query)?;
-            let request = self
-                .http
-                .client()
-                .get(url)
-                .bearer_auth(session.token.expose_secret())
-                .header("Sforce-Query-Options", format!("batchSize={}", self.page_size));
-            let answer = self.http.send(Call::read(operation), request).await?;
+            let session = self.session(refused.as_ref(), request.call.deadline).await?;
+            let url = self.address(&session.instance, request.path, request.soql)?;
+            let mut builder =
+                self.http.client().request(request.method.clone(), url).bearer_auth(session.token.expose_secret());
+            if request.soql.is_some() || request.path.first() == Some(&"query") {
+                builder = builder.header("Sforce-Query-Options", format!("batchSize={}", self.page_size));
+            }
+            if let Some(since) = request.unmodified_since {
+                builder = builder.header(IF_UNMODIFIED_SINCE, http::date_header(since));
+            }
+            if let Some(body) = request.body {
+                builder = builder.json(body);
+            }
+            let answer = self.http.send(request.call, builder).await?;
             if let Some(usage) = answer.header("sforce-limit-info").and_then(api_usage) {
                 self.http.note_usage(usage.0, usage.1);
             }
-            if answer.status.is_success() {
-                return Ok(answer);
-            }
             let expired = answer.status == 401 && errors::error_code(&answer).as_deref() == Some("INVALID_SESSION_ID");
             if !expired || refused.is_some() {
-                return Err(errors::classify(&answer));
+                return Ok(answer);
             }
             refused = Some(session);
         }
+    }
+
+    /// A GET, see [`Client::send`]; an answer with an error status is a failure.
+    async fn get(&self, call: Call, path: &[&str], soql: Option<&str>) -> Result<Answer, Failure> {
+        let request = Request { call, method: Method::GET, path, soql, unmodified_since: None, body: None };
+        let answer = self.send(&request).await?;
+        if answer.status.is_success() { Ok(answer) } else { Err(errors::classify(&answer)) }
     }
 
     fn address(&self, instance: &Url, path: &[&str], query: Option<&str>) -> Result<Url, Failure> {
@@ -91,46 +134,49 @@ impl Client {
     }
 
     /// The first page of a query.
-    pub async fn query(&self, operation: &'static str, soql: &str) -> Result<Rows, Failure> {
-        self.rows(&self.get(operation, &["query"], Some(soql)).await?)
+    pub async fn query(&self, call: Call, soql: &str) -> Result<Rows, Failure> {
+        self.rows(&self.get(call, &["query"], Some(soql)).await?)
     }
 
     /// The next page of a query.
-    pub async fn more(&self, locator: &str) -> Result<Rows, Failure> {
-        self.rows(&self.get("query", &["query", locator], None).await?)
+    pub async fn more(&self, call: Call, locator: &str) -> Result<Rows, Failure> {
+        self.rows(&self.get(call, &["query", locator], None).await?)
     }
 
     /// How many rows there are.
     pub async fn count(&self, object: &str) -> Result<u64, Failure> {
-        Ok(self.query("count", &format!("SELECT COUNT() FROM {object}")).await?.total)
+        Ok(self.query(Call::read("count"), &format!("SELECT COUNT() FROM {object}")).await?.total)
     }
 
     /// Every row of the object with one of these ids, for as many of them as one address can hold, and how many that
     /// was. The answer is whole: as many rows as it says.
-    pub async fn by_ids(&self, object: &str, select: &str, ids: &[&str]) -> Result<(Vec<Rows>, usize), Failure> {
-        // `%27` twice and a comma as `%2C`.
-        const OVERHEAD: usize = 9;
-        let fixed = 200 + select.len() * 3;
-        let mut size = fixed;
+    pub async fn by_ids(
+        &self,
+        call: Call,
+        object: &str,
+        select: &str,
+        ids: &[&str],
+    ) -> Result<(Vec<Rows>, usize), Failure> {
+        let mut size = soql::query_bytes(select);
         let fitting = ids.iter().take_while(|id| {
-            size += id.len() + OVERHEAD;
+            size += soql::literal_bytes(id);
             size <= MAX_ADDRESS_BYTES
         });
         let taken = fitting.count().max(1);
         let list: Vec<String> = ids[..taken].iter().map(|id| soql::quoted(id)).collect();
         let soql = format!("SELECT {select} FROM {object} WHERE Id IN ({})", list.join(","));
-        Ok((self.whole("get", &soql).await?, taken))
+        Ok((self.whole(call, &soql).await?, taken))
     }
 
     /// All pages of a query that has few rows.
     ///
     /// # Errors
     /// Also if fewer or more rows came than the query says to have: then nothing follows from a missing one.
-    pub async fn whole(&self, operation: &'static str, soql: &str) -> Result<Vec<Rows>, Failure> {
-        let answer = self.get(operation, &["query"], Some(soql)).await?;
+    pub async fn whole(&self, call: Call, soql: &str) -> Result<Vec<Rows>, Failure> {
+        let answer = self.get(call, &["query"], Some(soql)).await?;
         let mut pages = vec![self.rows(&answer)?];
         while let Some(locator) = pages.last().and_then(|page| page.locator.clone()) {
-            pages.push(self.more(&locator).await?);
+            pages.push(self.more(call, &locator).await?);
         }
         let received: usize = pages.iter().map(|page| page.records.len()).sum();
         let whole = pages.iter().all(|page| usize::try_from(page.total) == Ok(received));
@@ -143,12 +189,12 @@ impl Client {
 
     /// The object's description.
     pub async fn describe(&self, object: &str) -> Result<Json, Failure> {
-        self.get("describe", &["sobjects", object, "describe"], None).await?.json()
+        self.get(Call::read("describe"), &["sobjects", object, "describe"], None).await?.json()
     }
 
     /// The org's limits.
     pub async fn limits(&self) -> Result<Json, Failure> {
-        self.get("limits", &["limits"], None).await?.json()
+        self.get(Call::read("limits"), &["limits"], None).await?.json()
     }
 
     fn rows(&self, answer: &Answer) -> Result<Rows, Failure> {

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::fields;
 use crate::domain::FailureClass::{self, Permanent, Throttled, Transient, Unauthorised};
-use crate::domain::{Code, Failure};
+use crate::domain::{AttributePath, Code, Failure};
 use crate::systems::http::{self, Answer};
 
 /// One error code of Salesforce.
@@ -150,12 +150,55 @@ const MEANINGS: &[Meaning] = &[
     meaning("invalid_app_access", Unauthorised, "Approve the app for the run-as user."),
     meaning("inactive_user", Unauthorised, "The run-as user is inactive: activate it or choose another."),
     meaning("inactive_org", Unauthorised, "The org is locked: ask Salesforce."),
+    meaning(
+        "unsupported_token_type",
+        Unauthorised,
+        "Switch the flow on that `auth` names, in the app's OAuth settings.",
+    ),
+    meaning("invalid_request", Unauthorised, "Add the scopes `api` and `refresh_token` to the app."),
+    // Not codes of Salesforce's own: causes that only the text of `invalid_grant` tells apart.
+    meaning(
+        "no_run_as_user",
+        Unauthorised,
+        "Choose the run-as user of the client credentials flow in the app, and let it be active.",
+    ),
+    meaning(
+        "user_not_approved",
+        Unauthorised,
+        "In the app's policies set Permitted Users to `Admin approved users are pre-authorized`, and add the profile or a \
+         permission set of the user that `username` names.",
+    ),
+    meaning(
+        "invalid_audience",
+        Unauthorised,
+        "Set `audience` to https://login.salesforce.com, or to https://test.salesforce.com for a test org.",
+    ),
+    meaning(
+        "invalid_assertion",
+        Unauthorised,
+        "Upload the certificate that belongs to the private key to the app, and check this machine's clock.",
+    ),
+    meaning("wrong_login_host", Unauthorised, "Use the org's own My Domain address as `url`."),
+    meaning("ip_restricted", Unauthorised, "Allow this machine's address: in the app relax its IP restrictions."),
+    meaning("invalid_key", Unauthorised, "Give the private RSA key of the app's certificate, in PEM."),
     meaning("rate_limit_exceeded", Throttled, "Too many logins: wait."),
     meaning("untrusted_instance", Permanent, "The token names another host than the org's: check `url`."),
+    // A row of a call with many.
     meaning(
-        "read_only",
-        Permanent,
-        "Muster does not write to Salesforce: let the other side be the target of this connection.",
+        "ALL_OR_NONE_OPERATION_ROLLED_BACK",
+        Transient,
+        "Another record of the same call failed: it is tried again.",
+    ),
+    meaning("PROCESSING_HALTED", Transient, "Another part of the same call failed: it is tried again."),
+    meaning("INVALID_ID_FIELD", Permanent, "The id is not one of this object: correct the link."),
+    meaning("STORAGE_LIMIT_EXCEEDED", Permanent, "The org's storage is full: free some, or buy more."),
+    meaning("INVALID_QUERY_FILTER_OPERATOR", Permanent, "This field cannot be searched: match on another attribute."),
+    meaning("unknown_attribute", Permanent, "Add the field to `fields` of the system, or take it out of the mapping."),
+    meaning("wrong_kind", Permanent, "The value has another kind than the field: correct the mapping."),
+    meaning(
+        "read_back",
+        Transient,
+        "The write was carried out but could not be read back: it is read again by itself.",
     ),
     meaning(
         "not_searchable",
@@ -192,7 +235,14 @@ fn first_error(body: &Json) -> Option<ErrorEntry<'_>> {
 pub fn classify(answer: &Answer) -> Failure {
     let body = serde_json::from_str(&answer.body).unwrap_or(Json::Null);
     let by_status = answer.failure();
-    let Some(entry) = first_error(&body) else { return by_status };
+    match first_error(&body) {
+        Some(entry) => meaning_of(&entry, by_status),
+        None => by_status,
+    }
+}
+
+/// What an error means. What its code does not say is as in `otherwise`.
+fn meaning_of(entry: &ErrorEntry<'_>, otherwise: Failure) -> Failure {
     let (error_code, wait) = match entry.error_code {
         // One code for the quota of the day and for a crowd of the moment; only the text tells them apart.
         DAILY_LIMIT if entry.message.contains("Concurrent") => (CONCURRENT_LIMIT, Some(Duration::from_secs(30))),
@@ -206,16 +256,92 @@ pub fn classify(answer: &Answer) -> Failure {
     let class = match known {
         _ if lock_inside => Transient,
         Some(meaning) => meaning.class,
-        None => by_status.class,
+        None => otherwise.class,
     };
     let message: Cow<'static, str> = match known {
         Some(_) => format!("Salesforce answered {error_code}").into(),
         None => "Salesforce answered an error that is not known here".into(),
     };
-    let mut failure = Failure { class, code: Code::vendor(error_code), message, ..by_status };
+    let mut failure = Failure { class, code: Code::vendor(error_code), message, ..otherwise };
     failure.retry_after = failure.retry_after.or(wait);
     failure.attribute = entry.field.and_then(fields::path_of);
     failure
+}
+
+/// What a refused login means: the texts of `invalid_grant` tell what a person must change.
+pub fn classify_login(answer: &Answer) -> Failure {
+    /// What a text says (in lower case), and the cause that it gives away.
+    const CAUSES: [(&str, &str); 8] = [
+        ("no client credentials user", "no_run_as_user"),
+        ("hasn't approved", "user_not_approved"),
+        ("not admin approved", "user_not_approved"),
+        ("audience", "invalid_audience"),
+        ("assertion", "invalid_assertion"),
+        ("expired", "invalid_assertion"),
+        ("not supported on this domain", "wrong_login_host"),
+        ("ip restricted", "ip_restricted"),
+    ];
+    let failure = classify(answer);
+    let body = serde_json::from_str(&answer.body).unwrap_or(Json::Null);
+    let Some(entry) = first_error(&body) else { return failure };
+    let said = entry.message.to_lowercase();
+    let known = matches!(entry.error_code, "invalid_grant" | "invalid_app_access");
+    match CAUSES.iter().find(|(text, _)| known && said.contains(text)) {
+        Some((_, cause)) => {
+            let message = format!("Salesforce refused the login: {}", cause.replace('_', " ")).into();
+            Failure { code: Code::known(cause), message, ..failure }
+        }
+        None => failure,
+    }
+}
+
+/// Why one record was not written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another record has a value that must be unique.
+    Exists(Option<AttributePath>),
+    /// There is nothing at the address, as this failure says.
+    Gone(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+/// What the answer to the write of a single record says, which is no success.
+pub fn refusal(answer: &Answer) -> Refusal {
+    let body = serde_json::from_str(&answer.body).unwrap_or(Json::Null);
+    let mut failure = classify(answer);
+    // A page of a gateway says nothing about what the system behind it did.
+    failure.in_doubt |= answer.is_html() && failure.class == Transient;
+    judge(first_error(&body).as_ref(), failure)
+}
+
+/// What a row of the answer to a call with many records says, which is no success. `answer`: the whole of it.
+pub fn row_refusal(row: &Json, answer: &Answer) -> Refusal {
+    let entry = row.get("errors").and_then(first_error);
+    let Some(entry) = entry else {
+        return Refusal::Failed(answer.unreadable("a row of the answer is neither a success nor an error"));
+    };
+    let failure = Failure::new(Permanent, Code::known("refused"), "Salesforce refused the record");
+    let failure = answer.marked(meaning_of(&entry, failure));
+    judge(Some(&entry), failure)
+}
+
+fn judge(entry: Option<&ErrorEntry<'_>>, failure: Failure) -> Refusal {
+    match entry.map(|entry| entry.error_code) {
+        Some("DUPLICATE_USERNAME" | "DUPLICATE_VALUE") => {
+            Refusal::Exists(failure.attribute.or_else(|| entry.and_then(duplicated)))
+        }
+        Some("ENTITY_IS_DELETED" | "NOT_FOUND") => Refusal::Gone(failure),
+        // With a field it speaks of a record that is referred to, without one of the record itself.
+        Some("INVALID_CROSS_REFERENCE_KEY") if failure.attribute.is_none() => Refusal::Gone(failure),
+        _ => Refusal::Failed(failure),
+    }
+}
+
+/// The field of `duplicate value found: Ext__c duplicates value on record ...`: this error often has no list of fields.
+fn duplicated(entry: &ErrorEntry<'_>) -> Option<AttributePath> {
+    let (_, rest) = entry.message.split_once("duplicate value found: ")?;
+    fields::path_of(rest.split_whitespace().next()?)
 }
 
 /// The error code of an answer, if its body has one.
@@ -241,6 +367,26 @@ mod tests {
         }
         assert!(first_error(&serde_json::json!([])).is_none());
         assert!(first_error(&serde_json::json!("text")).is_none());
+    }
+
+    #[test]
+    fn a_duplicated_field_is_named_also_without_a_list() {
+        for (row, expected) in [
+            (
+                r#"{"statusCode":"DUPLICATE_USERNAME","message":"Duplicate Username.","fields":["Username"]}"#,
+                "userName",
+            ),
+            (
+                r#"{"statusCode":"DUPLICATE_VALUE","message":"duplicate value found: Ext__c duplicates value on record with id: 003x","fields":[]}"#,
+                "native.Ext__c",
+            ),
+        ] {
+            let row: Json = serde_json::from_str(row).unwrap();
+            let entry = first_error(&row).unwrap();
+            let failure = meaning_of(&entry, Failure::new(Permanent, Code::known("refused"), ""));
+            let Refusal::Exists(Some(attribute)) = judge(Some(&entry), failure) else { panic!("{row}") };
+            assert_eq!(attribute.as_str(), expected);
+        }
     }
 
     #[test]

@@ -1,77 +1,28 @@
-//! The fields of the Salesforce User, their canonical names, and the reading of a row.
+//! The fields that are read and written of one kind of record: the query's list, the reading of a row, and the values of
+//! a write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
 
 use super::id::parse_id;
+use super::object::{Form, Object, TEXT};
 use super::soql;
-use crate::domain::{AttributePath, Attributes, Code, Comparison, Snapshot, Timestamp, Value, Version};
+use crate::domain::{
+    AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version,
+};
 use crate::systems::http::check_value;
 use crate::systems::{AttributeSchema, Record, Schema, ValueKind};
-
-/// Salesforce has no empty text: it keeps one as null.
-const TEXT: Comparison = Comparison { fold_case: false, trim: false, empty_is_clear: true };
-/// Usernames and e-mail addresses: Salesforce lower-cases them, and compares them without case (R13).
-const ADDRESS: Comparison = Comparison { fold_case: true, trim: true, empty_is_clear: true };
 
 /// The stamp that moves with every change of a row, in whole seconds.
 pub const STAMP: &str = "SystemModstamp";
 
-/// How a native value becomes a canonical one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// As it is.
-    Plain,
-    /// `en_US` is written `en-US`.
-    Locale,
-}
+/// Records that one call can write.
+pub const BATCH: usize = 200;
 
-/// One field of the User object.
-struct Field {
-    native: &'static str,
-    canonical: &'static str,
-    kind: ValueKind,
-    form: Form,
-    /// Characters; 0: not known.
-    max_chars: usize,
-    required: bool,
-    comparison: Comparison,
-}
-
-const fn text(native: &'static str, canonical: &'static str, max_chars: usize) -> Field {
-    let (kind, form) = (ValueKind::Text, Form::Plain);
-    Field { native, canonical, kind, form, max_chars, required: false, comparison: TEXT }
-}
-
-const fn required(field: Field) -> Field {
-    Field { required: true, ..field }
-}
-
-const fn locale(field: Field) -> Field {
-    Field { form: Form::Locale, ..field }
-}
-
-/// The mapped fields, under the names of the SCIM core and enterprise User.
-const FIELDS: &[Field] = &[
-    required(Field { comparison: ADDRESS, ..text("Username", "userName", 80) }),
-    text("FirstName", "name.givenName", 40),
-    required(text("LastName", "name.familyName", 80)),
-    text("Name", "displayName", 203),
-    required(text("Alias", "nickName", 8)),
-    required(Field { kind: ValueKind::Email, comparison: ADDRESS, ..text("Email", "emails", 128) }),
-    text("Phone", "phoneNumbers", 40),
-    text("MobilePhone", "phoneNumbers.mobile", 40),
-    text("Title", "title", 80),
-    text("Department", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department", 80),
-    text("Division", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:division", 80),
-    text("EmployeeNumber", "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber", 20),
-    required(locale(text("LocaleSidKey", "locale", 40))),
-    required(locale(text("LanguageLocaleKey", "preferredLanguage", 40))),
-    required(text("TimeZoneSidKey", "timezone", 40)),
-    Field { kind: ValueKind::Bool, ..text("IsActive", "active", 0) },
-];
+/// Whether an account of the org may be used.
+const ACTIVE: &str = "IsActive";
 
 /// A field name as Salesforce has them, so that none can smuggle anything into a query.
 pub fn is_field_name(name: &str) -> bool {
@@ -80,47 +31,74 @@ pub fn is_field_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The canonical name of a mapped field.
+/// The canonical name of a field: of the tables, or `native.<field>`.
 pub fn path_of(native: &str) -> Option<AttributePath> {
-    let field = FIELDS.iter().find(|field| field.native.eq_ignore_ascii_case(native))?;
-    Some(path(field.canonical))
-}
-
-/// The field that has this canonical name, and a text in the form that the field keeps it in.
-pub fn native_of(path: &AttributePath, text: &str) -> Option<(String, String)> {
-    if let Some(native) = path.as_str().strip_prefix("native.") {
-        return is_field_name(native).then(|| (native.to_owned(), text.to_owned()));
+    let tables = Object::User.fields().iter().chain(Object::Contact.fields());
+    match tables.into_iter().find(|field| field.native.eq_ignore_ascii_case(native)) {
+        Some(field) => Some(field.path()),
+        None => is_field_name(native).then(|| native_path(native)),
     }
-    let field = FIELDS.iter().find(|field| field.canonical == path.as_str())?;
-    let text = if field.form == Form::Locale { text.replace('-', "_") } else { text.to_owned() };
-    (field.kind != ValueKind::Bool).then(|| (field.native.to_owned(), text))
 }
 
-fn path(canonical: &str) -> AttributePath {
-    canonical.parse().expect("the names of this table are paths")
+/// What a field without a canonical name is called.
+pub fn native_path(native: &str) -> AttributePath {
+    format!("native.{native}").parse().expect("a field name is part of a path")
 }
 
-/// The fields that are read of a User, and what they are called.
+/// The fields of one kind of record, and what they are called.
 #[derive(Debug, Clone)]
 pub struct FieldSet {
+    object: Object,
     /// Native name, canonical path and form of each.
     fields: Vec<(String, AttributePath, Form)>,
+    /// The field that holds the partner's id.
+    partner: Option<String>,
+    /// What a new record gets in these fields, if nothing else does.
+    defaults: BTreeMap<String, Value>,
 }
 
 impl FieldSet {
-    /// The mapped fields and these native ones, which are called `native.<field>`.
-    pub fn new(native: &[String]) -> Self {
-        let mapped = FIELDS.iter().map(|field| (field.native.to_owned(), path(field.canonical), field.form));
-        let native = native.iter().filter_map(|name| {
-            let path = format!("native.{name}").parse().ok()?;
-            is_field_name(name).then(|| (name.clone(), path, Form::Plain))
-        });
-        Self { fields: mapped.chain(native).collect() }
+    /// The mapped fields of `object`, these native ones, and the one of the partner's id, which are called
+    /// `native.<field>`.
+    pub fn new(object: Object, native: &[String], partner: Option<&str>, defaults: BTreeMap<String, Value>) -> Self {
+        let mut fields: Vec<_> =
+            object.fields().iter().map(|field| (field.native.to_owned(), field.path(), field.form)).collect();
+        for name in native.iter().map(String::as_str).chain(partner).filter(|name| is_field_name(name)) {
+            let path = native_path(name);
+            if fields.iter().all(|(_, known, _)| *known != path) {
+                fields.push((name.to_owned(), path, Form::Plain));
+            }
+        }
+        Self { object, fields, partner: partner.map(str::to_owned), defaults }
     }
 
     /// Native names, in the order of the table.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|(native, ..)| native.as_str())
+    }
+
+    /// The field that holds the partner's id.
+    pub fn partner(&self) -> Option<&str> {
+        self.partner.as_deref()
+    }
+
+    /// What new records get in fields that nothing else fills.
+    pub fn defaults(&self) -> &BTreeMap<String, Value> {
+        &self.defaults
+    }
+
+    /// The field of an attribute.
+    pub fn native(&self, path: &AttributePath) -> Option<&str> {
+        self.fields.iter().find(|(_, known, _)| known == path).map(|(native, ..)| native.as_str())
+    }
+
+    /// The field of an attribute by whose text records can be found, and a text in the form that it is kept in.
+    pub fn searchable(&self, path: &AttributePath, text: &str) -> Option<(String, String)> {
+        if let Some(native) = path.as_str().strip_prefix("native.") {
+            return is_field_name(native).then(|| (native.to_owned(), text.to_owned()));
+        }
+        let field = self.object.fields().iter().find(|field| field.is(path))?;
+        (field.kind != ValueKind::Bool).then(|| (field.native.to_owned(), native_text(text, field.form)))
     }
 
     /// The part of a query between `SELECT` and `FROM`. A field twice is an error to Salesforce.
@@ -158,7 +136,102 @@ impl FieldSet {
             attributes.insert(path.clone(), value);
         }
         let version = Version { modified_at: Some(modified_at), read_at, tag: None };
-        Record::Account(Snapshot { account, version, attributes, partner: None })
+        Record::Account(Snapshot { account, version, attributes, partner: self.partner_of(row) })
+    }
+
+    /// The partner's id that a row names. Anything else than a text or a number in that field is none.
+    fn partner_of(&self, row: &Json) -> Option<AccountId> {
+        match row.get(self.partner.as_deref()?)? {
+            Json::String(text) => text.trim().parse().ok(),
+            Json::Number(number) => whole(number)?.to_string().parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The fields of a change.
+    ///
+    /// # Errors
+    /// A value that no field can hold, with its attribute.
+    pub fn change(&self, values: &Attributes) -> Result<Map<String, Json>, Failure> {
+        let mut fields = Map::new();
+        for (path, value) in values {
+            let Some((native, _, form)) = self.fields.iter().find(|(_, known, _)| known == path) else {
+                let text = format!("a {} has no attribute {path}", self.object.name());
+                return Err(
+                    Failure::new(FailureClass::Permanent, Code::known("unknown_attribute"), text).at(path.clone())
+                );
+            };
+            let json = value.as_ref().map_or(Ok(Json::Null), |value| to_json(value, *form));
+            let json = json.map_err(|text| {
+                Failure::new(FailureClass::Permanent, Code::known("wrong_kind"), text).at(path.clone())
+            })?;
+            fields.insert(native.clone(), json);
+        }
+        Ok(fields)
+    }
+
+    /// The fields of a new record: the values, the partner's id, and for what is then still open the defaults.
+    ///
+    /// # Errors
+    /// See [`FieldSet::change`].
+    pub fn create(&self, values: &Attributes, partner: &AccountId) -> Result<Map<String, Json>, Failure> {
+        let mut fields = self.change(values)?;
+        if let Some(field) = &self.partner {
+            fields.insert(field.clone(), partner.as_str().into());
+        }
+        let is_open = |fields: &Map<String, Json>, name: &str| !fields.keys().any(|key| key.eq_ignore_ascii_case(name));
+        for (name, value) in &self.defaults {
+            if is_open(&fields, name)
+                && let Ok(json) = to_json(value, Form::Plain)
+            {
+                fields.insert(name.clone(), json);
+            }
+        }
+        // Nobody is created for a leaver, and what an org takes for granted here is not the same everywhere.
+        if self.object == Object::User && is_open(&fields, ACTIVE) {
+            fields.insert(ACTIVE.to_owned(), true.into());
+        }
+        Ok(fields)
+    }
+
+    /// What is known of this kind of record. What Salesforce wants of a new one, has no canonical name and is neither
+    /// read nor given by default is listed as required and not writable: then none can be created.
+    pub fn schema(&self) -> Schema {
+        let has_default = |native: &str| self.defaults.keys().any(|name| name.eq_ignore_ascii_case(native));
+        let mapped = self.object.fields().iter().map(|field| AttributeSchema {
+            path: field.path(),
+            kind: field.kind,
+            max_chars: (field.max_chars > 0).then_some(field.max_chars),
+            required: field.required && !has_default(field.native),
+            writable: field.writable,
+            comparison: field.comparison,
+        });
+        let native = |name: &str, required: bool, writable: bool| AttributeSchema {
+            path: native_path(name),
+            // What kind a custom field has, only the org knows; a rule that reads it compares values, not kinds.
+            kind: ValueKind::Text,
+            max_chars: None,
+            required,
+            writable,
+            comparison: TEXT,
+        };
+        let wanted = || self.object.further_required().iter().copied().filter(|name| !has_default(name));
+        let read = self.fields.iter().skip(self.object.fields().len()).map(|(name, ..)| {
+            let required = wanted().any(|wanted| wanted.eq_ignore_ascii_case(name));
+            native(name, required, true)
+        });
+        let is_read = |name: &str| self.names().any(|read| read.eq_ignore_ascii_case(name));
+        let missing = wanted().filter(|name| !is_read(name)).map(|name| native(name, true, false));
+        Schema {
+            attributes: mapped.chain(read).chain(missing).collect(),
+            grain: Duration::from_secs(1),
+            batch: BATCH,
+            calls: super::CONCURRENCY,
+            writable: true,
+            incremental: true,
+            parse_id: self.object.parse_id(),
+            search_lag: Duration::ZERO,
+        }
     }
 }
 
@@ -180,42 +253,27 @@ fn canonical(json: &Json, form: Form) -> Result<Option<Value>, ()> {
     }
 }
 
+fn native_text(text: &str, form: Form) -> String {
+    match form {
+        Form::Plain => text.to_owned(),
+        Form::Locale => text.replace('-', "_"),
+    }
+}
+
+/// A value in the form that its field takes.
+fn to_json(value: &Value, form: Form) -> Result<Json, &'static str> {
+    match value {
+        Value::Text(text) => Ok(native_text(text, form).into()),
+        Value::Bool(value) => Ok((*value).into()),
+        Value::Int(number) => Ok((*number).into()),
+        Value::Reference { account } => Ok(account.as_str().into()),
+        Value::Set(_) => Err("a field of Salesforce takes one value, and this is a set"),
+    }
+}
+
 /// Numbers of Salesforce have decimals, `3.0`, also where they count something.
 #[expect(clippy::cast_possible_truncation, reason = "only whole numbers that fit are cast")]
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let exact = |float: f64| (float.fract() == 0.0 && float.abs() < 9e15).then_some(float as i64);
     number.as_i64().or_else(|| number.as_f64().and_then(exact))
-}
-
-/// What is known of the User object. Writing is not offered.
-pub fn schema(native: &[String]) -> Schema {
-    let mapped = FIELDS.iter().map(|field| AttributeSchema {
-        path: path(field.canonical),
-        kind: field.kind,
-        max_chars: (field.max_chars > 0).then_some(field.max_chars),
-        required: field.required,
-        writable: false,
-        comparison: field.comparison,
-    });
-    let native = native.iter().filter_map(|name| {
-        Some(AttributeSchema {
-            path: format!("native.{name}").parse().ok()?,
-            // What kind a custom field has, only the org knows; a rule that reads it compares values, not kinds.
-            kind: ValueKind::Text,
-            max_chars: None,
-            required: false,
-            writable: false,
-            comparison: TEXT,
-        })
-    });
-    Schema {
-        attributes: mapped.chain(native).collect(),
-        grain: Duration::from_secs(1),
-        batch: 200,
-        calls: super::CONCURRENCY,
-        writable: false,
-        incremental: true,
-        parse_id,
-        search_lag: Duration::ZERO,
-    }
 }

@@ -1,12 +1,13 @@
-//! The check before the first run: the token, the API, each field, and what is left of the quota.
+//! The check before the first run: the token, the API, each field, what is left of the quota, and the rights to write.
 
 use serde_json::Value as Json;
 
-use super::Salesforce;
 use super::client::described_fields;
 use super::errors::remedy;
-use crate::domain::Failure;
-use crate::systems::Finding;
+use super::id::parse_id;
+use super::{Object, Salesforce};
+use crate::domain::{Failure, Value};
+use crate::systems::{Finding, Rights};
 
 /// Calls left below which a person should know, in percent of the day's.
 const LOW_QUOTA_PERCENT: u64 = 10;
@@ -40,9 +41,9 @@ impl Salesforce {
             Ok(Some(visible)) => {
                 findings.push(well(format!("object {object}")));
                 findings.extend(self.fields.names().map(|name| match visible.contains(name) {
-                    true => well(format!("field {name}")),
+                    true => well(format!("field {object}.{name}")),
                     false => wrong(
-                        format!("field {name}"),
+                        format!("field {object}.{name}"),
                         format!(
                             "{object} has no plain field {name} that the run-as user can read: give read access to it"
                         ),
@@ -53,6 +54,106 @@ impl Salesforce {
             Err(failure) => findings.push(failed(&format!("object {object}"), &failure)),
         }
         findings
+    }
+
+    /// See [`System::prove_rights`](crate::systems::System::prove_rights).
+    pub(super) async fn rights(&self, rights: &Rights) -> Vec<Finding> {
+        let object = self.object.name();
+        let description = match self.client.describe(object).await {
+            Ok(description) => description,
+            Err(failure) => return vec![failed(&format!("object {object}"), &failure)],
+        };
+        let flag = |json: &Json, key: &str| json.get(key).and_then(Json::as_bool) == Some(true);
+        let mut findings = Vec::new();
+        let mut needs = vec![("updateable", "edit")];
+        needs.extend(rights.creates.then_some(("createable", "create")));
+        for (key, right) in &needs {
+            let subject = format!("right to {right} {object} records");
+            findings.push(match flag(&description, key) {
+                true => well(subject),
+                false => wrong(subject, format!("the run-as user may not {right} them: {}", self.how_to_grant())),
+            });
+        }
+        let fields: Vec<&Json> = description.get("fields").and_then(Json::as_array).into_iter().flatten().collect();
+        let text = |field: &Json, key: &str| field.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
+        let described = |name: &str| fields.iter().find(|field| text(field, "name").eq_ignore_ascii_case(name));
+        let written: Vec<&str> = rights.attributes.iter().filter_map(|path| self.fields.native(path)).collect();
+        let partner = self.fields.partner().filter(|_| rights.creates);
+        for name in written.iter().copied().chain(partner.filter(|name| !written.contains(name))) {
+            let subject = format!("write access to {object}.{name}");
+            let lacks = needs.iter().find(|(key, _)| described(name).is_none_or(|field| !flag(field, key)));
+            findings.push(match lacks {
+                None => well(subject),
+                Some((_, right)) => {
+                    wrong(subject, format!("the run-as user may not {right} it: give edit access to it"))
+                }
+            });
+        }
+        if let Some(name) = self.fields.partner()
+            && described(name).is_some_and(|field| !flag(field, "filterable"))
+        {
+            let problem =
+                "it cannot be searched, so that a lost answer would create a second account: use a text field";
+            findings.push(wrong(format!("field {object}.{name}"), problem));
+        }
+        if !rights.creates {
+            return findings;
+        }
+        let defaults = self.fields.defaults();
+        for (name, value) in defaults {
+            findings.push(judge_default(object, name, value, described(name).copied()));
+        }
+        let is_given = |name: &str| {
+            let given = written.iter().copied().chain(defaults.keys().map(String::as_str)).chain(self.fields.partner());
+            given.into_iter().any(|given| given.eq_ignore_ascii_case(name))
+        };
+        // What Salesforce wants of each new record.
+        let wanted = |field: &Json| {
+            flag(field, "createable") && !flag(field, "nillable") && !flag(field, "defaultedOnCreate")
+                // A checkbox is never null.
+                && text(field, "type") != "boolean"
+        };
+        for field in fields.iter().filter(|field| wanted(field)) {
+            let name = text(field, "name");
+            if !is_given(&name) {
+                let problem = format!("a new {object} must have it: map it, or give it in `defaults` of the system");
+                findings.push(wrong(format!("field {object}.{name}"), problem));
+            }
+        }
+        findings
+    }
+
+    fn how_to_grant(&self) -> &'static str {
+        match self.object {
+            Object::User => "grant it Manage Internal Users",
+            Object::Contact => "grant it Create and Edit on the object",
+        }
+    }
+}
+
+/// Whether a default is one that its field takes.
+fn judge_default(object: &str, name: &str, value: &Value, field: Option<&Json>) -> Finding {
+    let subject = format!("default of {object}.{name}");
+    let Some(field) = field else { return wrong(subject, format!("{object} has no such field, or it is hidden")) };
+    let says = |key: &str| field.get(key).and_then(Json::as_bool) == Some(true);
+    if !says("createable") {
+        return wrong(subject, "the run-as user may not set this field: give edit access to it");
+    }
+    let listed = field.get("picklistValues").and_then(Json::as_array).into_iter().flatten();
+    let is_listed = |text: &str| {
+        listed.clone().any(|entry| {
+            entry.get("value").and_then(Json::as_str) == Some(text)
+                && entry.get("active").and_then(Json::as_bool) != Some(false)
+        })
+    };
+    match value.as_text() {
+        Some(text) if says("restrictedPicklist") && !is_listed(text) => {
+            wrong(subject, "the field's list does not have this value: choose one that Setup shows for it")
+        }
+        Some(text) if field.get("type").and_then(Json::as_str) == Some("reference") && parse_id(text).is_none() => {
+            wrong(subject, "the field takes the id of a record, of 15 or 18 characters")
+        }
+        _ => well(subject),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Reading: pages, accounts by id, and the search.
+//! Reading: pages, and accounts by id.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::Salesforce;
 use super::client::{Rows, described_fields};
-use super::fields::{self, stamp_of};
+use super::fields::stamp_of;
 use super::id::parse_id;
 use super::position::Position;
-use super::{Salesforce, soql};
-use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Snapshot, Value};
+use crate::domain::{AccountId, Code, Failure, FailureClass};
+use crate::systems::http::Call;
 use crate::systems::{Lookup, Next, Page, ReadFrom, Record};
 
 /// How long fields that the run-as user may not see are left out before they are asked for again.
@@ -54,7 +55,7 @@ impl Salesforce {
     /// The next rows of a read: of its cursor, or if that is dead or there is none yet, of a query for what is left.
     async fn rows(&self, position: &mut Position) -> Result<Rows, Failure> {
         if let Some(locator) = &position.locator {
-            match self.client.more(locator).await {
+            match self.client.more(Call::read("query"), locator).await {
                 Ok(rows) => {
                     position.unbroken &= rows.total == position.total;
                     return Ok(rows);
@@ -71,11 +72,11 @@ impl Salesforce {
     /// Sends the query that `soql` makes of a list of fields. If one of them is hidden from the run-as user, the
     /// object's description tells which, and the query goes out once more without them.
     async fn selecting(&self, soql: impl Fn(String) -> String) -> Result<Rows, Failure> {
-        let result = self.client.query("query", &soql(self.select())).await;
+        let result = self.client.query(Call::read("query"), &soql(self.select())).await;
         match result {
             Err(failure) if failure.code.as_str() == "invalid_field" => {
                 if self.learn_hidden_fields().await? {
-                    self.client.query("query", &soql(self.select())).await
+                    self.client.query(Call::read("query"), &soql(self.select())).await
                 } else {
                     Err(failure)
                 }
@@ -85,7 +86,7 @@ impl Salesforce {
     }
 
     /// The fields to ask for.
-    fn select(&self) -> String {
+    pub(super) fn select(&self) -> String {
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         match &*hidden {
             Some((since, names)) if since.elapsed() < HIDDEN_FOR => self.fields.select(names),
@@ -94,7 +95,7 @@ impl Salesforce {
     }
 
     /// Reads which fields there are. Whether there is something new to leave out.
-    async fn learn_hidden_fields(&self) -> Result<bool, Failure> {
+    pub(super) async fn learn_hidden_fields(&self) -> Result<bool, Failure> {
         let before = self.select();
         let description = self.client.describe(self.object.name()).await?;
         let Some(visible) = described_fields(&description) else { return Ok(false) };
@@ -115,15 +116,15 @@ impl Salesforce {
     }
 
     /// Accounts by id, see [`System::get`](crate::systems::System::get).
-    pub(super) async fn by_ids(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
+    pub(super) async fn by_ids(&self, call: Call, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
         let mut found: HashMap<AccountId, Lookup> = HashMap::new();
         let unique: BTreeSet<AccountId> = accounts.iter().filter_map(|account| parse_id(account.as_str())).collect();
         let ids: Vec<&str> = unique.iter().map(AccountId::as_str).collect();
         let mut rest = &ids[..];
         while !rest.is_empty() {
-            let (pages, taken) = match self.client.by_ids(self.object.name(), &self.select(), rest).await {
+            let (pages, taken) = match self.client.by_ids(call, self.object.name(), &self.select(), rest).await {
                 Err(failure) if failure.code.as_str() == "invalid_field" && self.learn_hidden_fields().await? => {
-                    self.client.by_ids(self.object.name(), &self.select(), rest).await?
+                    self.client.by_ids(call, self.object.name(), &self.select(), rest).await?
                 }
                 other => other?,
             };
@@ -152,37 +153,5 @@ impl Salesforce {
             None => Lookup::Unreadable { code: Code::known("invalid_id"), attribute: None },
         };
         Ok(accounts.iter().map(answer).collect())
-    }
-
-    /// Accounts whose attribute has this value, see [`System::search`](crate::systems::System::search).
-    pub(super) async fn with_value(&self, path: &AttributePath, text: &str) -> Result<Vec<Snapshot>, Failure> {
-        let not_searchable = || {
-            let code = Code::known("not_searchable");
-            Failure::new(FailureClass::Permanent, code, "Salesforce cannot be searched by this attribute")
-                .at(path.clone())
-        };
-        let (field, native) = fields::native_of(path, text).ok_or_else(not_searchable)?;
-        let soql = |select: String| {
-            format!("SELECT {select} FROM {} WHERE {field} = {}", self.object.name(), soql::quoted(&native))
-        };
-        let pages = match self.client.whole("search", &soql(self.select())).await {
-            Err(failure) if failure.code.as_str() == "invalid_field" && self.learn_hidden_fields().await? => {
-                self.client.whole("search", &soql(self.select())).await?
-            }
-            other => other?,
-        };
-        let asked_at = pages.first().map(|page| page.sent_at).unwrap_or_default();
-        let rows = pages.iter().flat_map(|page| page.records.iter().map(|row| (row, page.lossy)));
-        let comparison = self.schema.attribute(path).map(|attribute| attribute.comparison).unwrap_or_default();
-        let has_value = |snapshot: &Snapshot| match snapshot.attributes.get(path) {
-            Some(Some(value)) => comparison.equal(Some(value), Some(&Value::from(text))),
-            _ => false,
-        };
-        Ok(rows
-            .filter_map(|(row, lossy)| match self.fields.read_row(row, asked_at, lossy) {
-                Record::Account(snapshot) if has_value(&snapshot) => Some(snapshot),
-                _ => None,
-            })
-            .collect())
     }
 }

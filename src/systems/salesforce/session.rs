@@ -1,4 +1,4 @@
-//! The session: a token by client credentials, kept in memory, renewed once for all who wait for it.
+//! The session: a token, kept in memory, renewed once for all who wait for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +10,13 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use super::assertion::Signer;
 use super::errors;
 use crate::domain::{Code, Failure, FailureClass};
 use crate::systems::http::{self, Call, Http};
+
+/// The grant type of a signed statement (RFC 7523).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// A token and where it is good.
 #[derive(Debug)]
@@ -25,12 +29,25 @@ pub struct Session {
     expires: Option<Instant>,
 }
 
+/// How the app proves who it is.
+#[derive(Debug)]
+pub enum Proof {
+    /// By its secret.
+    Secret {
+        /// Consumer key of the app.
+        client_id: String,
+        /// Consumer secret of the app.
+        client_secret: SecretString,
+    },
+    /// By a statement that it signs.
+    Signature(Signer),
+}
+
 /// Gets sessions and keeps the last one.
 #[derive(Debug)]
 pub struct Sessions {
     url: Url,
-    client_id: String,
-    client_secret: SecretString,
+    proof: Proof,
     state: Mutex<State>,
     /// Counts the times that a token was asked for. Whoever waited while one failed shares that failure.
     asked: AtomicU64,
@@ -52,8 +69,8 @@ struct TokenAnswer {
 
 impl Sessions {
     /// Sessions of this app on the org at `url`, its My Domain address.
-    pub fn new(url: Url, client_id: String, client_secret: SecretString) -> Self {
-        Self { url, client_id, client_secret, state: Mutex::default(), asked: AtomicU64::new(0) }
+    pub fn new(url: Url, proof: Proof) -> Self {
+        Self { url, proof, state: Mutex::default(), asked: AtomicU64::new(0) }
     }
 
     /// The session; a new one if there is none, or if `refused` is the one at hand. Concurrent callers share one request.
@@ -89,14 +106,22 @@ impl Sessions {
 
     async fn ask(&self, http: &Http) -> Result<Session, Failure> {
         let url = http::below(&self.url, &["services", "oauth2", "token"])?;
-        let request = http
-            .client()
-            .post(url)
-            .basic_auth(&self.client_id, Some(self.client_secret.expose_secret()))
-            .form(&[("grant_type", "client_credentials")]);
+        let request = http.client().post(url);
+        let request = match &self.proof {
+            Proof::Secret { client_id, client_secret } => request
+                .basic_auth(client_id, Some(client_secret.expose_secret()))
+                .form(&[("grant_type", "client_credentials")]),
+            Proof::Signature(signer) => {
+                let assertion = signer.sign(http.clock().now()).ok_or_else(|| {
+                    let text = "the statement for the login could not be signed";
+                    Failure::new(FailureClass::Unauthorised, Code::known("invalid_key"), text)
+                })?;
+                request.form(&[("grant_type", JWT_BEARER), ("assertion", &assertion)])
+            }
+        };
         let answer = http.send(Call::read("token"), request).await?;
         if !answer.status.is_success() {
-            return Err(errors::classify(&answer));
+            return Err(errors::classify_login(&answer));
         }
         let token: TokenAnswer = serde_json::from_str(&answer.body)
             .map_err(|_| answer.unreadable("the token endpoint's answer has no token"))?;
@@ -151,7 +176,8 @@ mod tests {
 
     #[test]
     fn debug_output_never_shows_a_secret() {
-        let sessions = Sessions::new("https://x.example".parse().unwrap(), "id".into(), "hush".into());
+        let proof = Proof::Secret { client_id: "id".into(), client_secret: "hush".into() };
+        let sessions = Sessions::new("https://x.example".parse().unwrap(), proof);
         assert!(!format!("{sessions:?}").contains("hush"));
     }
 }

@@ -23,6 +23,18 @@ pub fn quoted(text: &str) -> String {
     literal
 }
 
+/// Bytes that a literal and the comma before the next one may take in an address.
+pub fn literal_bytes(text: &str) -> usize {
+    let encoded = |byte: u8| if byte.is_ascii_alphanumeric() || b"-._* ".contains(&byte) { 1 } else { 3 };
+    // `%27` twice and `%2C`; what has to be escaped for the literal takes a second character.
+    quoted(text).bytes().skip(1).map(encoded).sum::<usize>() + 6
+}
+
+/// Bytes that the rest of a query for these fields may take in an address.
+pub fn query_bytes(select: &str) -> usize {
+    200 + select.len() * 3
+}
+
 /// A time literal, in whole seconds: what Salesforce compares.
 pub fn time(time: Timestamp) -> String {
     Timestamp(time.0.div_euclid(1_000) * 1_000).to_string()
@@ -53,6 +65,15 @@ mod tests {
             ("Zoë", "'Zoë'"),
         ] {
             assert_eq!(quoted(text), literal);
+        }
+    }
+
+    #[test]
+    fn a_literal_is_as_long_in_an_address_as_is_reckoned() {
+        for text in ["ada@x.example", "O'Neill", "Zoë", "005000000000001AAA", "a b\\c\n"] {
+            let mut address: url::Url = "http://x/".parse().unwrap();
+            address.query_pairs_mut().append_pair("", &format!("{},", quoted(text)));
+            assert_eq!(literal_bytes(text), address.query().unwrap().len() - 1, "{text}");
         }
     }
 

@@ -126,17 +126,33 @@ pub fn needs_current(values: &Attributes) -> bool {
 }
 
 /// A PATCH that puts these values into the resource, `current` as it is now (needed for entries of lists).
-pub fn patch(values: &Attributes, current: &Json) -> Result<Json, Failure> {
+/// `whole_lists`: a list is given whole, with the entries that are not meant as they are, instead of choosing one entry.
+pub fn patch(values: &Attributes, current: &Json, whole_lists: bool) -> Result<Json, Failure> {
     let mut operations = Vec::with_capacity(values.len());
+    let mut lists = Vec::new();
     for (path, value) in values {
         let value = value.as_ref().map(json);
         let operation = match place(path)? {
             Place::Top(name) => Some(operation(name.to_owned(), value)),
             Place::Within(outer, name) => Some(operation(format!("{outer}.{name}"), value)),
             Place::Enterprise(name) => Some(operation(format!("{ENTERPRISE}:{name}"), value)),
+            Place::Entry(list, _) if whole_lists => {
+                lists.push((list, path.clone(), values[path].clone()));
+                None
+            }
             Place::Entry(list, kind) => entry_operation(list, kind, value, current),
         };
         operations.extend(operation);
+    }
+    lists.sort_by_key(|(list, ..)| *list);
+    for entries in lists.chunk_by(|(one, ..), (other, ..)| one == other) {
+        let list = entries[0].0;
+        let values = entries.iter().map(|(_, path, value)| (path.clone(), value.clone())).collect();
+        let mut resource = json!({ list: member(current, list).cloned().unwrap_or_default() });
+        merge(&mut resource, &values)?;
+        if resource.get(list).is_some() || member(current, list).is_some() {
+            operations.push(operation(list.to_owned(), resource.get(list).cloned()));
+        }
     }
     Ok(json!({ "schemas": [PATCH_OP], "Operations": operations }))
 }
@@ -254,23 +270,46 @@ mod tests {
                 json!({"op": "add", "path": "phoneNumbers", "value": [{"value": "1", "type": "work"}]}),
             ),
         ] {
-            let body = patch(&values(&[(path, value)]), &current).unwrap();
+            let body = patch(&values(&[(path, value)]), &current, false).unwrap();
             assert_eq!(body["Operations"], json!([expected]), "{path}");
         }
-        let nothing = patch(&values(&[("phoneNumbers", None)]), &current).unwrap();
+        let nothing = patch(&values(&[("phoneNumbers", None)]), &current, false).unwrap();
         assert_eq!(nothing["Operations"], json!([]));
     }
 
     #[test]
     fn of_several_work_entries_only_the_chosen_one_is_meant() {
         let current = json!({"emails": [{"value": "a\"b", "type": "work"}, {"value": "c", "type": "work"}]});
-        let body = patch(&values(&[("emails", Some("n".into()))]), &current).unwrap();
+        let body = patch(&values(&[("emails", Some("n".into()))]), &current, false).unwrap();
         assert_eq!(body["Operations"][0]["path"], json!(r#"emails[value eq "a\"b"].value"#));
+    }
+
+    /// For servers without filters in paths.
+    #[test]
+    fn a_list_given_whole_keeps_the_other_entries() {
+        let current = json!({
+            "emails": [{"value": "h", "type": "home"}, {"value": "w", "type": "work", "display": "d"}],
+            "phoneNumbers": [{"value": "m", "type": "mobile"}, {"value": "f", "type": "fax"}],
+        });
+        let changed =
+            values(&[("emails", Some("n".into())), ("phoneNumbers", Some("1".into())), ("phoneNumbers.mobile", None)]);
+        let operations = patch(&changed, &current, true).unwrap()["Operations"].clone();
+        assert_eq!(
+            operations,
+            json!([
+                {"op": "replace", "path": "emails",
+                    "value": [{"value": "h", "type": "home"}, {"value": "n", "type": "work", "display": "d"}]},
+                {"op": "replace", "path": "phoneNumbers", "value": [{"value": "f", "type": "fax"}, {"value": "1", "type": "work"}]},
+            ])
+        );
+        let cleared = values(&[("emails", None)]);
+        let only = json!({"emails": [{"value": "w", "type": "work"}]});
+        assert_eq!(patch(&cleared, &only, true).unwrap()["Operations"], json!([{"op": "remove", "path": "emails"}]));
     }
 
     #[test]
     fn an_attribute_that_scim_lacks_is_refused_by_name() {
-        let failure = patch(&values(&[("shoeSize", Some(Value::Int(42)))]), &json!({})).unwrap_err();
+        let failure = patch(&values(&[("shoeSize", Some(Value::Int(42)))]), &json!({}), false).unwrap_err();
         assert_eq!(failure.code.as_str(), "unknown_attribute");
         assert_eq!(failure.attribute.unwrap().as_str(), "shoeSize");
     }

@@ -129,6 +129,26 @@ pub fn says_taken(answer: &Answer, unique_sent: bool) -> Option<Option<Attribute
     taken.then(|| body.and_then(|body| taken_attribute(&body.detail)))
 }
 
+/// Whether an answer to a write may object to its form and not to its values, and how far the server had read: 0 it did
+/// not know the syntax, or does not say; 1 the path; 2 the value.
+pub fn objects_to_form(answer: &Answer) -> Option<u8> {
+    if answer.status != StatusCode::BAD_REQUEST || answer.is_html() {
+        return None;
+    }
+    let word = error_body(answer).and_then(|body| body.scim_type).unwrap_or_default();
+    match word.to_ascii_lowercase().as_str() {
+        "" | "invalidsyntax" => Some(0),
+        "invalidpath" | "invalidfilter" | "notarget" => Some(1),
+        "invalidvalue" => Some(2),
+        _ => None,
+    }
+}
+
+/// Whether an answer to a write is a 400 that does not say what it objects to.
+pub fn gives_no_reason(answer: &Answer) -> bool {
+    answer.status == StatusCode::BAD_REQUEST && error_body(answer).is_none_or(|body| body.scim_type.is_none())
+}
+
 /// The attribute that an error's text speaks of.
 fn taken_attribute(detail: &str) -> Option<AttributePath> {
     let words: Vec<String> = detail.split(|c: char| !c.is_ascii_alphanumeric()).map(str::to_ascii_lowercase).collect();

@@ -27,6 +27,29 @@ pub struct Position {
     steady: bool,
     /// The first account of the last page. A server that ignores `startIndex` gives it again.
     head: Option<AccountId>,
+    /// The last account of the last page, while `first` is not known.
+    #[serde(default)]
+    tail: Option<AccountId>,
+    /// The number of the first resource, 1 by the RFC and 0 at some servers, once it is known.
+    #[serde(default)]
+    first: Option<u64>,
+}
+
+/// What one page showed.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Resources received.
+    pub received: usize,
+    /// Its first account.
+    pub head: Option<AccountId>,
+    /// Its last account.
+    pub tail: Option<AccountId>,
+    /// How many the whole list has, if the server says so.
+    pub total: Option<u64>,
+    /// The number of its first resource, if the server says so.
+    pub start_index: Option<u64>,
+    /// The cursor of the next page. A server that gives one pages by cursor, whatever it was asked for.
+    pub next_cursor: Option<String>,
 }
 
 /// What to do after a page.
@@ -41,7 +64,17 @@ pub enum After {
 impl Position {
     /// Before the first page. `read` is a random number.
     pub fn start(read: u64) -> Self {
-        Self { read, page: 0, cursor: None, received: 0, total: None, steady: true, head: None }
+        Self {
+            read,
+            page: 0,
+            cursor: None,
+            received: 0,
+            total: None,
+            steady: true,
+            head: None,
+            tail: None,
+            first: None,
+        }
     }
 
     /// A read that goes on.
@@ -63,12 +96,21 @@ impl Position {
     }
 
     /// The query of the next page. It begins behind what was *received*: servers may give fewer than asked for.
+    ///
+    /// The first page is asked for without a number, so that the server begins where it begins to count. As long as
+    /// that is not known, the next page begins with the last account of the one before: at a server that counts from
+    /// 1 it comes again, at one that counts from 0 the next one comes.
     pub fn query(&self, count: usize, by_cursor: bool) -> Vec<(&'static str, String)> {
         let count = ("count", count.to_string());
-        if by_cursor || self.cursor.is_some() {
-            return vec![("cursor", self.cursor.clone().unwrap_or_default()), count];
+        match &self.cursor {
+            Some(cursor) => vec![("cursor", cursor.clone()), count],
+            None if by_cursor => vec![("cursor", String::new()), count],
+            None if self.is_start() => vec![count],
+            None => {
+                let first = self.first.unwrap_or(u64::from(self.tail.is_none()));
+                vec![("startIndex", (self.received + first).to_string()), count]
+            }
         }
-        vec![("startIndex", (self.received + 1).to_string()), count]
     }
 
     /// Whether fewer came than the server said there are.
@@ -76,31 +118,28 @@ impl Position {
         self.total.is_some_and(|total| self.received < total)
     }
 
-    /// Notes a page of `received` resources when `asked` were asked for.
-    pub fn passed(
-        &mut self,
-        received: usize,
-        asked: usize,
-        head: Option<AccountId>,
-        total: Option<u64>,
-        next_cursor: Option<String>,
-        by_cursor: bool,
-    ) -> After {
-        let first = self.is_start();
-        if first {
-            self.total = total;
+    /// Notes a page when `asked` resources were asked for. `by_cursor`: it was asked for by cursor.
+    pub fn passed(&mut self, shown: Shown, asked: usize, by_cursor: bool) -> After {
+        let start = self.is_start();
+        if start {
+            self.total = shown.total;
+            self.first = shown.start_index.map(|first| first.min(1));
         }
-        self.steady &= total.is_some() && total == self.total;
-        let repeated = !first && head.is_some() && head == self.head;
+        self.steady &= shown.total.is_some() && shown.total == self.total;
+        let came_again = !start && self.tail.is_some() && shown.head == self.tail;
+        let by_cursor = by_cursor || self.cursor.is_some() || shown.next_cursor.is_some();
+        if !start && !by_cursor && self.first.is_none() && shown.head.is_some() {
+            self.first = Some(u64::from(came_again));
+        }
+        let repeated = !start && !came_again && shown.head.is_some() && shown.head == self.head;
+        let received = shown.received - usize::from(came_again && !by_cursor);
         self.page += 1;
         self.received += received as u64;
-        self.head = head;
-        self.cursor = next_cursor.filter(|_| by_cursor);
+        self.head = shown.head;
+        self.tail = shown.tail.filter(|_| self.first.is_none());
+        self.cursor = shown.next_cursor;
         if self.total.is_some_and(|total| self.received > total) {
             self.steady = false;
-        }
-        if received == 0 && !by_cursor {
-            return After::End;
         }
         if repeated {
             self.steady = false;
@@ -109,8 +148,11 @@ impl Position {
         if by_cursor {
             return if self.cursor.is_some() { After::More } else { After::End };
         }
+        if shown.received == 0 {
+            return After::End;
+        }
         // Some servers give the number of this page as the total: one that just equals a full page is not believed.
-        let doubtful = first && received >= asked && total == Some(received as u64);
+        let doubtful = start && received >= asked && shown.total == Some(received as u64);
         match self.total {
             Some(total) if self.received == total && !doubtful => After::End,
             _ => After::More,
@@ -177,6 +219,12 @@ mod tests {
         number.to_string().parse().unwrap()
     }
 
+    fn shown(ids: &[usize], total: Option<u64>) -> Shown {
+        let account = |number: Option<&usize>| number.map(|number| id(*number));
+        let (head, tail) = (account(ids.first()), account(ids.last()));
+        Shown { received: ids.len(), head, tail, total, ..Shown::default() }
+    }
+
     /// Reads pages of (total, ids) until the end. Whether it ended with a proof.
     fn walk(pages: &[(Option<u64>, &[usize])], asked: usize) -> (usize, bool) {
         let mut listings = Listings::default();
@@ -186,8 +234,8 @@ mod tests {
             for number in *ids {
                 listings.note(&position, &id(*number));
             }
-            let head = ids.first().map(|number| id(*number));
-            if position.passed(ids.len(), asked, head, *total, None, false) == After::End {
+            let shown = Shown { start_index: (number == 0).then_some(1), ..shown(ids, *total) };
+            if position.passed(shown, asked, false) == After::End {
                 return (number + 1, listings.end(&position));
             }
         }
@@ -238,12 +286,44 @@ mod tests {
     #[test]
     fn the_next_page_begins_behind_what_was_received() {
         let mut position = Position::start(1);
-        assert_eq!(position.query(50, false), [("startIndex", "1".to_owned()), ("count", "50".to_owned())]);
-        position.passed(30, 50, Some(id(1)), Some(90), None, false);
-        assert_eq!(position.query(50, false)[0].1, "31");
+        assert_eq!(position.query(50, false), [("count", "50".to_owned())]);
+        position.passed(Shown { start_index: Some(1), ..shown(&[1, 2, 3], Some(90)) }, 50, false);
+        assert_eq!(position.query(50, false)[0], ("startIndex", "4".to_owned()));
         let mut position = Position::start(1);
         assert_eq!(position.query(50, true)[0], ("cursor", String::new()));
-        assert_eq!(position.passed(30, 50, Some(id(1)), None, Some("abc".into()), true), After::More);
+        let page = || Shown { next_cursor: Some("abc".into()), ..shown(&[1, 2, 3], None) };
+        assert_eq!(position.passed(page(), 50, true), After::More);
         assert_eq!(position.query(50, true)[0], ("cursor", "abc".to_owned()));
+        // A server that gives a cursor pages by cursor, whether it said so before or not.
+        let mut position = Position::start(1);
+        assert_eq!(position.passed(page(), 50, false), After::More);
+        assert_eq!(position.query(50, false)[0], ("cursor", "abc".to_owned()));
+        assert_eq!(position.passed(shown(&[4], None), 50, false), After::End);
+    }
+
+    /// B25: from which number a server counts shows without a question of its own.
+    #[test]
+    fn a_list_is_walked_from_0_or_from_1() {
+        for (first, says) in [(0, true), (0, false), (1, true), (1, false)] {
+            for page_size in 1..=7 {
+                let roster: Vec<usize> = (1..=6).collect();
+                let (mut position, mut seen) = (Position::start(1), Vec::<usize>::new());
+                for asked in 0.. {
+                    assert!(asked < 10, "{first} {says} {page_size}");
+                    let query = position.query(page_size, false);
+                    let start = query.iter().find(|(name, _)| *name == "startIndex");
+                    let start: usize = start.map_or(first, |(_, number)| number.parse().unwrap());
+                    let ids: Vec<usize> = roster.iter().skip(start - first).take(page_size).copied().collect();
+                    seen.extend(&ids);
+                    let start_index = says.then_some(start as u64);
+                    if position.passed(Shown { start_index, ..shown(&ids, Some(6)) }, page_size, false) == After::End {
+                        break;
+                    }
+                }
+                seen.dedup();
+                assert_eq!(seen, roster, "{first} {says} {page_size}");
+                assert!(position.steady && !position.fell_short(), "{first} {says} {page_size}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a User resource, with the liberties that servers take.
 
 use serde_json::{Map, Value as Json};
+use siphasher::sip::SipHasher13;
 
 use super::attributes::{ATTRIBUTES, Attribute, ENTERPRISE, Place};
 use crate::domain::{AccountId, Attributes, Code, Snapshot, Timestamp, Value, Version};
@@ -118,8 +119,31 @@ pub fn read(resource: &Json, read_at: Timestamp, tag: Option<&str>, lossy: bool)
     let meta = |name| member(member(resource, "meta")?, name);
     let modified_at = meta("lastModified").and_then(Json::as_str).and_then(parse_time);
     let tag = meta("version").and_then(Json::as_str).or(tag).filter(|tag| !tag.is_empty()).map(Box::from);
+    // With neither a version nor a stamp, what the account holds is the only sign that it changed.
+    let tag = tag.or_else(|| modified_at.is_none().then(|| contents_tag(&attributes)));
     let version = Version { modified_at, read_at, tag };
     Record::Account(Snapshot { account, version, attributes, partner: partner_of(resource) })
+}
+
+/// What tags begin with that come from us and not from the server.
+const CONTENTS: &str = "~";
+
+/// A tag for servers that have none: the same for the same values, in every process.
+pub fn contents_tag(attributes: &Attributes) -> Box<str> {
+    let text = serde_json::to_string(attributes).expect("attributes are JSON");
+    format!("{CONTENTS}{:016x}", SipHasher13::new().hash(text.as_bytes())).into()
+}
+
+/// The tag of a version, if it came from the server: what `If-Match` may carry.
+pub fn server_tag(version: &Version) -> Option<&str> {
+    version.tag.as_deref().filter(|tag| !tag.starts_with(CONTENTS))
+}
+
+/// Whether a resource has a boolean as a text.
+pub fn has_text_boolean(resource: &Json) -> bool {
+    let text = |json: &Json| json.is_string() && bool_of(json).is_some();
+    let entries = member(resource, "emails").and_then(Json::as_array).into_iter().flatten();
+    member(resource, "active").is_some_and(text) || entries.filter_map(|entry| member(entry, "primary")).any(text)
 }
 
 /// A time as servers write it, mostly RFC 3339. Without a zone it is UTC.

@@ -1,17 +1,22 @@
 //! Writing one account: create, or change what differs unless the account moved on.
 
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
+use serde_json::Value as Json;
 use tokio::time::Instant;
 
 use super::Scim;
 use super::attributes::attribute;
-use super::client::{Current, Fetched, not_scim};
+use super::client::{Current, Fetched, Request, not_scim};
 use super::edit;
-use super::errors::{Subject, classify, says_absent, says_taken};
-use super::resource::{id_of, value_of};
-use crate::domain::{AccountId, Attributes, Code, Failure, FailureClass, Timestamp, Version};
+use super::errors::{Subject, classify, gives_no_reason, objects_to_form, says_absent, says_taken};
+use super::profile::{Guard, Seen};
+use super::resource::{contents_tag, id_of, server_tag, value_of};
+use super::style::{Style, Uses};
+use crate::domain::{
+    AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version,
+};
 use crate::systems::http::Answer;
-use crate::systems::{Action, Write, Written};
+use crate::systems::{Action, SearchKey, Write, Written};
 
 impl Scim {
     /// Writes one account, see [`System::write`](crate::systems::System::write).
@@ -27,14 +32,80 @@ impl Scim {
 
     async fn create(&self, partner: &AccountId, values: &Attributes, deadline: Instant) -> Result<Written, Failure> {
         let body = edit::create(values, partner)?;
-        let answer = self.client.create(&body, deadline).await?;
+        let uses = Uses::of(&body);
+        let worded = |style: Style| {
+            let mut body = body.clone();
+            style.word(&mut body);
+            Ok(body)
+        };
+        let answer = self.in_words(Request::Create, uses, &worded, deadline).await?;
         if answer.status.is_success() {
-            return self.created(&answer, deadline).await;
+            let written = self.created(&answer, deadline).await?;
+            if let Written::Done(snapshot) = &written
+                && snapshot.partner.as_ref() != Some(partner)
+                && !self.client.known_profile().forgets_external_id
+            {
+                self.client.learn(Seen::ExternalIdForgotten);
+                tracing::warn!(
+                    "The SCIM server drops externalId: an account whose creation is cut off is found by its user name \
+                     only, and counts as one that was there before"
+                );
+            }
+            return Ok(written);
         }
-        if let Some(attribute) = says_taken(&answer, true) {
+        if let Some(attribute) = self.taken(&answer, values, None, deadline).await? {
             return Ok(Written::Exists { attribute });
         }
         Err(classify(&answer, Subject::Roster))
+    }
+
+    /// Sends a write in each wording that may be the server's, until one is understood. The answer is that, or the
+    /// first refusal: what the server says of the wording that it is most likely to know.
+    async fn in_words(
+        &self,
+        request: Request<'_>,
+        uses: Uses,
+        worded: &(dyn Fn(Style) -> Result<Json, Failure> + Send + Sync),
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let mut refused = None;
+        for style in self.client.known_profile().styles.candidates(uses) {
+            let answer = self.client.write(request, &worded(style)?, deadline).await?;
+            let Some(depth) = objects_to_form(&answer) else {
+                if answer.status.is_success() {
+                    self.client.learn(Seen::Understood(style, uses));
+                }
+                return Ok(answer);
+            };
+            self.client.learn(Seen::Misunderstood { style, uses, depth });
+            refused.get_or_insert(answer);
+        }
+        Ok(refused.expect("there is always a wording to try"))
+    }
+
+    /// Whether an answer says that a unique value is taken. Of a 400 without a reason nobody can tell, so the account
+    /// that would have the user name is looked for.
+    async fn taken(
+        &self,
+        answer: &Answer,
+        values: &Attributes,
+        own: Option<&AccountId>,
+        deadline: Instant,
+    ) -> Result<Option<Option<AttributePath>>, Failure> {
+        if let Some(attribute) = says_taken(answer, sends_unique(values)) {
+            return Ok(Some(attribute));
+        }
+        let name = values.iter().find(|(path, _)| path.as_str() == "userName");
+        if let Some((path, Some(Value::Text(name)))) = name
+            && gives_no_reason(answer)
+        {
+            let key = SearchKey::Attribute(path.clone(), name.clone());
+            let holders = self.with_keys(std::slice::from_ref(&key), Some(deadline)).await?;
+            if holders.iter().flatten().any(|holder| Some(&holder.account) != own) {
+                return Ok(Some(Some(path.clone())));
+            }
+        }
+        Ok(None)
     }
 
     /// What a successful create left behind. Without an id in the answer it is unknown who was created: the search by
@@ -60,28 +131,23 @@ impl Scim {
         deadline: Instant,
     ) -> Result<Written, Failure> {
         let profile = self.client.profile(Some(deadline)).await?;
-        let patches = self.client.patches(&profile);
-        let guarded = profile.etag && decided_on.tag.is_some();
-        let blind = guarded && patches && !values.is_empty() && !edit::needs_current(values);
-        if !blind {
-            return self.update_current(account, values, decided_on, deadline).await;
-        }
-        let body = edit::patch(values, &serde_json::Value::Null)?;
-        let answer = self.client.change(Method::PATCH, account, &body, decided_on.tag.as_deref(), deadline).await?;
-        match answer.status {
+        let tag = server_tag(decided_on).filter(|_| profile.guard == Guard::Heeded && profile.patches());
+        // An entry of a list can only be told from the others by looking at them.
+        if let Some(tag) = tag
+            && !values.is_empty()
+            && !edit::needs_current(values)
+            && let Some(answer) = self.patch(account, values, &Json::Null, Some(tag), deadline).await?
             // It says that it moved on. If its stamps say that it did not, the tag had another form than the server
             // wants: the account is read, and the tag of that very answer used.
-            StatusCode::PRECONDITION_FAILED => self.update_current(account, values, decided_on, deadline).await,
-            status if refuses_patch(status) && !answer.is_html() => {
-                self.client.note_no_patch();
-                self.update_current(account, values, decided_on, deadline).await
-            }
-            _ => self.changed(&answer, account, values, deadline).await,
+            && answer.status != StatusCode::PRECONDITION_FAILED
+        {
+            return self.changed(&answer, account, values, deadline).await;
         }
+        self.update_current(account, values, decided_on, deadline).await
     }
 
     /// Reads the account, and changes it if it is still in the state that the write was decided on. Between the two, the
-    /// tag of what was read guards it, if the server has tags; else an edit within this one call is lost unseen.
+    /// tag of what was read guards it, if the server heeds tags; else an edit within this one call is lost unseen.
     async fn update_current(
         &self,
         account: &AccountId,
@@ -89,26 +155,75 @@ impl Scim {
         decided_on: &Version,
         deadline: Instant,
     ) -> Result<Written, Failure> {
-        let profile = self.client.profile(Some(deadline)).await?;
         let current = match self.client.fetch("get", account, Some(deadline)).await? {
             Fetched::Found(current) => *current,
             Fetched::Absent(asked_at) => return self.gone(asked_at, deadline).await,
             Fetched::Unreadable { code, attribute } => return Err(unusable(code, attribute)),
         };
-        if moved(&current.snapshot.version, decided_on, profile.etag) {
+        let profile = self.client.profile(Some(deadline)).await?;
+        if moved(&current.snapshot, decided_on, profile.tags_count()) {
             return Ok(Written::Moved(current.snapshot));
         }
         if holds(&current, values) {
             return Ok(Written::Done(current.snapshot));
         }
-        let tag = current.etag.as_deref().or(current.snapshot.version.tag.as_deref());
-        if self.client.patches(&profile) {
-            let body = edit::patch(values, &current.resource)?;
-            let answer = self.client.change(Method::PATCH, account, &body, tag, deadline).await?;
-            if !refuses_patch(answer.status) || answer.is_html() {
-                return self.changed_or_moved(&answer, account, values, deadline).await;
+        let tag = current.tag().filter(|_| profile.sends_tags());
+        // The others of a batch do not wait for the one that shows what tags are good for: they have just read too.
+        let mut unclear = false;
+        if let Some(tag) = tag
+            && profile.guard == Guard::Unproven
+            && let Ok(_proving) = self.proving.try_lock()
+        {
+            // Sent with a tag that is wrong: refused, tags are heeded. Carried out, they are not, and what was wanted
+            // is done, no less safely than at any server without them.
+            let answer = self.change(account, values, &current, Some(&another_tag(tag)), deadline).await?;
+            match answer.status {
+                StatusCode::PRECONDITION_FAILED => self.client.learn(Seen::TagHeeded),
+                // It may be the tag that it objects to.
+                StatusCode::BAD_REQUEST => unclear = true,
+                status => {
+                    if status.is_success() {
+                        self.client.learn(Seen::TagIgnored);
+                    }
+                    return self.changed(&answer, account, values, deadline).await;
+                }
             }
-            self.client.note_no_patch();
+        }
+        let answer = self.change(account, values, &current, tag, deadline).await?;
+        if answer.status != StatusCode::PRECONDITION_FAILED {
+            if unclear && answer.status.is_success() {
+                self.client.learn(Seen::TagIgnored);
+            }
+            return self.changed(&answer, account, values, deadline).await;
+        }
+        // Its own tag was refused: the account moved on this very moment, or no tag ever matches.
+        match self.client.fetch("get", account, Some(deadline)).await? {
+            Fetched::Found(now) if tag.is_none() || moved(&now.snapshot, &current.snapshot.version, true) => {
+                Ok(Written::Moved(now.snapshot))
+            }
+            Fetched::Found(_) => {
+                self.client.learn(Seen::TagNeverMatches);
+                let answer = self.change(account, values, &current, None, deadline).await?;
+                self.changed(&answer, account, values, deadline).await
+            }
+            Fetched::Absent(asked_at) => self.gone(asked_at, deadline).await,
+            Fetched::Unreadable { code, attribute } => Err(unusable(code, attribute)),
+        }
+    }
+
+    /// Changes an account: by PATCH, or by replacing it whole where the server has no PATCH.
+    async fn change(
+        &self,
+        account: &AccountId,
+        values: &Attributes,
+        current: &Current,
+        tag: Option<&str>,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        if self.client.known_profile().patches()
+            && let Some(answer) = self.patch(account, values, &current.resource, tag, deadline).await?
+        {
+            return Ok(answer);
         }
         let mut body = current.resource.clone();
         edit::merge(&mut body, values)?;
@@ -116,26 +231,37 @@ impl Scim {
         if let Some(members) = body.as_object_mut() {
             members.retain(|name, _| !name.eq_ignore_ascii_case("meta") && !name.eq_ignore_ascii_case("groups"));
         }
-        let answer = self.client.change(Method::PUT, account, &body, tag, deadline).await?;
-        self.changed_or_moved(&answer, account, values, deadline).await
+        Style::default().word(&mut body);
+        let uses = Uses::of(&body);
+        let worded = |style: Style| {
+            let mut body = body.clone();
+            style.word(&mut body);
+            Ok(body)
+        };
+        self.in_words(Request::Replace(account, tag), uses, &worded, deadline).await
     }
 
-    /// The outcome of a change that was guarded by a fresh tag: refused, the account moved on this very moment.
-    async fn changed_or_moved(
+    /// Changes an account by PATCH; `None` if the server has none.
+    async fn patch(
         &self,
-        answer: &Answer,
         account: &AccountId,
         values: &Attributes,
+        current: &Json,
+        tag: Option<&str>,
         deadline: Instant,
-    ) -> Result<Written, Failure> {
-        if answer.status != StatusCode::PRECONDITION_FAILED {
-            return self.changed(answer, account, values, deadline).await;
+    ) -> Result<Option<Answer>, Failure> {
+        let uses = Uses::of(&edit::patch(values, current, false)?);
+        let worded = |style: Style| {
+            let mut body = edit::patch(values, current, style.whole_lists)?;
+            style.word(&mut body);
+            Ok(body)
+        };
+        let answer = self.in_words(Request::Patch(account, tag), uses, &worded, deadline).await?;
+        if refuses_patch(answer.status) && !answer.is_html() {
+            self.client.learn(Seen::PatchRefused);
+            return Ok(None);
         }
-        match self.client.fetch("get", account, Some(deadline)).await? {
-            Fetched::Found(current) => Ok(Written::Moved(current.snapshot)),
-            Fetched::Absent(asked_at) => self.gone(asked_at, deadline).await,
-            Fetched::Unreadable { code, attribute } => Err(unusable(code, attribute)),
-        }
+        Ok(Some(answer))
     }
 
     /// The outcome of a change, from any other answer.
@@ -155,7 +281,7 @@ impl Scim {
         if answer.status == StatusCode::NOT_FOUND {
             return Err(not_scim(answer));
         }
-        if let Some(attribute) = says_taken(answer, sends_unique(values)) {
+        if let Some(attribute) = self.taken(answer, values, Some(account), deadline).await? {
             return Ok(Written::Exists { attribute });
         }
         Err(classify(answer, Subject::Account))
@@ -198,12 +324,22 @@ fn refuses_patch(status: StatusCode) -> bool {
 }
 
 /// Whether an account is in another state than the one that a write was decided on: by the tags if the server keeps
-/// them, else by the stamps, else by tags that it sends without a promise. With none of these, nobody can tell.
-fn moved(now: &Version, decided_on: &Version, tags_count: bool) -> bool {
-    let by_tag = now.tag.as_ref().zip(decided_on.tag.as_ref()).map(|(now, then)| now != then);
-    let by_stamp = now.modified_at.zip(decided_on.modified_at).map(|(now, then)| now != then);
-    let order = if tags_count { [by_tag, by_stamp] } else { [by_stamp, by_tag] };
+/// them, else by the stamps, else by tags that it sends without a promise, or by what the account holds.
+fn moved(now: &Snapshot, decided_on: &Version, tags_count: bool) -> bool {
+    let own_tag = decided_on.tag.as_deref().filter(|_| server_tag(decided_on).is_none());
+    let by_contents = own_tag.map(|then| *contents_tag(&now.attributes) != *then);
+    let by_tag = server_tag(&now.version).zip(server_tag(decided_on)).map(|(now, then)| now != then);
+    let by_stamp = now.version.modified_at.zip(decided_on.modified_at).map(|(now, then)| now != then);
+    let order = if tags_count { [by_tag, by_stamp, by_contents] } else { [by_stamp, by_tag, by_contents] };
     order.into_iter().flatten().next().unwrap_or(false)
+}
+
+/// A tag in the form of this one that is no account's: nobody gave it out.
+fn another_tag(tag: &str) -> String {
+    match tag.strip_suffix('"') {
+        Some(open) => format!("{open}0\""),
+        None => format!("{tag}0"),
+    }
 }
 
 /// Whether the account has all these values already.
@@ -221,7 +357,7 @@ fn sends_unique(values: &Attributes) -> bool {
     values.keys().any(|path| matches!(path.as_str(), "userName" | "emails"))
 }
 
-fn unusable(code: Code, attribute: Option<crate::domain::AttributePath>) -> Failure {
+fn unusable(code: Code, attribute: Option<AttributePath>) -> Failure {
     let mut failure = Failure::new(FailureClass::Permanent, code, "the account cannot be used as it is");
     failure.attribute = attribute;
     failure
@@ -232,12 +368,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_moved_if_its_tag_or_else_its_stamp_did() {
+    fn an_account_moved_if_its_tag_or_else_its_stamp_or_else_its_contents_did() {
         let version = |stamp: Option<i64>, tag: Option<&str>| Version {
             modified_at: stamp.map(Timestamp),
             read_at: Timestamp(0),
             tag: tag.map(Box::from),
         };
+        let attributes: Attributes = [("title".parse().unwrap(), Some(Value::from("Lead")))].into();
+        let contents = contents_tag(&attributes);
         for (now, then, tags_count, expected) in [
             (version(Some(1), Some("a")), version(Some(1), Some("b")), true, true),
             (version(Some(2), Some("a")), version(Some(1), Some("a")), true, false),
@@ -247,8 +385,21 @@ mod tests {
             (version(None, Some("a")), version(None, Some("b")), false, true),
             (version(None, None), version(None, Some("b")), true, false),
             (version(Some(1), None), version(None, None), true, false),
+            (version(None, Some(&contents)), version(None, Some(&contents)), false, false),
+            (version(None, Some(&contents)), version(None, Some("~0")), false, true),
+            // A tag of ours is compared with what the account holds, whatever the server sends this time.
+            (version(None, Some("a")), version(None, Some(&contents)), true, false),
         ] {
+            let account = "1".parse().unwrap();
+            let now = Snapshot { account, version: now, attributes: attributes.clone(), partner: None };
             assert_eq!(moved(&now, &then, tags_count), expected, "{now:?} {then:?} {tags_count}");
+        }
+    }
+
+    #[test]
+    fn another_tag_has_the_form_of_the_first() {
+        for (tag, expected) in [("W/\"17\"", "W/\"170\""), ("\"ab\"", "\"ab0\""), ("17", "170")] {
+            assert_eq!(another_tag(tag), expected);
         }
     }
 }

@@ -185,7 +185,7 @@ async fn a_refused_secret_is_asked_for_once_by_all_who_wait() {
     let start = ReadFrom::Start;
     for page in futures_util::future::join_all((0..5).map(|_| crm.read(&start))).await {
         let failure = page.unwrap_err();
-        assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Unauthorised, "invalid_grant"));
+        assert_eq!((failure.class, failure.code.as_str()), (FailureClass::Unauthorised, "no_run_as_user"));
         assert!(remedy(&failure.code).unwrap().contains("run-as user"));
     }
     assert_eq!(server.asked().len(), 1);
@@ -211,7 +211,7 @@ async fn a_hidden_field_is_left_out_and_named() {
     assert_eq!(server.asked_for("describe").len(), 1, "what is hidden is remembered");
     let problems: Vec<_> = crm.preflight().await.into_iter().filter(|finding| finding.problem.is_some()).collect();
     let subjects: Vec<_> = problems.iter().map(|finding| finding.subject.as_str()).collect();
-    assert_eq!(subjects[..2], ["quota", "field MobilePhone"]);
+    assert_eq!(subjects[..2], ["quota", "field User.MobilePhone"]);
 }
 
 /// R48: either form of an id finds the same user. B12: only a whole answer proves an absence.

@@ -258,15 +258,24 @@ async fn an_update_is_answered_by_what_the_target_holds() {
             for no_patch in [false, true] {
                 let dialect = Dialect { etag, silent, no_patch, ..Dialect::default() };
                 let target = Target::start(dialect, vec![user(1)]).await;
-                let written = write(&target, update("1", &[("title", Some("Lead".into())), ("nickName", None)])).await;
+                let scim = scim(&target.server.url);
+                let first = update("1", &[("title", Some("Lead".into())), ("nickName", None)]);
+                let written = scim.write(&[first], soon()).await.pop().unwrap();
                 let Written::Done(snapshot) = written else { panic!("{dialect:?}: {written:?}") };
                 assert_eq!(title(&snapshot), Some("Lead".into()), "{dialect:?}");
                 assert_eq!(snapshot.version.tag.as_deref(), Some("W/\"2\""), "{dialect:?}");
                 let held = target.user(0);
                 assert_eq!((&held["title"], &held["externalId"]), (&json!("Lead"), &json!("e1")), "{dialect:?}");
-                if etag && !no_patch && !silent {
-                    assert_eq!(target.server.asked_for("/Users").len(), 1, "a tag makes one call enough");
-                }
+
+                // The first change showed what tags are good for.
+                let asked = target.server.asked_for("/Users").len();
+                let action = Action::Update { account: id("1"), unless_changed_since: snapshot.version };
+                let second = Write { action, values: values(&[("title", Some("Agent".into()))]) };
+                let written = scim.write(&[second], soon()).await.pop().unwrap();
+                assert!(matches!(written, Written::Done(_)), "{dialect:?}: {written:?}");
+                let calls = target.server.asked_for("/Users").len() - asked;
+                let reads = usize::from(!etag || no_patch) + usize::from(silent);
+                assert_eq!(calls, 1 + reads, "{dialect:?}: a tag that is heeded saves the read before");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! How the server must be set up, what lies in it, and what that costs.
 
-use muster::domain::link::Register;
+use muster::domain::link::{LastWrite, Register, WriteAnswer};
 use muster::domain::*;
 use muster::store::redis::{RedisSettings, RedisStore};
 use muster::store::*;
@@ -222,6 +222,7 @@ fn link_in_sync(epoch: Epoch, id: u64) -> Commit {
     link.sides.b.account = Some(b.parse().unwrap());
     link.sides.a.seen_at = Some(version(0, None));
     link.sides.b.seen_at = Some(version(5_000, Some("W/\"3694e05e9dff590\"")));
+    link.sides.b.last_write = Some(LastWrite::new(Timestamp(1_763_760_905_000), WriteAnswer::Created));
     let key = DigestKey::new(&connection(), epoch);
     // The two systems compare letter case differently, so that hardly a digest is the same on both sides.
     let folded = Comparison { fold_case: true, trim: true, empty_is_clear: true };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Checks, Org, takes_licence};
+use super::{Checks, DuplicateRule, Org, takes_licence};
 use crate::sandbox::salesforce::error::ApiError;
 use crate::sandbox::salesforce::id::{self, id18};
 use crate::sandbox::salesforce::object::{Access, Kind, Object};
@@ -20,7 +20,7 @@ impl Org {
                 return Err(ApiError::field("INVALID_FIELD", message, name));
             };
             let field = &object.fields[place];
-            if checks == Checks::All && self.access(&object, place) != Access::ReadWrite {
+            if checks.are_for_everybody() && self.access(&object, place) != Access::ReadWrite {
                 let message = format!(
                     "Unable to create/update fields: {0}. Please check the security settings of this field and verify that it is \
                      read/write for your profile or permission set.",
@@ -106,8 +106,8 @@ impl Org {
                 row.cells[place] = Cell::text(&text);
             }
         }
-        // Profiles and roles have a name of their own.
-        if row.object.createable
+        // Others have a name of their own.
+        if row.object.index("LastName").is_some()
             && let Some(place) = row.object.index("Name")
         {
             row.cells[place] = if full_name.is_empty() { Cell::Null } else { Cell::text(&full_name) };
@@ -159,6 +159,25 @@ impl Org {
             });
         }
         Ok(())
+    }
+
+    /// Refuses a contact with the e-mail address of another, where the org has a rule against it.
+    pub(super) fn check_duplicates(&self, row: &Row, checks: Checks) -> Result<(), ApiError> {
+        let allows_save = match self.duplicate_rule {
+            DuplicateRule::Off => return Ok(()),
+            DuplicateRule::Alert => true,
+            DuplicateRule::Block => false,
+        };
+        if row.object.name != "Contact" || checks == Checks::Seed || (allows_save && checks == Checks::AllowSave) {
+            return Ok(());
+        }
+        let email = row.object.index("Email").and_then(|place| Some((place, row.cells[place].as_text()?)));
+        let same = email.map(|(place, text)| self.with_key("Contact", place, text)).unwrap_or_default();
+        let same: Vec<String> = same.into_iter().filter(|id| *id != row.id()).collect();
+        if same.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::duplicates("Use one of these records?", allows_save, &same))
     }
 
     pub(super) fn check_licence(&self, before: Option<&Row>, row: &Row) -> Result<(), ApiError> {

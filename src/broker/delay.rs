@@ -50,6 +50,16 @@ pub fn reconnect_delays() -> ExponentialBackoff {
         .build()
 }
 
+/// The waits before a file that is busy or full is tried again: from 50 ms, doubling up to 5 s, without end.
+pub fn busy_delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_factor(2.0)
+        .with_max_delay(Duration::from_secs(5))
+        .without_max_times()
+        .build()
+}
+
 /// Full jitter: anything up to the whole delay, so that clients that lost one broker do not return as one.
 /// (backon's own jitter only adds up to the least delay.) `draw` is uniform in 0..1.
 pub fn full_jitter(delay: Duration, draw: f64) -> Duration {

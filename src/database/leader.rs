@@ -1,0 +1,91 @@
+//! One working process a file: whoever takes messages out of its queues holds a lock on the file beside it. The lock
+//! ends with its process, however that ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OnceCell;
+use tokio::time::sleep;
+use tracing::info;
+
+use super::{Database, DatabaseError, private};
+
+/// Puts what a dead process had out back into its queues.
+const TAKE_OVER: &str = include_str!("take_over.sql");
+
+/// The wait before the lock is tried again. Waiting within `flock` could not be given up.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The lock, held or not.
+#[derive(Debug)]
+pub(super) struct Leadership {
+    path: PathBuf,
+    held: OnceCell<Arc<File>>,
+}
+
+impl Leadership {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, held: OnceCell::new() }
+    }
+
+    /// See [`Database::lead`].
+    pub async fn take(&self, database: &Database) -> Result<(), DatabaseError> {
+        let take = async || {
+            let file = Arc::new(self.lock().await?);
+            // The job holds the lock as well: it may run on after this future was dropped, and must not do so beside
+            // another working process.
+            let held = Arc::clone(&file);
+            database
+                .write(move |connection| {
+                    let taken_over = connection.execute_batch(TAKE_OVER).map_err(DatabaseError::from);
+                    drop(held);
+                    taken_over
+                })
+                .await?;
+            Ok(file)
+        };
+        self.held.get_or_try_init(take).await.map(drop)
+    }
+
+    async fn lock(&self) -> Result<File, DatabaseError> {
+        let cannot = |error: io::Error| DatabaseError::Unavailable(format!("{}: {error}", self.path.display()));
+        let open = || private(OpenOptions::new().read(true).write(true).create(true)).open(&self.path);
+        let mut file = open().map_err(cannot)?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if told => sleep(PAUSE).await,
+                Err(TryLockError::WouldBlock) => {
+                    info!("Another process{} works on this file, waiting for its end", owner(&mut file));
+                    told = true;
+                }
+                Err(TryLockError::Error(error)) => return Err(cannot(error)),
+            }
+        }
+        if told {
+            info!("The other process ended, working on the file from here on");
+        }
+        // For whoever waits next. The lock counts, not this note, so it may fail.
+        drop(note_owner(&mut file));
+        Ok(file)
+    }
+}
+
+fn note_owner(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+/// The working process, as it calls itself.
+fn owner(file: &mut File) -> String {
+    let mut note = String::new();
+    match file.read_to_string(&mut note) {
+        Ok(_) if note.trim().parse::<u32>().is_ok() => format!(" (process {})", note.trim()),
+        _ => String::new(),
+    }
+}

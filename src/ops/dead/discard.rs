@@ -1,0 +1,90 @@
+//! `muster dead discard`: closes letters for good, with a reason. Who did it, when and why is logged where the letters
+//! are. A side that was refused stays buried: nothing asks for a command until its values, the rules or a person
+//! change something.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use super::{find, log_closed};
+use crate::broker::Broker;
+use crate::domain::dead_letter::DiscardReason;
+use crate::domain::{DeadLetter, LetterContent, Resolution};
+use crate::ops::exit::Exit;
+use crate::ops::output::{self, Form};
+use crate::ops::sync::UsageError;
+use crate::stages::Pipeline;
+use crate::store::Store;
+
+/// Characters of the text at most: it explains, and is kept for ever.
+const LONGEST_TEXT: usize = 1_000;
+
+/// Why letters are closed.
+#[derive(Debug, Clone)]
+pub struct Grounds {
+    /// The reason.
+    pub reason: DiscardReason,
+    /// What else there is to say.
+    pub text: Option<String>,
+}
+
+/// Closes letters. A person at a terminal is asked first, unless `sure`.
+pub async fn discard<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    ids: &[String],
+    grounds: &Grounds,
+    sure: bool,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    if grounds.text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
+        return Err(UsageError::new(format!("the text is longer than {LONGEST_TEXT} characters")).into());
+    }
+    // All of them are looked up before the first is closed, so that a mistyped one changes nothing.
+    let mut letters: Vec<DeadLetter> = Vec::new();
+    for id in ids {
+        let letter = find(pipeline, id).await?;
+        if !letters.iter().any(|known| known.id == letter.id) {
+            letters.push(letter);
+        }
+    }
+    if !sure && std::io::stdin().is_terminal() && !confirmed(&letters, grounds)? {
+        output::line("Nothing was changed");
+        return Ok(Exit::Done);
+    }
+    for letter in &letters {
+        let resolution = Resolution::Discarded { reason: grounds.reason, text: grounds.text.clone() };
+        // The log first: a letter that nobody lists any more must have somebody who says why.
+        log_closed(pipeline, &letter.id, resolution).await?;
+        pipeline.store.file_letters(&[], std::slice::from_ref(&letter.id)).await?;
+        let text = what_follows(&letter.content);
+        match form {
+            Form::Json => output::object(&serde_json::json!({
+                "letter": letter.id, "discarded": true, "reason": grounds.reason, "text": text,
+            })),
+            Form::Text => output::line(format!("{}: {text}", letter.id)),
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn what_follows(content: &LetterContent) -> &'static str {
+    match content {
+        LetterContent::Command { .. } => {
+            "discarded; nothing is written until its values or the rules change, or `muster dead retry` takes it back"
+        }
+        LetterContent::Account { .. } => "discarded; a later reading that fails as well opens a new letter",
+        LetterContent::Message { .. } => "discarded; the message stays in the log of letters only",
+    }
+}
+
+/// Asks on standard error, which a terminal shows even where the output goes elsewhere.
+fn confirmed(letters: &[DeadLetter], grounds: &Grounds) -> anyhow::Result<bool> {
+    let mut terminal = std::io::stderr().lock();
+    for letter in letters {
+        writeln!(terminal, "{}: {}", letter.id, letter.message)?;
+    }
+    let what = output::count(letters.len(), "letter");
+    write!(terminal, "Close {what} for good, as {} ({})? [y/N] ", grounds.reason, grounds.reason.meaning())?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

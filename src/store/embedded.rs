@@ -1,0 +1,305 @@
+//! The store of the embedded mode: tables in the one file that holds the queues as well.
+//!
+//! - `src/database/links.sql`: every table. Begin here.
+//! - `memory`: finds out that the file is another one than it was; epochs.
+//! - `links`, `commit`, `journal`: links, their claims, the atomic step.
+//! - `books`: what was counted already. `runs`, `readers`, `letters`, `systems`: a file per concern of the trait.
+//! - `expiry`: forgets what is old.
+//! - `copy`: a copy of another store's connection, for a dry run.
+//! - `clock`, `sql`: the time, and statements in few words.
+//!
+//! Other processes may work on the same file at the same time, so nothing of it is remembered between two calls.
+
+mod books;
+mod clock;
+mod commit;
+mod copy;
+mod expiry;
+mod journal;
+mod letters;
+mod links;
+mod memory;
+mod readers;
+mod runs;
+mod sql;
+mod systems;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use self::clock::Clock;
+use super::{
+    AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
+    Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+};
+use crate::database::{Database, DatabaseError};
+use crate::domain::{
+    AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
+};
+
+/// The store in a file. Clones share it; other stores, in this process or another, may be open on the same file.
+#[derive(Clone)]
+pub struct EmbeddedStore {
+    database: Database,
+    clock: Arc<Clock>,
+    /// Whether nobody can have asked anything of a system before the first epochs of this file.
+    untouched: bool,
+    /// When this process last looked for what is old.
+    swept_at: Arc<AtomicI64>,
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.database.path()).finish_non_exhaustive()
+    }
+}
+
+impl From<DatabaseError> for StoreError {
+    fn from(error: DatabaseError) -> Self {
+        match error {
+            DatabaseError::Unusable(text) => Self::Unusable(text),
+            DatabaseError::Unavailable(text) => Self::Unavailable(text),
+            DatabaseError::Closed => Self::Unavailable(DatabaseError::Closed.to_string()),
+        }
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("domain types have string keys, so they are JSON")
+}
+
+/// Numbers of 64 bits that are no quantities lie in the file as SQLite's signed ones.
+fn signed(bits: u64) -> i64 {
+    bits.cast_signed()
+}
+
+/// A number that is one. SQLite's end at half of ours.
+fn quantity(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl EmbeddedStore {
+    /// Does `work` whole or not at all. It is handed the store's clock.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let clock = Arc::clone(&self.clock);
+        self.database.write(move |file| work(file, clock.now())).await
+    }
+
+    /// Reads one state of the file.
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection, Timestamp) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let clock = Arc::clone(&self.clock);
+        self.database.read(move |file| work(file, clock.now())).await
+    }
+}
+
+impl Store for EmbeddedStore {
+    async fn epoch(&self, connection: &ConnectionName) -> Result<EpochState, StoreError> {
+        self.current_epoch(connection).await
+    }
+
+    async fn find(&self, connection: &ConnectionName, questions: Vec<Find>) -> Result<Loaded<Found>, StoreError> {
+        self.find_links(connection, questions).await
+    }
+
+    async fn load(&self, connection: &ConnectionName, links: &[LinkId]) -> Result<Loaded<Option<Link>>, StoreError> {
+        self.load_links(connection, links).await
+    }
+
+    async fn commit(
+        &self,
+        connection: &ConnectionName,
+        epoch: Epoch,
+        commits: Vec<Commit>,
+    ) -> Result<Vec<Committed>, StoreError> {
+        self.commit_all(connection, epoch, commits).await
+    }
+
+    async fn accounts(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        from: Option<String>,
+    ) -> Result<AccountPage, StoreError> {
+        self.account_page(connection, side, from).await
+    }
+
+    async fn claims(&self, connection: &ConnectionName, from: Option<String>) -> Result<ClaimPage, StoreError> {
+        self.claim_page(connection, from).await
+    }
+
+    async fn counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {
+        self.link_counts(connection).await
+    }
+
+    async fn journal(
+        &self,
+        connection: &ConnectionName,
+        link: LinkId,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        self.journal_of(connection, link, limit).await
+    }
+
+    async fn lease(
+        &self,
+        connection: &ConnectionName,
+        name: &LeaseName,
+        token: Token,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.take_lease(connection, name, token, ttl).await
+    }
+
+    async fn release(&self, connection: &ConnectionName, name: &LeaseName, token: Token) -> Result<(), StoreError> {
+        self.release_lease(connection, name, token).await
+    }
+
+    async fn reader(&self, connection: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
+        self.reader_state(connection, side).await
+    }
+
+    async fn set_reader(
+        &self,
+        connection: &ConnectionName,
+        epoch: Epoch,
+        side: Side,
+        token: Token,
+        state: &ReaderState,
+    ) -> Result<bool, StoreError> {
+        self.replace_reader(connection, epoch, side, token, state).await
+    }
+
+    async fn reserve(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+        reader: Option<(Epoch, Side, Token, &ReaderState)>,
+    ) -> Result<Option<u32>, StoreError> {
+        self.reserve_numbers(connection, run, count, reader).await
+    }
+
+    async fn abandon(&self, connection: &ConnectionName, run: &RunId, range: (u32, u32)) -> Result<(), StoreError> {
+        self.abandon_numbers(connection, run, range).await
+    }
+
+    async fn rereads(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, Timestamp)>, StoreError> {
+        self.asked_rereads(connection, side, limit).await
+    }
+
+    async fn reread_done(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        accounts: &[(AccountId, Timestamp)],
+    ) -> Result<(), StoreError> {
+        self.forget_rereads(connection, side, accounts).await
+    }
+
+    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+        self.start_run(connection, run).await
+    }
+
+    async fn end_reading(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        side: Side,
+        failed: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.stop_reading(connection, run, side, failed).await
+    }
+
+    async fn expect(&self, connection: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
+        self.add_expected(connection, run, accounts).await
+    }
+
+    async fn run(&self, connection: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.one_run(connection, run).await
+    }
+
+    async fn runs(&self, connection: &ConnectionName, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.latest_runs(connection, limit).await
+    }
+
+    async fn request(&self, connection: &ConnectionName, request: &SyncRequest) -> Result<(), StoreError> {
+        self.add_request(connection, request).await
+    }
+
+    async fn requests(&self, connection: &ConnectionName) -> Result<Vec<SyncRequest>, StoreError> {
+        self.open_requests(connection).await
+    }
+
+    async fn request_done(&self, connection: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
+        self.drop_request(connection, run).await
+    }
+
+    async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {
+        self.file(open, close).await
+    }
+
+    async fn letter(
+        &self,
+        connection: Option<&ConnectionName>,
+        id: &LetterId,
+    ) -> Result<Option<DeadLetter>, StoreError> {
+        self.open_letter(connection, id).await
+    }
+
+    async fn letters(&self, connection: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
+        self.open_letters(connection).await
+    }
+
+    async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
+        self.system_state(system).await
+    }
+
+    async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
+        self.pause(system, pause, reason).await
+    }
+
+    async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {
+        self.set_usage(system, used, allowed).await
+    }
+
+    async fn beat(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        self.note_instance(role, name).await?;
+        self.sweep_if_due().await
+    }
+
+    async fn leave(&self, role: &str, name: &str) -> Result<(), StoreError> {
+        self.forget_instance(role, name).await
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+        self.heard_instances().await
+    }
+
+    async fn begin_suspect(&self, message: &str) -> Result<u32, StoreError> {
+        self.count_suspect(message).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.read(|file, _| sql::one(file, "SELECT 1 FROM meta", (), |_| Ok(())).map(drop)).await
+    }
+}
