@@ -12,8 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
-use crate::broker::message::MAX_ITEMS;
-use crate::broker::message::Payload;
+use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Queue};
 use crate::domain::{Command, CommandOutcome, ConnectionName, LinkId, Side, Sighting};
 use crate::failpoint::hit;

@@ -51,7 +51,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             // The store forgot it, or the link was removed: the next read of its accounts decides.
             return self.over(CommandOutcome::Superseded).await;
         };
-        // By this process's own clock; the link is no older.
+        // When what the link shows was known, by this process's own clock.
         let mut known_at = wave.loaded_at;
         let mut turn: Option<Turn> = None;
         loop {

@@ -123,8 +123,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
 /// What becomes of it.
 impl<B: Broker, S: Store> Wave<'_, B, S> {
-    /// Lets the attempts go on as far as they can, then puts together what they ask, and so on to their end. Nothing
-    /// waits for anything but its own answer: an account whose call is slow holds none of the others up.
+    /// Lets the attempts go on as far as they can, then puts together what they ask, and so on to their end. Nobody waits
+    /// for anything but the own answer: an account whose call is slow holds none of the others up. So updates do not wait
+    /// for the searches that creations begin with either, and a wave of both writes in two calls.
     pub(super) async fn serve<T>(&self, attempts: impl Future<Output = T>) -> T {
         // Constrained, tokio would interrupt them after some dozens, and what the others ask would miss its call.
         let mut attempts = pin!(unconstrained(attempts));
