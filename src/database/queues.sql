@@ -1,6 +1,8 @@
 -- The queues of the embedded broker, and what is said about the file as a whole.
 
 -- `restored` = 1: this file is a copy made by `muster backup`. Whoever opens the links clears it, and begins a new epoch.
+-- `worked_before` = 1: when this file was made, a process had worked here before, on a file that is gone.
+-- `file`: the file itself, as the links knew it when they were opened last; a copy is another one.
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
     value ANY NOT NULL

@@ -17,7 +17,7 @@ use super::processes::{CONNECTION, Outcome, Report, active_users, connection, cr
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder with a configuration.
-struct Home {
+pub(super) struct Home {
     folder: TempDir,
 }
 
@@ -30,18 +30,19 @@ struct Running {
 
 impl Home {
     fn new(sandbox: &Sandbox) -> Self {
+        let systems = crm(sandbox) + &directory(&sandbox.scim_url()) + &connection("");
+        Self::with(&format!("[writer]\nlease = \"3s\"\nrequest_timeout = \"1s\"\n\n{systems}"))
+    }
+
+    /// One with this configuration.
+    pub(super) fn with(text: &str) -> Self {
         let home = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
-        let text = format!(
-            "[writer]\nlease = \"3s\"\nrequest_timeout = \"1s\"\n\n[telemetry]\nlisten = \"127.0.0.1:0\"\n\n{}{}{}",
-            crm(sandbox),
-            directory(&sandbox.scim_url()),
-            connection("")
-        );
+        let text = format!("[telemetry]\nlisten = \"127.0.0.1:0\"\n\n{text}");
         std::fs::write(home.path("muster.toml"), text).unwrap();
         home
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -70,7 +71,7 @@ impl Home {
         }
     }
 
-    async fn muster(&self, arguments: &[&str]) -> Outcome {
+    pub(super) async fn muster(&self, arguments: &[&str]) -> Outcome {
         self.program(env!("CARGO_BIN_EXE_muster"), arguments).await
     }
 
@@ -81,14 +82,14 @@ impl Home {
         outcome.stdout
     }
 
-    async fn sync(&self, more: &[&str]) -> Report {
+    pub(super) async fn sync(&self, more: &[&str]) -> Report {
         let outcome = self.muster(&[&["sync", CONNECTION, "--wait", "--json"], more].concat()).await;
         let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
         report.assert_adds_up();
         report
     }
 
-    async fn letters(&self) -> Vec<Value> {
+    pub(super) async fn letters(&self) -> Vec<Value> {
         let listed = self.muster(&["dead", "list", "--json"]).await;
         let letters: Vec<_> = listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(listed.status, if letters.is_empty() { 0 } else { 3 }, "{listed:?}");

@@ -136,8 +136,7 @@ async fn a_restored_backup_begins_a_new_epoch() {
     let (_folder, path) = folder();
     let (store, before) = worked_on(&path).await;
     let backup = path.with_file_name("backup.db");
-    copy(&path, &backup);
-    Connection::open(&backup).unwrap().execute("INSERT INTO meta VALUES ('restored', '1')", []).unwrap();
+    Database::open(&path).unwrap().backup(&backup).await.unwrap();
     commit(&store, before.id, new_link(before.id, 2)).await;
     close(store, &path).await;
     std::fs::copy(&backup, &path).unwrap();
@@ -145,6 +144,23 @@ async fn a_restored_backup_begins_a_new_epoch() {
     assert_begins_anew(&store, &before).await;
     assert_eq!(load(&store, 2).await, None);
     assert_eq!(epoch(&open(&path).await).await, epoch(&store).await, "once");
+}
+
+/// F15, R86: whoever removes the file leaves requests behind that nobody knows of.
+#[tokio::test]
+async fn a_file_made_anew_waits_for_the_requests_of_the_lost_one() {
+    let (_folder, path) = folder();
+    let database = Database::open(&path).unwrap();
+    database.lead().await.unwrap();
+    let lost = EmbeddedStore::open(&database).await.unwrap();
+    assert_eq!(lost.epoch(&connection()).await.unwrap().began_at, Timestamp(0));
+    drop(database);
+    close(lost, &path).await;
+    std::fs::remove_file(&path).unwrap();
+    // Whoever makes the file need not be the one that works on it.
+    drop(open(&path).await);
+    let state = open(&path).await.epoch(&connection()).await.unwrap();
+    assert!(state.began_at > Timestamp(0) && state.began_at <= state.now);
 }
 
 /// Commands work on the file beside a running instance: each sees at once what the other did.
@@ -188,17 +204,17 @@ async fn a_damaged_row_is_named_without_its_values() {
     let (store, epoch) = worked_on(&path).await;
     let damage = |sql: &str| Connection::open(&path).unwrap().execute(sql, []).unwrap();
     let unusable = |answer: Result<(), StoreError>, word: &str| match answer {
-        Err(StoreError::Unusable(text)) => assert!(text.contains(word) && !text.contains("ada"), "{text}"),
+        Err(StoreError::Unusable(text)) => assert!(text.contains(word) && !text.contains("zoe"), "{text}"),
         other => panic!("{other:?}"),
     };
-    damage("UPDATE links SET packed = '1:[\"ada\"]'");
+    damage("UPDATE links SET packed = '1:[\"zoe\"]'");
     unusable(store.load(&connection(), &[LinkId(1)]).await.map(drop), "0000000000000001");
     let held = || vec![Find { claims: vec![Claim::Account(Side::A, "a1".parse().unwrap())], letter: None }];
     unusable(store.find(&connection(), held()).await.map(drop), "0000000000000001");
     damage("UPDATE claims SET link = 77");
     unusable(store.find(&connection(), held()).await.map(drop), "cannot be read");
     unusable(store.accounts(&connection(), Side::A, None).await.map(drop), "cannot be read");
-    damage("UPDATE readers SET state = '{\"active\":\"ada\"}'");
+    damage("UPDATE readers SET state = '{\"active\":\"zoe\"}'");
     unusable(store.reader(&connection(), Side::A).await.map(drop), "reader a");
     assert_eq!(commit(&store, epoch.id, new_link(epoch.id, 2)).await, DONE, "the rest is sound");
     assert_eq!(find(&store, vec![Claim::Account(Side::A, "a2".parse().unwrap())]).await, Some((LinkId(2), 0)));

@@ -16,7 +16,6 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Again;
 use super::lane::{Batch, Lane};
 use super::turns::{Gate, Turn};
 use crate::broker::Broker;
@@ -37,7 +36,6 @@ pub(super) struct Wave<'w, B, S> {
     pub(super) stop: &'w CancellationToken,
     pub(super) connection: &'w Arc<Connection>,
     pub(super) side: Side,
-    pub(super) again: &'w Again,
     pub(super) rules: Arc<Rules>,
     pub(super) epoch: Epoch,
     /// The store's clock when the links were loaded.
@@ -191,6 +189,10 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
     /// How long the target wants to be left alone.
     async fn pause(&self) -> Result<Option<Duration>, Halt> {
+        if let Some(known) = self.gate.pause(Instant::now()) {
+            return Ok(known);
+        }
+        let _asking = self.gate.asking.lock().await;
         let asked_at = Instant::now();
         if let Some(known) = self.gate.pause(asked_at) {
             return Ok(known);
