@@ -234,7 +234,7 @@ async fn a_discarded_letter_is_logged() {
     let user = active_users(&admin)[0].clone();
     admin.create(System::Scim, &json!({"userName": user["Username"]})).unwrap();
     muster.start().await;
-    assert_eq!(muster.sync(&[]).await.commands("dead"), 1);
+    assert!(muster.sync(&[]).await.commands("dead") >= 1);
     let id = muster.letters().await[0]["id"].as_str().unwrap().to_owned();
     let discard = ["dead", "discard", &id, "--reason", "not-wanted", "--text", "a test account", "--json"];
     assert_eq!(muster.muster(&discard).await.status, 0);
