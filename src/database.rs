@@ -10,8 +10,10 @@
 //! The file belongs on a disk of this machine: SQLite's write-ahead log needs memory that all processes share. Beside it
 //! lie `-wal` and `-shm`, which hold the latest transactions and go away when the last process closes the file, and
 //! `.lock`, which stays. A plain copy of the file alone, made while a process works on it, lacks what is in `-wal` and may
-//! be torn; [`Database::backup`] makes a whole one, at any time. Whatever is put in the file's place is an older state of
-//! it: the store notices, and begins a new epoch; messages that were out when the copy was made come again.
+//! be torn; [`Database::backup`] makes a whole one, at any time. A copy that is put in the file's place is an older state:
+//! the one that `backup` made says so of itself, and any other is noticed by being another file to the machine; the store
+//! then begins a new epoch. Only a plain copy that was written over the old file (`cp copy.db muster.db`) is not noticed:
+//! whoever puts one back removes the old file first.
 
 use std::ffi::OsString;
 use std::fs;
@@ -91,17 +93,15 @@ impl Database {
             )));
         }
         let named = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        // SQLite makes a database of an empty file.
-        let was_there = fs::metadata(path).is_ok_and(|file| file.len() > 0);
         let cannot = |error: std::io::Error| DatabaseError::Unavailable(named(&error));
         private(fs::OpenOptions::new().write(true).create(true)).open(path).map_err(cannot)?;
         // One name for the file, whatever links lead to it, so that all processes find the same lock.
         let path = fs::canonicalize(path).map_err(cannot)?;
         let lock = beside(&path, ".lock");
-        let worked_before = !was_there && lock.exists();
+        let somebody_worked = lock.exists();
         let open = || {
             let mut writer = connect(&path)?;
-            schema::migrate(&mut writer)?;
+            let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
             let to_writer = threads::writer(writer, Arc::clone(&leadership))?;
             let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>()?;
@@ -200,6 +200,11 @@ fn connect(path: &Path) -> Result<Connection, DatabaseError> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // A few hundred links lie on as many pages. 16 MiB keep them in memory until their commit, with what would undo a
+    // job of it, and the log is moved into the file only when it has as much.
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     connection.set_prepared_statement_cache_capacity(200);
     Ok(connection)
 }

@@ -1,12 +1,6 @@
 -- The links of the embedded store, and what belongs to them. Ids of links, epochs and tokens are 64 bits, here as signed
 -- numbers: printf('%016x', id) shows a link's id as everything else does. Times are milliseconds since 1970.
 
--- What is known of the file itself.
-CREATE TABLE IF NOT EXISTS meta (
-  name TEXT PRIMARY KEY,
-  value TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE connections (
   id INTEGER PRIMARY KEY,
   name TEXT NOT NULL UNIQUE,
@@ -95,7 +89,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_time ON runs (connection, began_at, id);
 CREATE INDEX runs_by_expiry ON runs (expires_at);
 
-CREATE TABLE outcomes (
+CREATE TABLE run_outcomes (
   run INTEGER NOT NULL,  -- its place
   kind TEXT NOT NULL,    -- change or command
   outcome TEXT NOT NULL,
@@ -104,7 +98,7 @@ CREATE TABLE outcomes (
 ) STRICT, WITHOUT ROWID;
 
 -- What was counted already: a byte a change, see src/store/embedded/books.rs.
-CREATE TABLE marks (
+CREATE TABLE run_marks (
   run INTEGER NOT NULL,  -- its place
   block INTEGER NOT NULL,
   marks BLOB NOT NULL,

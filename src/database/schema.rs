@@ -11,10 +11,11 @@ const STEPS: &[&str] = &[concat!(include_str!("queues.sql"), include_str!("links
 /// `application_id` of our files ("Mstr"), so that another program's database is not taken for an empty one of ours.
 const APPLICATION: i64 = 0x4d73_7472;
 
-/// Brings the file to this version's form. A file that has it already is only read.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatabaseError> {
+/// Brings the file to this version's form, and tells whether it was empty. A file that has the form already is only
+/// read. `worked_before` is noted in a file that was empty, in the same step.
+pub(super) fn migrate(connection: &mut Connection, worked_before: bool) -> Result<bool, DatabaseError> {
     if version(connection)? == STEPS.len() {
-        return Ok(());
+        return Ok(false);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Asked again: another process may have been quicker.
@@ -26,8 +27,11 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), DatabaseError> 
         transaction.pragma_update(None, "application_id", APPLICATION)?;
         transaction.pragma_update(None, "user_version", STEPS.len() as i64)?;
     }
+    if version == 0 && worked_before {
+        transaction.execute("INSERT INTO meta (name, value) VALUES ('worked_before', 1)", [])?;
+    }
     transaction.commit()?;
-    Ok(())
+    Ok(version == 0)
 }
 
 /// The version of the file's form; 0 if it is empty.
@@ -54,15 +58,15 @@ mod tests {
     fn check(prepare: &str, expected: &str) {
         let mut connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(prepare).unwrap();
-        let error = migrate(&mut connection).unwrap_err();
+        let error = migrate(&mut connection, false).unwrap_err();
         assert!(matches!(&error, DatabaseError::Unusable(text) if text.contains(expected)), "{error}");
     }
 
     #[test]
     fn an_empty_file_becomes_ours_once() {
         let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection).unwrap();
-        migrate(&mut connection).unwrap();
+        assert_eq!(migrate(&mut connection, false), Ok(true));
+        assert_eq!(migrate(&mut connection, true), Ok(false));
         assert_eq!(version(&connection), Ok(STEPS.len()));
     }
 

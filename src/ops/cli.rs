@@ -233,7 +233,7 @@ async fn serve_with<B: Broker, S: Store>(
                 dead::list(pipeline, connection.as_ref(), code.as_deref(), form).await
             }
             DeadCommand::Show { letter } => dead::show(pipeline, &letter, form).await,
-            DeadCommand::Retry { letters, all } => dead::retry(pipeline, &letters, all, form).await,
+            DeadCommand::Retry { letters, all } => dead::retry(pipeline, mode, &letters, all, form).await,
             DeadCommand::Discard { letters, reason, text, yes } => {
                 dead::discard(pipeline, &letters, &dead::Grounds { reason, text }, yes, form).await
             }

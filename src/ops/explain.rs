@@ -49,13 +49,8 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, ask: &Ask, form
     for meant in &meant {
         let known = gather(pipeline, meant, ask.offline).await?;
         let mut report = report::Report::new(meant, &known, pipeline);
-        if let Some(name) = &ask.attribute {
-            if !report.narrow(name) {
-                unmapped.push(report);
-                continue;
-            }
-        }
-        reports.push(report);
+        let is_mapped = ask.attribute.as_ref().is_none_or(|name| report.narrow(name));
+        if is_mapped { &mut reports } else { &mut unmapped }.push(report);
     }
     if let (Some(name), true, Some(report)) = (&ask.attribute, reports.is_empty(), unmapped.first()) {
         let known =

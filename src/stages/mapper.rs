@@ -10,15 +10,15 @@ use tracing::{debug, warn};
 
 use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
-use crate::broker::message::Payload;
+use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::link::Origin;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
-    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, ConnectionName, DeadLetter,
-    Epoch, FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting,
-    SystemName, Timestamp, Value,
+    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, DeadLetter, Epoch,
+    FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting, SystemName,
+    Timestamp, Value,
 };
 use crate::failpoint::hit;
 use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
@@ -30,10 +30,16 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         async move { pipeline.beat("mapper", stop).await }
     });
     let worker = pipeline.clone();
-    let result = work(&pipeline, pipeline.change_queues(), stop.clone(), move |delivery, give_up| {
-        let pipeline = worker.clone();
-        async move { pipeline.map_delivery(delivery, give_up).await }
-    })
+    let result = work(
+        &pipeline,
+        pipeline.change_queues(),
+        stop.clone(),
+        |_| MAX_ITEMS,
+        move |deliveries, give_up| {
+            let pipeline = worker.clone();
+            async move { pipeline.map_deliveries(deliveries, give_up).await }
+        },
+    )
     .await;
     stop.cancel();
     if let Err(error) = beat.await {
@@ -43,44 +49,54 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    pub(super) async fn map_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
+    /// Maps deliveries of one queue together.
+    pub(super) async fn map_deliveries<D: Delivery>(&self, deliveries: Vec<D>, stop: CancellationToken) {
         hit("mapper.received");
-        match self.map_message(&delivery, &stop).await {
+        match self.map_messages(&deliveries, &stop).await {
             Ok(()) => {
-                delivery.ack().await;
-                hit("mapper.acked");
+                for delivery in deliveries {
+                    delivery.ack().await;
+                    hit("mapper.acked");
+                }
             }
-            Err(halt) => give_back(delivery, halt, &stop).await,
+            Err(halt) => give_back(deliveries, halt, &stop).await,
         }
     }
 
-    async fn map_message<D: Delivery>(&self, delivery: &D, stop: &CancellationToken) -> Result<(), Halt> {
-        let intake = self.take_in(stop, delivery, changes_of, |change| Payload::Changes(vec![change])).await?;
-        let (changes, _alone) = match intake {
-            Intake::Work(changes, alone) => (changes, alone),
-            Intake::Settled => return Ok(()),
-            Intake::Poison(change) => return self.count_unusable(stop, change, "poison_message").await,
-        };
-        let lane = match delivery.queue() {
-            Queue::ChangesBulk(_) => Lane::Bulk,
+    async fn map_messages<D: Delivery>(&self, deliveries: &[D], stop: &CancellationToken) -> Result<(), Halt> {
+        let mut by_connection = BTreeMap::<_, Vec<&Change>>::new();
+        let mut suspects = Vec::new();
+        let lane = match deliveries.first().map(D::queue) {
+            Some(Queue::ChangesBulk(_)) => Lane::Bulk,
             _ => Lane::Live,
         };
-        let mut by_connection = BTreeMap::<&ConnectionName, Vec<&Change>>::new();
-        for change in changes {
-            by_connection.entry(&change.connection).or_default().push(change);
-        }
-        let mut commands = Vec::new();
-        for (name, changes) in by_connection {
-            match self.connections.get(name) {
-                Some(connection) => commands.extend(self.map_changes(stop, connection, changes, lane).await?),
-                None => {
+        for delivery in deliveries {
+            let traceparent = delivery.message().ok().and_then(|message| message.traceparent.as_deref());
+            match self.take_in(stop, delivery, changes_of, |change| Payload::Changes(vec![change])).await? {
+                Intake::Work(changes, alone) => {
+                    suspects.extend(alone);
                     for change in changes {
-                        self.open_orphan_letter(stop, change, delivery).await?;
+                        match self.connections.get(&change.connection) {
+                            Some(connection) => {
+                                by_connection.entry((&connection.name, traceparent)).or_default().push(change);
+                            }
+                            None => self.open_orphan_letter(stop, change, delivery).await?,
+                        }
                     }
                 }
+                Intake::Settled => {}
+                Intake::Poison(change) => self.count_unusable(stop, change, "poison_message").await?,
             }
         }
-        self.publish_commands(commands, delivery.message().ok().and_then(|m| m.traceparent.clone())).await?;
+        let mut outgoing = Vec::new();
+        for ((name, traceparent), changes) in by_connection {
+            let connection = &self.connections[name];
+            let commands = self.map_changes(stop, connection, changes, lane).await?;
+            outgoing.extend(command_messages(connection, commands, traceparent));
+        }
+        if !outgoing.is_empty() {
+            self.broker.publish(outgoing).await?;
+        }
         hit("mapper.published");
         Ok(())
     }
@@ -92,7 +108,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         connection: &Arc<Connection>,
         changes: Vec<&Change>,
         lane: Lane,
-    ) -> Result<Vec<(Arc<Connection>, Command)>, Halt> {
+    ) -> Result<Vec<Command>, Halt> {
         let mut commands = Vec::new();
         let mut left = changes;
         // Changes of one link in one page, or a link that another mapper commits meanwhile: the losers go round again.
@@ -110,7 +126,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         connection: &Arc<Connection>,
         changes: Vec<&'c Change>,
         lane: Lane,
-        commands: &mut Vec<(Arc<Connection>, Command)>,
+        commands: &mut Vec<Command>,
     ) -> Result<Vec<&'c Change>, Halt> {
         let name = &connection.name;
         let questions = || changes.iter().map(|change| question(change, connection)).collect();
@@ -153,37 +169,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
                 let lane = if mapped.urgent[side] { Lane::Live } else { lane };
                 let command = Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
-                commands.push((Arc::clone(connection), command));
+                commands.push(command);
             }
         }
         Ok(left)
-    }
-
-    /// Publishes commands, those of one target and lane together.
-    async fn publish_commands(
-        &self,
-        commands: Vec<(Arc<Connection>, Command)>,
-        traceparent: Option<String>,
-    ) -> Result<(), Halt> {
-        let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
-        for (connection, command) in commands {
-            let size = commands_per_message(connection.ends[command.side].schema());
-            let queue = Queue::commands(&connection.systems[command.side], command.lane);
-            by_queue.entry(queue).or_insert_with(|| (size, Vec::new())).1.push(command);
-        }
-        let messages: Vec<_> = by_queue
-            .iter()
-            .flat_map(|(queue, (size, commands))| {
-                commands.chunks(*size).map(|commands| Outgoing {
-                    to: Destination::Queue(queue.clone()),
-                    message: Message {
-                        traceparent: traceparent.clone(),
-                        ..Message::new(Payload::Commands(commands.to_vec()))
-                    },
-                })
-            })
-            .collect();
-        if messages.is_empty() { Ok(()) } else { Ok(self.broker.publish(messages).await?) }
     }
 
     /// A change for a connection that is not configured (any more): it has a letter with its bytes, and is counted.
@@ -266,6 +255,26 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
         Ok(())
     }
+}
+
+/// Messages for the writers: the commands of one target and lane together.
+fn command_messages(connection: &Connection, commands: Vec<Command>, traceparent: Option<&str>) -> Vec<Outgoing> {
+    let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
+    for command in commands {
+        let size = commands_per_message(connection.ends[command.side].schema());
+        let queue = Queue::commands(&connection.systems[command.side], command.lane);
+        by_queue.entry(queue).or_insert_with(|| (size, Vec::new())).1.push(command);
+    }
+    let messages = by_queue.iter().flat_map(|(queue, (size, commands))| {
+        commands.chunks(*size).map(|commands| Outgoing {
+            to: Destination::Queue(queue.clone()),
+            message: Message {
+                traceparent: traceparent.map(ToOwned::to_owned),
+                ..Message::new(Payload::Commands(commands.to_vec()))
+            },
+        })
+    });
+    messages.collect()
 }
 
 fn changes_of(payload: &Payload) -> Option<&[Change]> {

@@ -13,7 +13,7 @@
 mod books;
 mod clock;
 mod commit;
-
+mod copy;
 mod expiry;
 mod journal;
 mod letters;

@@ -105,7 +105,7 @@ async fn a_changed_account_is_explained() {
     let mail = id(&user, "Email");
     let names = [(id(&user, "Id"), "USER"), (id(&copy, "id"), "COPY")];
     assert_eq!(
-        (unread.status, &*unread.stdout.lines().next().unwrap()),
+        (unread.status, unread.stdout.lines().next().unwrap()),
         (0, "crm-directory: not linked: no sync has read this account of crm yet.")
     );
 
@@ -177,6 +177,13 @@ async fn a_refused_account_is_explained() {
     // The commands of the page are commands.
     assert!(page.stdout.contains(&format!("muster dead retry '{letter}'")));
     assert_eq!(muster.muster(&["dead", "retry", letter]).await.status, 0);
+
+    assert!(page.stdout.contains(&format!("muster dead discard '{letter}' --reason accepted")));
+    muster.sync(&["--full"]).await;
+    assert_eq!(muster.muster(&["dead", "discard", letter, "--reason", "accepted"]).await.status, 0);
+    let closed = report(&muster, &[id(&user, "Username")]).await;
+    assert_eq!((&closed["state"], &closed["letters"]), (&json!("discarded"), &json!([])));
+    assert_eq!(closed["next"][0]["command"], format!("muster dead retry '{letter}'"));
 }
 
 /// B17: a target that failed until Muster gave up: what it answered, and what is not written because of that.

@@ -29,6 +29,7 @@ mod redis_store;
 mod rules;
 mod sandbox;
 mod sandbox_crm;
+mod sandbox_scim;
 mod show;
 mod store;
 mod target_faults;

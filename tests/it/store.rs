@@ -43,6 +43,10 @@ macro_rules! suite {
             a_longer_pause_stays,
             processes_that_work_are_heard_of,
             accounts_are_listed_page_by_page,
+            all_claims_are_listed_page_by_page,
+            the_journal_of_a_link_is_its_own_and_the_newest_comes_first,
+            one_letter_is_found_by_its_id,
+            a_copy_answers_as_the_original,
         );
     };
     ($open:expr; $($name:ident,)+) => {
@@ -84,6 +88,22 @@ pub const DONE: Committed = Committed::Done { owed: Sides { a: false, b: false }
 
 pub async fn epoch<S: Store>(store: &S) -> Epoch {
     store.epoch(&connection()).await.unwrap().id
+}
+
+/// All pages of the claims.
+pub async fn claims<S: Store>(store: &S) -> Vec<(Claim, LinkId)> {
+    let (mut claims, mut from) = (Vec::new(), None);
+    loop {
+        let (page, next) = store.claims(&connection(), from).await.unwrap();
+        claims.extend(page);
+        from = next;
+        if from.is_none() {
+            break;
+        }
+    }
+    claims.sort();
+    claims.dedup();
+    claims
 }
 
 pub async fn load<S: Store>(store: &S, id: u64) -> Option<Link> {

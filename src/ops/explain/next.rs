@@ -2,10 +2,10 @@
 
 use super::report::{LetterReport, Step};
 use super::teller::Teller;
-use crate::domain::Side;
 use crate::domain::explain::{NoAccount, Verdict};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::rules::Leavers;
+use crate::domain::{AttributePath, LetterId, Side};
 
 impl Teller<'_> {
     /// Reads the account anew, and does what follows.
@@ -33,7 +33,7 @@ impl Teller<'_> {
         let verdict = self.explanation.map(|explanation| &explanation.verdict);
         if !letters.is_empty() && (self.account_letter().is_some() || matches!(verdict, Some(Verdict::Refused { .. })))
         {
-            return letters.iter().map(again).collect();
+            return letters.iter().flat_map(again).collect();
         }
         let Some(verdict) = verdict else {
             return match self.verdict().0 {
@@ -51,14 +51,15 @@ impl Teller<'_> {
             Verdict::Gone { back: true, .. } => vec![self.sync("The next sync takes it up. To have that now:")],
             Verdict::Gone { side, .. } => {
                 let other = self.words.name(side.other());
-                told(match self.rules.leavers {
-                    Leavers::Report => format!(
-                        "By the rules nothing follows (leavers = \"report\"). Should the account in {other} end as \
-                         well, end it there."
-                    ),
-                    Leavers::Deactivate => {
-                        format!("By the rules the account in {other} is deactivated; there is nothing to do.")
-                    }
+                let active = self.rules.attributes.get(&AttributePath::active());
+                let follows = self.rules.leavers == Leavers::Deactivate
+                    && active.is_some_and(|rule| rule.flow.contributes(*side));
+                told(if follows {
+                    format!("Nothing to do: by the rules the account in {other} is deactivated.")
+                } else {
+                    format!(
+                        "By the rules nothing follows for the account in {other}. Should it end as well, end it there."
+                    )
                 })
             }
             Verdict::OnlyHere { side, why: NoAccount::NotCreated } => {
@@ -73,8 +74,13 @@ impl Teller<'_> {
                 "Give both sides the value that is right, or one of them a new one; the next sync takes it up. To have \
                  that now:",
             )],
-            // Only if its letter was lost.
-            Verdict::Refused { .. } => vec![self.full_sync("Change the value that was refused, then:")],
+            Verdict::Refused { side } => {
+                let text = "Nothing is sent before its values or the rules change. To send it again all the same:";
+                let letter =
+                    self.meant.link.as_ref().map(|link| LetterId::of_link(&self.meant.connection.name, *side, link.id));
+                let command = letter.map(|letter| format!("muster dead retry '{letter}'"));
+                vec![Step { text: text.to_owned(), command }]
+            }
         }
     }
 
@@ -96,10 +102,18 @@ impl Teller<'_> {
     }
 }
 
-fn again(letter: &LetterReport) -> Step {
+/// What can be done about an open letter.
+fn again(letter: &LetterReport) -> [Step; 2] {
     let text = match &letter.remedy {
         Some(remedy) => format!("{remedy} Then:"),
         None => "When the cause is gone:".to_owned(),
     };
-    Step { text, command: Some(format!("muster dead retry '{}'", letter.letter)) }
+    let id = &letter.letter;
+    [
+        Step { text, command: Some(format!("muster dead retry '{id}'")) },
+        Step {
+            text: "If it shall stay as it is:".to_owned(),
+            command: Some(format!("muster dead discard '{id}' --reason accepted")),
+        },
+    ]
 }

@@ -31,7 +31,8 @@ fn lines(report: &Report, asked: bool) -> Vec<String> {
             page.text(&" ".repeat(width + 2), &" ".repeat(width + 2), text);
         }
     }
-    let (plain, more): (Vec<_>, Vec<_>) = report.attributes.iter().partition(|attribute| attribute.in_step && !asked);
+    let told = report.attributes.iter().filter(|attribute| asked || !attribute.is_empty);
+    let (plain, more): (Vec<_>, Vec<_>) = told.partition(|attribute| attribute.in_step && !asked);
     for group in alike(&more, asked) {
         page.gap();
         match group[..] {
@@ -42,7 +43,7 @@ fn lines(report: &Report, asked: bool) -> Vec<String> {
     }
     if !plain.is_empty() {
         page.gap();
-        page.text("", "", "The same on both sides");
+        page.text("", "", "In step");
         page.values("  ", &plain);
     }
     if !report.kept.is_empty() {

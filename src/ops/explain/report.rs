@@ -79,6 +79,9 @@ pub(super) struct AttributeReport {
     pub(super) in_step: bool,
     pub(super) rule: Option<String>,
     pub(super) sides: Vec<AttributeSide>,
+    /// Neither side has a value, as far as is known.
+    #[serde(skip)]
+    pub(super) is_empty: bool,
     #[serde(skip)]
     pub(super) names: Sides<Option<AttributePath>>,
     /// Whose value it is and since when, for the page.
@@ -169,7 +172,7 @@ impl Report {
             verdict,
             needs_a_person: !letters.is_empty() || state == "held",
             sides: Side::BOTH.into_iter().map(|side| teller.side(side)).collect(),
-            attributes: stories.iter().filter_map(|story| teller.attribute(story)).collect(),
+            attributes: stories.iter().map(|story| teller.attribute(story)).collect(),
             kept: known.kept.iter().map(|entry| teller.kept(entry)).collect(),
             next: teller.next(&letters),
             letters,

@@ -108,9 +108,8 @@ impl Teller<'_> {
         let mut text = Vec::new();
         let state = self.state(side);
         if let Some(seen_at) = state.and_then(|state| state.seen_at.as_ref()) {
-            let changed = seen_at.modified_at.map(|at| format!("; changed there {}", words.when(side, at)));
-            let changed = changed.unwrap_or_default();
-            text.push(format!("Last seen {}{changed}.", words.when(side, seen_at.read_at)));
+            text.push(format!("Last seen {}.", words.when(side, seen_at.read_at)));
+            text.extend(seen_at.modified_at.map(|at| format!("Changed there {}.", words.when(side, at))));
         }
         match &self.known.today[side] {
             Look::NotAsked => {}
@@ -162,11 +161,8 @@ impl Teller<'_> {
         text
     }
 
-    pub(super) fn attribute(&self, story: &Story) -> Option<AttributeReport> {
+    pub(super) fn attribute(&self, story: &Story) -> AttributeReport {
         let is_seen = Side::BOTH.into_iter().any(|side| matches!(&story.today[side], Some(t) if t.value.is_some()));
-        if story.register.is_none() && !is_seen {
-            return None;
-        }
         let side = |side: Side| {
             let has_account = self.meant.accounts[side].is_some();
             AttributeSide {
@@ -187,8 +183,9 @@ impl Teller<'_> {
         let register = story.register.as_ref();
         let set_at = register.map(|register| register.at.modified_at.unwrap_or(register.at.read_at));
         let by = register.map(|register| register.by);
-        Some(AttributeReport {
+        AttributeReport {
             attribute: story.path.clone(),
+            is_empty: story.register.is_none() && !is_seen,
             value: register.map(|register| register.value.clone()),
             set_by: by,
             set_at,
@@ -197,7 +194,7 @@ impl Teller<'_> {
             sides: Side::BOTH.into_iter().map(side).collect(),
             names: Sides::from_fn(|side| story.rule.as_ref().map(|rule| rule.names[side].clone())),
             origin: by.zip(set_at).map(|(by, at)| format!("{}, {}", self.words.name(by), self.words.when(by, at))),
-        })
+        }
     }
 
     pub(super) fn kept(&self, entry: &crate::store::JournalEntry) -> KeptReport {

@@ -43,7 +43,8 @@ impl Words {
         format!("{} ({at})", ago(self.now.since(at)))
     }
 
-    /// The verdict as one word for machines, and as a sentence. `letter` is the open one about the refusal.
+    /// The verdict as one word for machines, and as a sentence. `letter` is the open one about the refusal: without one
+    /// a person has closed it. `proofs` are those of an absence.
     pub(super) fn verdict(&self, verdict: &Verdict, letter: Option<&DeadLetter>, proofs: u8) -> (&'static str, String) {
         let name = |side: Side| self.name(side);
         match verdict {
@@ -105,7 +106,10 @@ impl Words {
                 Some(letter) => {
                     ("refused", format!("refused, nothing was written to {}: {}", name(*side), letter.message))
                 }
-                None => ("refused", format!("refused, nothing was written to {}", name(*side))),
+                None => (
+                    "discarded",
+                    format!("{} was not written, and a person has closed the letter about it", name(*side)),
+                ),
             },
         }
     }
@@ -123,14 +127,25 @@ impl Words {
     /// Who may change an attribute, and what happens then.
     pub(super) fn rule(&self, rule: &AttributeRule) -> String {
         let name = |side: Side| self.name(side);
-        let mut text = match (rule.flow, rule.policy) {
+        let once = rule.occasion == Occasion::Create;
+        match (rule.flow, rule.policy) {
+            (Flow::Towards(side), _) if once => {
+                let (lead, follower) = (name(side.other()), name(side));
+                format!("{lead} gives it to an account that is created in {follower}, which keeps its own from then on")
+            }
+            (Flow::Both, _) if once => "written to an account that is created; each side keeps its own then".to_owned(),
             (Flow::Towards(side), _) => {
                 let (lead, follower) = (name(side.other()), name(side));
-                let drift = match rule.drift {
-                    Drift::Keep => format!("what is changed in {follower} stays until {lead} changes it"),
-                    Drift::Enforce => format!("what is changed in {follower} is set back"),
-                };
-                format!("{lead} leads and {follower} follows; {drift}")
+                match rule.drift {
+                    Drift::Keep => {
+                        format!(
+                            "{lead} leads, {follower} follows; a change in {follower} stays until {lead} changes it"
+                        )
+                    }
+                    Drift::Enforce => {
+                        format!("{lead} leads, {follower} follows; a change in {follower} is set back")
+                    }
+                }
             }
             (Flow::Both, Policy::DefaultSystem(side)) => {
                 format!("either side may change it; if both do, {} wins", name(side))
@@ -139,11 +154,7 @@ impl Words {
                 format!("either side may change it; if both do, the later one wins, and else {}", name(default))
             }
             (Flow::WatchedOn(side), _) => format!("only watched in {}, and written nowhere", name(side)),
-        };
-        if rule.occasion == Occasion::Create {
-            text.push_str("; written only when an account is created");
         }
-        text
     }
 
     /// How an attribute is on one side: what the side holds, and what follows.
@@ -166,11 +177,18 @@ impl Words {
     fn follows(&self, story: &Story, side: Side) -> Option<String> {
         let (name, other) = (self.name(side), self.name(side.other()));
         let news = story.today[side].as_ref().and_then(|today| today.news);
-        let is_enforced = story.rule.as_ref().is_some_and(|rule| rule.drift == Drift::Enforce);
+        let rule = story.rule.as_ref();
+        let is_enforced = rule.is_some_and(|rule| rule.drift == Drift::Enforce);
+        let once = rule.is_some_and(|rule| rule.occasion == Occasion::Create);
+        let flows_on = !once && rule.is_some_and(|rule| rule.flow.writes(side.other()));
         let news = news.and_then(|news| match news {
-            Decision::Edit => Some(format!("changed since it was last read, the next sync brings it to {other}")),
+            Decision::Edit if flows_on => {
+                Some(format!("changed since it was last read, the next sync brings it to {other}"))
+            }
+            Decision::Edit => Some("changed since it was last read, the next sync takes note of it".into()),
             Decision::ConflictWon => Some(format!("changed as it was in {other}, and by the rules {name} will win")),
             Decision::ConflictLost => Some(format!("changed as it was in {other}, and by the rules {other} will win")),
+            Decision::Drift if once => Some("changed since it was last read, and stays so".into()),
             Decision::Drift if is_enforced => Some("changed since it was last read, the next sync sets it back".into()),
             Decision::Drift => Some(format!("changed since it was last read, which stays until {other} changes it")),
             Decision::OwnHand { .. } | Decision::InDoubt => {
@@ -179,12 +197,13 @@ impl Words {
             Decision::BaseLost => Some("which of the two is the later one is not known".into()),
             Decision::Agree | Decision::NoEdit | Decision::Noted | Decision::LeftAlone => None,
         });
-        let contributes = story.rule.as_ref().is_some_and(|rule| rule.flow.contributes(side));
+        let contributes = rule.is_some_and(|rule| rule.flow.contributes(side));
         let agrees = story.today[side].as_ref().is_some_and(|today| today.agrees);
         news.or_else(|| {
             Some(match story.standing[side] {
                 Standing::Unknown | Standing::There => return None,
                 Standing::Stays if agrees => return None,
+                Standing::Stays if once => "and keeps its own".to_owned(),
                 Standing::Stays if contributes => format!("{name} keeps the value in a form of its own"),
                 Standing::Stays => format!("that stays until {other} changes it"),
                 Standing::Due if agrees => "the next sync takes note of that".to_owned(),

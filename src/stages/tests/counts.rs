@@ -2,10 +2,16 @@
 //! machine.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::system::Shape;
 use super::world::{World, rules};
+use crate::broker::message::Payload;
+use crate::broker::{Broker, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::rules::OnExisting;
+use crate::stages::{mapper, writer};
 use crate::store::RunKind;
 
 /// Calls by what they did.
@@ -112,4 +118,61 @@ async fn a_thousand_accounts_at_one_a_call() {
     // One for the intents of a wave and one for its answers; a few more where the store was asked for a pause between.
     assert!((250..300).contains(&written.store["commit"]), "{:?}", written.store);
     assert_eq!(world.scim.titles(), world.crm.titles());
+}
+
+/// Makes a message of each item that waits in these queues.
+async fn split(world: &World, queues: &[Queue]) {
+    let broker = &world.pipeline.broker;
+    let mut singles = Vec::new();
+    while let Some(delivery) = broker.take(queues) {
+        let to = |queue: &Queue| Destination::Queue(queue.clone());
+        let payloads: Vec<_> = match &delivery.message().unwrap().payload {
+            Payload::Changes(changes) => changes.iter().map(|change| Payload::Changes(vec![change.clone()])).collect(),
+            Payload::Commands(commands) => commands.iter().map(|one| Payload::Commands(vec![one.clone()])).collect(),
+            other => panic!("{other:?} is no work"),
+        };
+        singles
+            .extend(payloads.into_iter().map(|one| Outgoing { to: to(delivery.queue()), message: Message::new(one) }));
+        delivery.ack().await;
+    }
+    broker.publish(singles).await.unwrap();
+}
+
+/// Edits that come one by one share their round trips as a page does, if they are there at the same time.
+#[tokio::test]
+async fn edits_that_wait_are_worked_on_together() {
+    let mut world = World::of(Shape { page: 2000, batch: 200, calls: 4 }, rules());
+    // What is in hand when a worker is stopped is finished.
+    world.pipeline.settings.drain = Duration::from_secs(60);
+    world.crm.edit_all(150, "first");
+    pass(&world, RunKind::Sync).await;
+    world.crm.edit_all(150, "second");
+    world.ask(RunKind::Sync, None).await;
+    while world.pipeline.broker.is_empty() {
+        world.read().await;
+    }
+    split(&world, &world.pipeline.change_queues()).await;
+    take(&world, "reading");
+
+    let stop = CancellationToken::new();
+    let mapping = tokio::spawn(mapper::run(world.pipeline.clone(), stop.clone()));
+    while world.pipeline.store.all_runs().iter().all(|run| run.commands_in_flight() != 150) {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    mapping.await.unwrap().unwrap();
+    let mapped = take(&world, "mapping");
+    assert_eq!((mapped.store["find"], mapped.store["commit"], mapped.messages), (1, 1, 1));
+
+    split(&world, &world.pipeline.command_queues()).await;
+    take(&world, "splitting");
+    let stop = CancellationToken::new();
+    let writing = tokio::spawn(writer::run(world.pipeline.clone(), stop.clone()));
+    while world.scim.titles() != world.crm.titles() {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    writing.await.unwrap().unwrap();
+    let written = take(&world, "writing");
+    assert_eq!((written.target["write"], written.store["load"], written.store["commit"]), (1, 1, 2));
 }

@@ -144,7 +144,7 @@ impl Book {
     fn marks(&mut self, file: &Connection, number: u32) -> Result<u8, StoreError> {
         let (block, place) = (number / BLOCK, (number % BLOCK) as usize);
         if !self.blocks.contains_key(&block) {
-            let find = "SELECT marks FROM marks WHERE run = ?1 AND block = ?2";
+            let find = "SELECT marks FROM run_marks WHERE run = ?1 AND block = ?2";
             let marks: Option<Vec<u8>> = sql::one(file, find, (self.run, block), |row| Ok(row.get(0)?))?;
             let mut marks = marks.unwrap_or_default();
             marks.resize(BLOCK as usize, 0);
@@ -164,12 +164,12 @@ impl Book {
 
     fn close(self, file: &Connection) -> Result<(), StoreError> {
         for (block, Block { marks, .. }) in self.blocks.iter().filter(|(_, block)| block.changed) {
-            sql::run(file, "INSERT OR REPLACE INTO marks VALUES (?1, ?2, ?3)", (self.run, block, marks))?;
+            sql::run(file, "INSERT OR REPLACE INTO run_marks VALUES (?1, ?2, ?3)", (self.run, block, marks))?;
         }
         for ((kind, outcome), count) in self.outcomes {
             sql::run(
                 file,
-                "INSERT INTO outcomes VALUES (?1, ?2, ?3, ?4) \
+                "INSERT INTO run_outcomes VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT DO UPDATE SET count = count + excluded.count",
                 (self.run, kind, outcome, count),
             )?;

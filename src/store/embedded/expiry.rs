@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::{EmbeddedStore, milliseconds, sql};
+use super::{EmbeddedStore, milliseconds, runs, sql};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
 use crate::store::retention::{INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, REQUESTS_TTL, SUSPECT_TTL};
@@ -40,11 +40,10 @@ fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<
     // The run itself goes last, so that what is left of it can be found.
     let expired = "SELECT place FROM runs WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 10";
     for run in sql::all(file, expired, (now.0,), |row| Ok(row.get::<_, i64>(0)?))? {
-        let marks = "DELETE FROM marks WHERE run = ?1 AND block IN \
-                     (SELECT block FROM marks WHERE run = ?1 LIMIT ?2)";
+        let marks = "DELETE FROM run_marks WHERE run = ?1 AND block IN \
+                     (SELECT block FROM run_marks WHERE run = ?1 LIMIT ?2)";
         if sql::run(file, marks, (run, piece))? < piece as usize {
-            sql::run(file, "DELETE FROM outcomes WHERE run = ?1", (run,))?;
-            sql::run(file, "DELETE FROM runs WHERE place = ?1", (run,))?;
+            runs::forget(file, run)?;
         }
     }
 
@@ -59,4 +58,79 @@ fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<
         sql::run(file, beyond, (connection, entries, piece))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 24 * 3_600_000;
+    const NOW: Timestamp = Timestamp(1_000 * DAY);
+
+    fn file() -> Connection {
+        let file = Connection::open_in_memory().unwrap();
+        file.execute_batch(include_str!("../../database/links.sql")).unwrap();
+        file.execute("INSERT INTO connections (id, name) VALUES (1, 'crm-scim'), (2, 'other')", []).unwrap();
+        file
+    }
+
+    fn numbers(file: &Connection, sql: &str) -> Vec<i64> {
+        sql::all(file, sql, (), |row| Ok(row.get(0)?)).unwrap()
+    }
+
+    #[test]
+    fn what_is_old_goes_and_what_is_young_stays() {
+        let file = file();
+        let old_and_young = |insert: &str, days: i64| {
+            for (id, age) in [(1, days * DAY + 1), (2, days * DAY - 1)] {
+                file.execute(insert, (id, NOW.0 - age)).unwrap();
+            }
+        };
+        old_and_young("INSERT INTO requests VALUES (1, CAST(?1 AS TEXT), ?2, '{}')", 7);
+        old_and_young("INSERT INTO suspects VALUES (CAST(?1 AS TEXT), 1, ?2)", 1);
+        old_and_young("INSERT INTO journal VALUES (?1, 1, 7, ?2, '{}')", 30);
+        old_and_young("INSERT INTO instances VALUES ('mapper', CAST(?1 AS TEXT), '1', ?2 + 86385000)", 1);
+        let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
+                   VALUES (?1, 1, CAST(?1 AS TEXT), '{}', 1, 1, ?2, 0, 0)";
+        old_and_young(run, 0);
+        for run in [1, 2] {
+            file.execute("INSERT INTO run_marks VALUES (?1, 0, x'01')", (run,)).unwrap();
+            file.execute("INSERT INTO run_outcomes VALUES (?1, 'change', 'stale', 1)", (run,)).unwrap();
+        }
+        sweep(&file, NOW, PIECE, 10).unwrap();
+        for table in ["requests", "suspects", "journal", "runs", "run_marks", "run_outcomes"] {
+            let left = numbers(&file, &format!("SELECT count(*) FROM {table}"));
+            assert_eq!(left, [1], "{table}");
+        }
+        assert_eq!(numbers(&file, "SELECT CAST(name AS INTEGER) FROM instances"), [2]);
+        assert_eq!(numbers(&file, "SELECT run FROM run_marks"), [2]);
+    }
+
+    #[test]
+    fn each_look_does_a_piece_until_nothing_old_is_left() {
+        let file = file();
+        let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
+                   VALUES (1, 1, 'r1', '{}', 1, 1, 1, 0, 0)";
+        file.execute(run, ()).unwrap();
+        for id in 1..=5 {
+            file.execute("INSERT INTO run_marks VALUES (1, ?1, x'01')", (id,)).unwrap();
+            file.execute("INSERT INTO journal VALUES (?1, 1, 7, 1, '{}')", (id,)).unwrap();
+        }
+        for (marks, entries) in [(3, 3), (1, 1), (0, 0)] {
+            sweep(&file, NOW, 2, 10).unwrap();
+            assert_eq!(numbers(&file, "SELECT count(*) FROM run_marks"), [marks]);
+            assert_eq!(numbers(&file, "SELECT count(*) FROM journal"), [entries]);
+        }
+        assert_eq!(numbers(&file, "SELECT count(*) FROM runs"), [0]);
+    }
+
+    #[test]
+    fn the_journal_of_each_connection_keeps_its_newest() {
+        let file = file();
+        for id in 1..=9 {
+            file.execute("INSERT INTO journal VALUES (?1, 1 + ?1 % 2, 7, ?2, '{}')", (id, NOW.0)).unwrap();
+        }
+        sweep(&file, NOW, PIECE, 3).unwrap();
+        assert_eq!(numbers(&file, "SELECT id FROM journal ORDER BY id"), [4, 5, 6, 7, 8, 9]);
+    }
 }

@@ -13,10 +13,10 @@ use crate::database::Database;
 use crate::domain::{ConnectionName, Epoch, Timestamp};
 use crate::store::{EpochState, StoreError};
 
-/// The row of `meta` that names the file which was opened last.
+/// The rows of `meta` that the links know: see `src/database/queues.sql`.
 const FILE: &str = "file";
-/// The row of `meta` that a backup has and the original has not.
 const RESTORED: &str = "restored";
+const WORKED_BEFORE: &str = "worked_before";
 
 /// A connection as the file knows it.
 pub(super) struct Known {
@@ -89,8 +89,9 @@ fn take_over(file: &Connection, file_id: &str) -> Result<bool, StoreError> {
             (FILE, file_id),
         )?;
     }
-    let begun = sql::count(file, "SELECT EXISTS (SELECT 1 FROM connections WHERE began_at IS NOT NULL)", ())?;
-    Ok(!lost && begun == 0)
+    let worked = "SELECT EXISTS (SELECT 1 FROM connections WHERE began_at IS NOT NULL) \
+                  OR EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
+    Ok(!lost && sql::count(file, worked, (WORKED_BEFORE,))? == 0)
 }
 
 /// Names the file itself, whatever it is called: what a copy of it does not share.

@@ -235,7 +235,7 @@ fn read_runs(
         let place: i64 = row.get(0)?;
         let about: Run = serde_json::from_str(&row.get::<_, String>(1)?)
             .map_err(|_| StoreError::Unusable(format!("a run of connection {name} is unreadable")))?;
-        let counted = "SELECT outcome, count FROM outcomes WHERE run = ?1 AND kind = ?2";
+        let counted = "SELECT outcome, count FROM run_outcomes WHERE run = ?1 AND kind = ?2";
         let counted = |kind: &str| -> Result<Vec<(String, u32)>, StoreError> {
             sql::all(file, counted, (place, kind), |row| Ok((row.get(0)?, row.get(1)?)))
         };
@@ -259,8 +259,8 @@ fn read_runs(
 }
 
 /// Forgets a run with all that was counted of it.
-fn forget(file: &Connection, place: i64) -> Result<(), StoreError> {
-    sql::run(file, "DELETE FROM marks WHERE run = ?1", (place,))?;
-    sql::run(file, "DELETE FROM outcomes WHERE run = ?1", (place,))?;
+pub(super) fn forget(file: &Connection, place: i64) -> Result<(), StoreError> {
+    sql::run(file, "DELETE FROM run_marks WHERE run = ?1", (place,))?;
+    sql::run(file, "DELETE FROM run_outcomes WHERE run = ?1", (place,))?;
     sql::run(file, "DELETE FROM runs WHERE place = ?1", (place,)).map(drop)
 }

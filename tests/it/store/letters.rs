@@ -42,3 +42,23 @@ pub async fn letters_about_messages_have_no_connection_or_one<S: Store>(store: S
     assert!(store.letters(None).await.unwrap().is_empty());
     assert!(store.letters(Some(&connection())).await.unwrap().is_empty());
 }
+
+pub async fn one_letter_is_found_by_its_id<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let linked = letter(LetterId::of_link(&connection(), Side::B, LinkId(1)), 5);
+    let message = letter(LetterId::of_message("m1"), 1);
+    commit(&store, epoch, Commit { open: vec![linked.clone()], ..Commit::default() }).await;
+    store.file_letters(std::slice::from_ref(&message), &[]).await.unwrap();
+    let find = |connection: Option<ConnectionName>, letter: DeadLetter| {
+        let store = store.clone();
+        async move { store.letter(connection.as_ref(), &letter.id).await.unwrap() }
+    };
+    assert_eq!(find(Some(connection()), linked.clone()).await, Some(linked.clone()));
+    assert_eq!(find(None, linked.clone()).await, None, "it belongs to a connection");
+    assert_eq!(find(Some("other".parse().unwrap()), linked.clone()).await, None);
+    // Nobody needs to know the connection of a letter about a message.
+    assert_eq!(find(Some(connection()), message.clone()).await, Some(message.clone()));
+    assert_eq!(find(None, message.clone()).await, Some(message.clone()));
+    store.file_letters(&[], &[message.id.clone(), linked.id.clone()]).await.unwrap();
+    assert_eq!((find(None, message).await, find(Some(connection()), linked).await), (None, None));
+}

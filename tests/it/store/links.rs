@@ -192,3 +192,112 @@ pub async fn accounts_are_listed_page_by_page<S: Store>(store: S) {
     assert_eq!(store.accounts(&connection(), Side::B, None).await.unwrap(), (vec![], None));
     assert_eq!(store.counts(&connection()).await.unwrap().accounts, Sides { a: 1_300, b: 0 });
 }
+
+pub async fn all_claims_are_listed_page_by_page<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    assert_eq!(store.claims(&connection(), None).await.map(|(page, _)| page).unwrap(), vec![]);
+    let commits = (0..700).map(|id| {
+        let mut new = new_link(epoch, id);
+        let keys = Side::BOTH.map(|side| Claim::Key(side, format!("emails={id:016x}")));
+        new.claim.extend(keys);
+        new.claim.push(claim(Side::B, format!("b{id}")));
+        new
+    });
+    let commits: Vec<Commit> = commits.collect();
+    let mut expected: Vec<_> = commits
+        .iter()
+        .flat_map(|commit| commit.claim.iter().map(|claim| (claim.clone(), commit.link.as_ref().unwrap().id)))
+        .collect();
+    expected.sort();
+    store.commit(&connection(), epoch, commits).await.unwrap();
+    assert!(store.claims(&connection(), None).await.unwrap().1.is_some(), "more than a page");
+    assert_eq!(claims(&store).await, expected);
+}
+
+/// What lost is kept, and found by its link.
+pub async fn the_journal_of_a_link_is_its_own_and_the_newest_comes_first<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let entry = |link: u64, value: &str| JournalEntry {
+        link: LinkId(link),
+        attribute: "title".parse().unwrap(),
+        side: Side::B,
+        value: Some(value.into()),
+        reason: JournalReason::ConflictLost,
+        seen_at: Timestamp(5),
+    };
+    for id in [1, 2] {
+        commit(&store, epoch, new_link(epoch, id)).await;
+    }
+    let journal = |entries: Vec<JournalEntry>| Commit { journal: entries, ..Commit::default() };
+    commit(&store, epoch, journal(vec![entry(1, "first"), entry(2, "of another"), entry(1, "second")])).await;
+    let cleared = JournalEntry { value: None, ..entry(1, "") };
+    // It outlives the replacement of its link.
+    let link = load(&store, 1).await.unwrap();
+    commit(&store, epoch, Commit { link: Some(link), ..journal(vec![cleared.clone()]) }).await;
+
+    let newest = store.journal(&connection(), LinkId(1), 10).await.unwrap();
+    assert_eq!(newest, [cleared.clone(), entry(1, "second"), entry(1, "first")]);
+    assert_eq!(store.journal(&connection(), LinkId(1), 1).await.unwrap(), [cleared]);
+    assert_eq!(store.journal(&connection(), LinkId(1), 0).await.unwrap(), []);
+    assert_eq!(store.journal(&connection(), LinkId(2), 10).await.unwrap(), [entry(2, "of another")]);
+    assert_eq!(store.journal(&connection(), LinkId(3), 10).await.unwrap(), []);
+    assert_eq!(store.journal(&"other".parse().unwrap(), LinkId(1), 10).await.unwrap(), []);
+}
+
+/// A dry run works on a copy: what it is told there must be what the original says.
+pub async fn a_copy_answers_as_the_original<S: Store>(store: S) {
+    let copy = || crate::embedded_store::fresh();
+    // What is not known is not made known by asking.
+    let empty = copy().await;
+    empty.copy_from(&store, &connection()).await.unwrap();
+    let unknown = store.load(&connection(), &[]).await.map(drop);
+    assert!(matches!(unknown, Err(StoreError::EpochChanged(_))), "{unknown:?}");
+    assert!(matches!(empty.load(&connection(), &[]).await, Err(StoreError::EpochChanged(_))));
+
+    let epoch = epoch(&store).await;
+    let commits = (0..600).map(|id| {
+        let mut new = new_link(epoch, id);
+        new.claim.push(Claim::Key(Side::A, format!("emails={id:016x}")));
+        new
+    });
+    store.commit(&connection(), epoch, commits.collect()).await.unwrap();
+    let mut changed = load(&store, 7).await.unwrap();
+    changed.sides.b.account = Some(account("b7"));
+    let changed = Commit {
+        link: Some(changed),
+        claim: vec![claim(Side::B, "b7")],
+        release: vec![claim(Side::A, "a7")],
+        open: vec![letter(LetterId::of_link(&connection(), Side::B, LinkId(7)), 1)],
+        reread: vec![(Side::A, account("a7"))],
+        ..Commit::default()
+    };
+    commit(&store, epoch, changed).await;
+    let token = Token(1);
+    let active = ActiveRead { run: run_id("r1"), complete: false, position: Some("p1".to_owned()), reserved: None };
+    let state = ReaderState { watermark: Some("w1".to_owned()), active: Some(active) };
+    let minute = std::time::Duration::from_secs(60);
+    assert!(store.lease(&connection(), &LeaseName::Reader(Side::A), token, minute).await.unwrap());
+    assert!(store.set_reader(&connection(), epoch, Side::A, token, &state).await.unwrap());
+
+    let copied = copy().await;
+    copied.copy_from(&store, &connection()).await.unwrap();
+    let state = copied.epoch(&connection()).await.unwrap();
+    assert_eq!((state.id, state.began_at), (epoch, Timestamp(0)), "nothing to wait for");
+    assert_eq!(claims(&copied).await, claims(&store).await);
+    let all: Vec<LinkId> = (0..601).map(LinkId).collect();
+    let (left, right) =
+        (copied.load(&connection(), &all).await.unwrap(), store.load(&connection(), &all).await.unwrap());
+    assert_eq!((left.epoch, left.items), (right.epoch, right.items));
+    assert_eq!(copied.counts(&connection()).await.unwrap(), store.counts(&connection()).await.unwrap());
+    assert_eq!(copied.letters(Some(&connection())).await.unwrap(), store.letters(Some(&connection())).await.unwrap());
+    let asked = store.rereads(&connection(), Side::A, 10).await.unwrap();
+    assert_eq!(copied.rereads(&connection(), Side::A, 10).await.unwrap(), asked);
+    let reader = copied.reader(&connection(), Side::A).await.unwrap();
+    assert_eq!(reader, ReaderState { watermark: Some("w1".to_owned()), active: None }, "the read begins anew");
+
+    // It goes on from there as the original would, and the original does not hear of it.
+    let link = load(&copied, 7).await.unwrap();
+    assert_eq!(commit(&copied, epoch, Commit { link: Some(link), ..Commit::default() }).await, DONE);
+    assert_eq!(commit(&copied, epoch, new_link(epoch, 8)).await, Committed::Moved);
+    assert_eq!(load(&store, 7).await.unwrap().revision, 2);
+}
