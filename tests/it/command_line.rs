@@ -82,7 +82,7 @@ async fn check_asks_the_systems() {
     let admin = sandbox.admin();
     admin.configure_salesforce(serde_json::from_value(json!({"access": {"User.Title": "hidden"}})).unwrap()).unwrap();
     let hidden = muster.muster(&["check"]).await;
-    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field Title"), "{hidden:?}");
+    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field User.Title"), "{hidden:?}");
     admin.configure_salesforce(serde_json::from_value(json!({"flow": "disabled"})).unwrap()).unwrap();
     let refused = muster.muster(&["check", "--json"]).await;
     assert_eq!(refused.status, 1);
