@@ -140,7 +140,8 @@ pub trait Consumer: Send {
     /// What it yields.
     type Delivery: Delivery;
 
-    /// The next delivery; `None` once the consumer was stopped and nothing is left.
+    /// The next delivery; `None` once the consumer was stopped and nothing is left. Whoever stops waiting for it loses
+    /// nothing: what was begun is kept for the next call. One that is in hand already is there at the first poll.
     fn next(&mut self) -> impl Future<Output = Option<Self::Delivery>> + Send;
 
     /// Takes no further deliveries from the broker; those handed out may still be settled, those prefetched but not

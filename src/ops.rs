@@ -6,6 +6,7 @@ pub mod cli;
 pub mod connect;
 pub mod dead;
 pub mod exit;
+pub mod explain;
 pub mod init;
 pub mod output;
 pub mod run;

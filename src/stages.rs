@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBuilder};
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -115,7 +116,7 @@ pub struct Settings {
     pub deadline: Duration,
     /// Failed attempts after which a command becomes a dead letter.
     pub attempts: u32,
-    /// Messages that one worker has in hand at once.
+    /// Handfuls of messages that one worker works on at once.
     pub concurrency: usize,
     /// Unsettled messages that the broker may hand one worker for each queue.
     pub prefetch: u16,
@@ -296,35 +297,40 @@ pub(crate) async fn wait(stop: &CancellationToken, duration: Duration) -> Result
     }
 }
 
-/// Gives a delivery back that could not be worked on. Each time counts towards calling it poison, so what ails the store
+/// Gives deliveries back that could not be worked on. Each time counts towards calling one poison, so what ails the store
 /// or the broker must not use them up within a moment: the more often it came back, the longer it is kept.
-pub(crate) async fn give_back<D: Delivery>(delivery: D, halt: Halt, stop: &CancellationToken) {
+pub(crate) async fn give_back<D: Delivery>(deliveries: Vec<D>, halt: Halt, stop: &CancellationToken) {
     match &halt {
-        Halt::Stopped => debug!("Gave a message back, the process stops"),
-        Halt::NewEpoch | Halt::LostLease => warn!("Gave a message back: {halt}"),
+        Halt::Stopped => debug!("Gave {} messages back, the process stops", deliveries.len()),
+        Halt::NewEpoch | Halt::LostLease => warn!("Gave {} messages back: {halt}", deliveries.len()),
         Halt::Unusable(_) | Halt::Publish(_) => {
-            let pause = Duration::from_secs(u64::from(delivery.redeliveries()).clamp(1, 10));
-            warn!("Giving a message back in {pause:?}: {halt}");
-            // Stopped meanwhile, it is given back at once.
+            let redeliveries = deliveries.iter().map(D::redeliveries).max().unwrap_or_default();
+            let pause = Duration::from_secs(u64::from(redeliveries).clamp(1, 10));
+            warn!("Giving {} messages back in {pause:?}: {halt}", deliveries.len());
+            // Stopped meanwhile, they are given back at once.
             drop(wait(stop, pause).await);
         }
     }
-    // Dropped unsettled, the delivery comes again.
-    drop(delivery);
+    // Dropped unsettled, they come again, and then each is worked on alone.
+    drop(deliveries);
 }
 
-/// Takes deliveries from these queues and hands each to `handle`, at most `concurrency` at once, until `stop`; then
-/// finishes what is in hand within the drain deadline. What is not finished by then comes again.
+/// Takes deliveries from these queues and hands them to `handle`, at most `concurrency` handfuls at once, until `stop`;
+/// then finishes what is in hand within the drain deadline. What is not finished by then comes again.
+///
+/// A handful is what of one queue is there already, up to as many items as there is `room` for: single edits share their
+/// round trips as the items of a page do, and none waits for another.
 pub(crate) async fn work<B, S, H, F>(
     pipeline: &Pipeline<B, S>,
     queues: Vec<Queue>,
     stop: CancellationToken,
+    room: impl Fn(&Queue) -> usize,
     handle: H,
 ) -> Result<(), BrokerError>
 where
     B: Broker,
     S: Store,
-    H: Fn(<B::Consumer as Consumer>::Delivery, CancellationToken) -> F,
+    H: Fn(Vec<<B::Consumer as Consumer>::Delivery>, CancellationToken) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let settings = &pipeline.settings;
@@ -333,22 +339,37 @@ where
     let tasks = TaskTracker::new();
     // Cancelled when the drain deadline is over: what is still in hand then is dropped where it stands.
     let give_up = CancellationToken::new();
+    // Taken, and in no handful yet.
+    let mut held = None;
     loop {
         let permit = tokio::select! {
             () = stop.cancelled() => break,
             permit = Arc::clone(&permits).acquire_owned() => permit.expect("the semaphore is never closed"),
         };
-        let delivery = tokio::select! {
-            () = stop.cancelled() => break,
-            delivery = consumer.next() => match delivery {
-                Some(delivery) => delivery,
-                None => break,
+        let first = match held.take() {
+            Some(delivery) => delivery,
+            None => tokio::select! {
+                () = stop.cancelled() => break,
+                delivery = consumer.next() => match delivery {
+                    Some(delivery) => delivery,
+                    None => break,
+                },
             },
         };
-        let work = handle(delivery, give_up.clone());
+        let room = room(first.queue());
+        let mut handful = Handful::new(first);
+        while handful.items < room
+            && let Some(Some(delivery)) = consumer.next().now_or_never()
+        {
+            held = handful.add(delivery, room);
+            if held.is_some() {
+                break;
+            }
+        }
+        let work = handle(handful.deliveries, give_up.clone());
         let give_up = give_up.clone();
         tasks.spawn(async move {
-            // A publish waits for its broker without end. Dropped there, as anywhere, the delivery comes again.
+            // A publish waits for its broker without end. Dropped there, as anywhere, the deliveries come again.
             tokio::select! {
                 () = work => {}
                 () = give_up.cancelled() => {}
@@ -356,6 +377,7 @@ where
             drop(permit);
         });
     }
+    drop(held);
     consumer.stop().await;
     tasks.close();
     if tokio::time::timeout(settings.drain, tasks.wait()).await.is_err() {
@@ -364,4 +386,39 @@ where
         tasks.wait().await;
     }
     Ok(())
+}
+
+/// Deliveries that are worked on together.
+pub(crate) struct Handful<D> {
+    pub(crate) deliveries: Vec<D>,
+    /// Changes or commands in them.
+    items: usize,
+}
+
+impl<D: Delivery> Handful<D> {
+    pub(crate) fn new(first: D) -> Self {
+        // A message that comes alone leaves no room for others.
+        let items = items_that_share(&first).unwrap_or(usize::MAX);
+        Self { deliveries: vec![first], items }
+    }
+
+    /// Adds one of the same queue, if there is room for all of it; else it is given back.
+    pub(crate) fn add(&mut self, delivery: D, room: usize) -> Option<D> {
+        let same_queue = self.deliveries[0].queue() == delivery.queue();
+        match items_that_share(&delivery).and_then(|items| self.items.checked_add(items)) {
+            Some(items) if items <= room && same_queue => {
+                self.items = items;
+                self.deliveries.push(delivery);
+                None
+            }
+            _ => Some(delivery),
+        }
+    }
+}
+
+/// The items of a delivery that may be worked on together with others; `None` for one that was given back before, or that
+/// cannot be read: should it be what kills workers, it is to be found out alone.
+fn items_that_share<D: Delivery>(delivery: &D) -> Option<usize> {
+    let message = delivery.message().ok()?;
+    (delivery.redeliveries() == 0).then(|| message.payload.items())
 }

@@ -2,7 +2,7 @@
 //!
 //! Whoever publishes returns once its transaction is on the disk. Of all processes that have the file open, one at a time
 //! takes messages out ([`Database::lead`]); the others may publish and look. What it has out is, in the file, everything
-//! up to the number `taken` of each queue: if it dies, that goes back, and each message's redelivery is counted. A message
+//! up to the place `taken` of each queue: if it dies, that goes back, and each message's redelivery is counted. A message
 //! that comes back goes to the end of its queue.
 //!
 //! Delayed messages wait for their own time, which is drawn as on RabbitMQ's ladder. Letters are a table that is only
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::{Broker, BrokerError, BrokerHealth, Outgoing, PublishError, Queue, QueueDepth, delay};
 use crate::database::{Database, DatabaseError};
@@ -109,6 +109,9 @@ impl Broker for EmbeddedBroker {
         let shared = &self.shared;
         let parcels: Arc<[Parcel]> =
             messages.into_iter().map(|message| Parcel::new(message, fastrand::f64())).collect::<Result<_, _>>()?;
+        if parcels.is_empty() {
+            return Ok(());
+        }
         let mut delays = delay::busy_delays();
         let mut waiting = None;
         while !shared.closing.is_cancelled() {
@@ -121,9 +124,6 @@ impl Broker for EmbeddedBroker {
                 Err(PutError::Refused(error)) => return Err(error),
                 Err(PutError::Failed(DatabaseError::Closed)) => break,
                 Err(PutError::Failed(error)) => {
-                    if waiting.is_none() {
-                        warn!("The file takes no messages, waiting: {error}");
-                    }
                     // The new one first, so that the reason is never gone between two attempts.
                     let next = WaitingPublisher::new(shared, error.to_string());
                     waiting = Some(next);
@@ -201,6 +201,9 @@ struct WaitingPublisher(Arc<Shared>);
 impl WaitingPublisher {
     fn new(shared: &Arc<Shared>, reason: String) -> Self {
         let mut waiting = shared.waiting.lock().expect("nothing panics while the lock is held");
+        if waiting.publishers == 0 {
+            warn!("The file takes no messages, waiting: {reason}");
+        }
         waiting.publishers += 1;
         waiting.reason = Some(reason);
         Self(Arc::clone(shared))
@@ -212,6 +215,7 @@ impl Drop for WaitingPublisher {
         let mut waiting = self.0.waiting.lock().expect("nothing panics while the lock is held");
         waiting.publishers -= 1;
         if waiting.publishers == 0 {
+            info!("No message waits for the file any more");
             waiting.reason = None;
         }
     }

@@ -42,6 +42,18 @@ pub enum Payload {
     Raw(Bytes),
 }
 
+impl Payload {
+    /// How many items it has.
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Changes(changes) => changes.len(),
+            Self::Commands(commands) => commands.len(),
+            Self::Letters(entries) => entries.len(),
+            Self::Raw(_) => 1,
+        }
+    }
+}
+
 /// Why a body is no message. Never carries the body's text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {

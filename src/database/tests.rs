@@ -8,7 +8,7 @@ use super::*;
 async fn file() -> (Database, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let database = Database::open(&directory.path().join("muster.db")).unwrap();
-    run(&database, "CREATE TABLE marks (n INTEGER PRIMARY KEY, text TEXT); INSERT INTO marks (n) VALUES (0)")
+    run(&database, "CREATE TABLE test_marks (n INTEGER PRIMARY KEY, text TEXT); INSERT INTO test_marks (n) VALUES (0)")
         .await
         .unwrap();
     (database, directory)
@@ -20,7 +20,7 @@ async fn run(database: &Database, sql: &'static str) -> Result<(), DatabaseError
 
 async fn marks(database: &Database) -> Vec<i64> {
     let read = database.read(|connection| -> Result<_, DatabaseError> {
-        let mut select = connection.prepare("SELECT n FROM marks ORDER BY n")?;
+        let mut select = connection.prepare("SELECT n FROM test_marks ORDER BY n")?;
         let marks = select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(marks)
     });
@@ -28,7 +28,7 @@ async fn marks(database: &Database) -> Vec<i64> {
 }
 
 fn mark(connection: &Connection, n: i64) -> Result<(), DatabaseError> {
-    connection.execute("INSERT INTO marks (n) VALUES (?1)", [n])?;
+    connection.execute("INSERT INTO test_marks (n) VALUES (?1)", [n])?;
     Ok(())
 }
 
@@ -103,7 +103,9 @@ async fn a_transaction_that_was_undone_answers_all_of_its_group() {
 #[tokio::test]
 async fn a_failed_commit_answers_all_of_its_group() {
     let (database, _directory) = file().await;
-    run(&database, "CREATE TABLE parts (of INTEGER REFERENCES marks (n) DEFERRABLE INITIALLY DEFERRED)").await.unwrap();
+    run(&database, "CREATE TABLE parts (of INTEGER REFERENCES test_marks (n) DEFERRABLE INITIALLY DEFERRED)")
+        .await
+        .unwrap();
     let (go_on, held) = hold(&database);
     let first = database.write(|connection| mark(connection, 1));
     let orphan = run(&database, "INSERT INTO parts VALUES (77)");
@@ -124,7 +126,7 @@ async fn a_full_disk_is_named_and_passes() {
         })
     };
     limit(1).await.unwrap();
-    let fill = || run(&database, "INSERT INTO marks SELECT 1, hex(zeroblob(100000))");
+    let fill = || run(&database, "INSERT INTO test_marks SELECT 1, hex(zeroblob(100000))");
     assert_eq!(fill().await, Err(DatabaseError::Unavailable("the disk is full".to_owned())));
     limit(1_000_000).await.unwrap();
     fill().await.unwrap();

@@ -71,15 +71,22 @@ pub(super) fn in_savepoint<T, E: From<DatabaseError>>(
     let run = |sql| connection.prepare_cached(sql).and_then(|mut it| it.execute([])).map_err(DatabaseError::from);
     run("SAVEPOINT job")?;
     let result = caught(|| work(connection));
-    if connection.is_autocommit() {
-        // SQLite has undone the whole transaction, this savepoint with it.
-        return result.and_then(|_| Err(undone().into()));
+    let mut ended = Ok(0);
+    if result.is_err() && !connection.is_autocommit() {
+        ended = run("ROLLBACK TO job");
     }
-    if result.is_err() {
-        run("ROLLBACK TO job")?;
+    if !connection.is_autocommit() {
+        ended = ended.and_then(|_| run("RELEASE job"));
     }
-    run("RELEASE job")?;
-    result
+    if ended.is_err() && !connection.is_autocommit() {
+        // What it left cannot be told from what the others did, so all of it goes.
+        roll_back(connection);
+    }
+    match connection.is_autocommit() {
+        // The whole transaction was undone, this savepoint with it.
+        true => result.and_then(|_| Err(undone().into())),
+        false => result,
+    }
 }
 
 /// Work that panics fails by itself: the thread goes on, and whoever asked hears of it.
@@ -124,14 +131,19 @@ fn write_group(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
         true => Err(undone()),
         false => connection.execute_batch("COMMIT").map_err(DatabaseError::from),
     };
-    if !connection.is_autocommit()
-        && let Err(error) = connection.execute_batch("ROLLBACK")
-    {
-        warn!("A failed transaction could not be rolled back: {error}");
+    if !connection.is_autocommit() {
+        roll_back(connection);
     }
     let failed = ended.err();
     for finish in done {
         finish(failed.clone());
+    }
+}
+
+fn roll_back(connection: &Connection) {
+    if let Err(error) = connection.execute_batch("ROLLBACK") {
+        // The next transaction cannot begin then, and says so to whoever asked for it.
+        warn!("A transaction on the file could not be rolled back: {error}");
     }
 }
 
@@ -162,11 +174,7 @@ fn read_one_by_one(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
         }
         let finish = job(Ok(connection));
         // It has changed nothing, so nothing can be lost in its end.
-        if !connection.is_autocommit()
-            && let Err(error) = connection.execute_batch("ROLLBACK")
-        {
-            warn!("Reading did not end in order: {error}");
-        }
+        roll_back(connection);
         finish(None);
     }
 }

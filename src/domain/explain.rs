@@ -275,10 +275,14 @@ impl Story {
         })
     }
 
-    /// Whether there is more to say of it than its value.
+    /// Whether there is no more to say of it than its value: the sides hold it, or are not meant to.
     pub fn is_plain(&self) -> bool {
-        let in_step = |side: Side| matches!(self.standing[side], Standing::There | Standing::Unknown);
-        Side::BOTH.into_iter().all(|side| in_step(side) && !self.is_changed(side)) && !self.is_apart()
+        let is_quiet = |side: Side| match self.standing[side] {
+            Standing::There | Standing::Unknown => true,
+            Standing::NotWritten => self.rule.is_some(),
+            _ => false,
+        };
+        Side::BOTH.into_iter().all(|side| is_quiet(side) && !self.is_changed(side)) && !self.is_apart()
     }
 }
 

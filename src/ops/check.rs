@@ -1,7 +1,7 @@
 //! `muster check`: is the configuration right, and do the systems, and the servers or the file, agree?
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
 
@@ -66,7 +66,9 @@ fn file(path: &Path) -> Finding {
         Ok(file) => {
             let opened = Database::open(path).map_err(|error| error.to_string());
             let problem = opened.and_then(|_| writable(path)).and_then(|()| writable(folder)).err();
-            (output::bytes(file.len()), problem)
+            // What a process wrote last may still lie in the log beside it.
+            let log = std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len());
+            (output::bytes(file.len() + log), problem)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
             ("made by the first command that works on it".to_owned(), writable(folder).err())
@@ -79,6 +81,12 @@ fn file(path: &Path) -> Finding {
     });
     let room = free_bytes.map_or(String::new(), |free| format!(", {} free", output::bytes(free)));
     Finding { subject: format!("file {shown}: {state}{room}"), problem }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// SQLite writes the file, and beside it its log and its lock.

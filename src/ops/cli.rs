@@ -11,7 +11,7 @@ use super::connect::{Mode, Opened};
 use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
-use super::{backup, check, connect, dead, init, run, status, sync, topology, worker};
+use super::{backup, check, connect, dead, explain, init, run, status, sync, topology, worker};
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
@@ -70,6 +70,19 @@ enum Command {
     Run,
     /// Show connections, runs, systems, queues and workers.
     Status,
+    /// Tell why an account is as it is: what both systems hold, what was decided, and what to do next.
+    Explain {
+        /// The account, as `<system>:<id>`, or an e-mail address or user name that one person has.
+        account: String,
+        /// Only this attribute.
+        attribute: Option<String>,
+        /// Only on this connection.
+        #[arg(long)]
+        connection: Option<ConnectionName>,
+        /// Do not ask the systems what they hold today.
+        #[arg(long)]
+        offline: bool,
+    },
     /// Look at dead letters, send them again or close them.
     Dead {
         #[command(subcommand)]
@@ -212,12 +225,15 @@ async fn serve_with<B: Broker, S: Store>(
             sync::run(pipeline, mode, &connection, sync::Ask { only, full, wait }, stop, form).await
         }
         Command::Status => status::run(pipeline, mode, form).await,
+        Command::Explain { account, attribute, connection, offline } => {
+            explain::run(pipeline, &explain::Ask { account, attribute, connection, offline }, form).await
+        }
         Command::Dead { command } => match command {
             DeadCommand::List { connection, code } => {
                 dead::list(pipeline, connection.as_ref(), code.as_deref(), form).await
             }
             DeadCommand::Show { letter } => dead::show(pipeline, &letter, form).await,
-            DeadCommand::Retry { letters, all } => dead::retry(pipeline, &letters, all, form).await,
+            DeadCommand::Retry { letters, all } => dead::retry(pipeline, mode, &letters, all, form).await,
             DeadCommand::Discard { letters, reason, text, yes } => {
                 dead::discard(pipeline, &letters, &dead::Grounds { reason, text }, yes, form).await
             }

@@ -45,6 +45,24 @@ impl Kind {
         }
     }
 
+    /// Further lines of the system's table, where it follows.
+    fn template_for_writing(self) -> &'static str {
+        match self {
+            Self::Salesforce => include_str!("init/salesforce-written.toml"),
+            Self::Scim => "",
+        }
+    }
+
+    /// How a connection names the end that follows.
+    fn written_end(self) -> &'static str {
+        match self {
+            Self::Salesforce => {
+                "{ system = \"{to}\", partner_field = \"Partner_ID__c\" }   # EDIT: a text field that keeps the partner's id"
+            }
+            Self::Scim => "\"{to}\"",
+        }
+    }
+
     /// What people call the only system of this kind.
     fn usual_name(self) -> &'static str {
         match self {
@@ -68,20 +86,17 @@ pub fn run(from: Kind, to: Kind, path: &Path, form: Form) -> anyhow::Result<Exit
             "systems": { names.0: from.as_str(), names.1: to.as_str() },
         })),
         Form::Text => {
-            let option = option_for(path);
-            output::line(format!(
-                "Wrote {}: {} ({}) leads, {} ({}) follows.\n\n\
-                 Fill in the lines with EDIT, and set {}. Then:\n\n  \
-                 muster{option} check                         is it right, and do both systems agree?\n  \
-                 muster{option} sync {connection} --wait   brings them in step now\n  \
-                 muster{option} run                           keeps them in step until it is stopped",
-                path.display(),
-                names.0,
-                from.as_str(),
-                names.1,
-                to.as_str(),
-                variables.join(" and "),
-            ));
+            let (from, to) = (format!("{} ({})", names.0, from.as_str()), format!("{} ({})", names.1, to.as_str()));
+            output::line(format!("Wrote {}: {from} leads, {to} follows", path.display()));
+            output::line(format!("\nFill in the lines with EDIT, and set {}. Then:\n", variables.join(" and ")));
+            let sync = format!("sync {connection} --wait");
+            for (command, what) in [
+                ("check", "is it right, and do both systems agree?"),
+                (&sync, "brings them in step now"),
+                ("run", "keeps them in step until it is stopped"),
+            ] {
+                output::line(format!("  muster{} {command:width$}  {what}", option_for(path), width = sync.len()));
+            }
         }
     }
     Ok(Exit::Done)
@@ -89,11 +104,14 @@ pub fn run(from: Kind, to: Kind, path: &Path, form: Form) -> anyhow::Result<Exit
 
 /// The whole configuration.
 fn text(from: (Kind, &str), to: (Kind, &str)) -> String {
-    let system = |(kind, name): (Kind, &str)| {
-        kind.template().replace("{name}", name).replace("{NAME}", &name.to_uppercase().replace('-', "_"))
-    };
-    let systems = format!("{}\n{}", system(from), system(to));
-    FRAME.replace("{systems}", &systems).replace("{from}", from.1).replace("{to}", to.1)
+    let named = |text: &str, name: &str| text.replace("{name}", name).replace("{NAME}", &name.to_uppercase());
+    let leader = named(from.0.template(), from.1);
+    let follower = named(&[to.0.template(), to.0.template_for_writing()].concat(), to.1);
+    FRAME
+        .replace("{systems}", &format!("{leader}\n{follower}"))
+        .replace("{written_end}", to.0.written_end())
+        .replace("{from}", from.1)
+        .replace("{to}", to.1)
 }
 
 /// The environment variables that it reads.

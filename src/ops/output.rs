@@ -75,7 +75,9 @@ pub fn duration(duration: Duration) -> String {
     match seconds {
         0 => format!("{} ms", duration.as_millis()),
         1..60 => format!("{:.1} s", duration.as_secs_f64()),
+        60..3600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ if seconds % 3600 < 60 => format!("{} h", seconds / 3600),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
     }
 }
@@ -95,7 +97,14 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        for (millis, text) in [(350, "350 ms"), (4_200, "4.2 s"), (185_000, "3 min 5 s"), (7_260_000, "2 h 1 min")] {
+        for (millis, text) in [
+            (350, "350 ms"),
+            (4_200, "4.2 s"),
+            (185_000, "3 min 5 s"),
+            (900_000, "15 min"),
+            (3_600_000, "1 h"),
+            (7_260_000, "2 h 1 min"),
+        ] {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
     }

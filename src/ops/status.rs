@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::connect::Mode;
 use super::exit::Exit;
 use super::output::{self, Form};
-use super::worker::Role;
-use crate::broker::{Broker, QueueDepth};
+use super::worker::{how_to_start, missing_among};
+use crate::broker::{Broker, BrokerError, QueueDepth};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::stages::Pipeline;
 use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
@@ -53,6 +53,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
     let patience = std::time::Duration::from_secs(5);
     let queues = match tokio::time::timeout(patience, pipeline.broker.depths(&pipeline.queues())).await {
         Ok(Ok(depths)) => Ok(depths.into_iter().map(|QueueDepth { name, ready }| (name, ready)).collect()),
+        Ok(Err(BrokerError::Missing(_))) => Ok(Vec::new()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("the broker did not answer within {} s", patience.as_secs())),
     };
@@ -142,6 +143,9 @@ fn systems(status: &Status) {
 
 fn queues(status: &Status) {
     match &status.queues {
+        Ok(queues) if queues.is_empty() => {
+            output::line("Not all queues are there yet: whoever works next declares them")
+        }
         Ok(queues) => {
             let mut table = output::table(&["QUEUE", "MESSAGES"]);
             for (name, ready) in queues.iter().filter(|(_, ready)| *ready > 0) {
@@ -166,16 +170,5 @@ fn workers(status: &Status, mode: &Mode) {
     if !status.instances.is_empty() {
         output::print(&table);
     }
-    let missing = Role::ALL.map(Role::as_str).into_iter();
-    let missing = missing.filter(|role| !status.instances.iter().any(|instance| instance.role == *role));
-    match mode {
-        Mode::Distributed => {
-            missing.for_each(|role| output::line(format!("No {role} is running: start muster-{role}")));
-        }
-        Mode::Embedded(database) => {
-            if missing.count() > 0 {
-                output::line(format!("Nothing works on {}: start `muster run`", database.path().display()));
-            }
-        }
-    }
+    how_to_start(&missing_among(&status.instances), mode).into_iter().for_each(output::line);
 }

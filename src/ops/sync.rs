@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::connect::{Mode, operator};
 use super::exit::Exit;
 use super::output::{self, Form};
-use super::worker::{self, Role};
+use super::worker::{self, Role, missing};
 use crate::broker::Broker;
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, Side};
 use crate::stages::producer::new_run_id;
@@ -69,7 +69,7 @@ pub async fn run<B: Broker, S: Store>(
     let epoch = pipeline.store.epoch(name).await?;
     pipeline.store.request(name, &request).await?;
 
-    let missing = missing(pipeline).await?;
+    let missing = missing(&pipeline.store).await?;
     let (is_served, until) = match mode {
         Mode::Distributed => (!missing.contains(&Role::Producer), if ask.wait { Until::Over } else { Until::Read }),
         // What one process begins, nobody would end for it.
@@ -130,12 +130,6 @@ fn account(connection: &Connection, text: &str) -> anyhow::Result<(Side, Account
     Ok((side, id))
 }
 
-/// The stages that nobody runs.
-async fn missing<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyhow::Result<Vec<Role>> {
-    let alive = pipeline.store.instances().await?;
-    Ok(Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect())
-}
-
 /// Runs the stages that nobody else runs, and looks again and again: a worker counts as running for a while after it
 /// died, and one that runs now may not last as long as the run. Returns when one of them fails here.
 async fn stand_in<B: Broker, S: Store>(
@@ -155,7 +149,7 @@ async fn stand_in<B: Broker, S: Store>(
     loop {
         let wanted = match mode {
             // A store that is away is noticed by whoever follows the run.
-            Mode::Distributed => missing(pipeline).await.unwrap_or_default(),
+            Mode::Distributed => missing(&pipeline.store).await.unwrap_or_default(),
             // Nobody else works, whoever was heard of a moment ago.
             Mode::Embedded(_) => Role::ALL.to_vec(),
         };

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::connect::{self, Unfit};
+use super::connect::{self, Mode, Unfit};
 use super::exit::Exit;
 use super::output;
 use crate::broker::{Broker, BrokerError, Queue};
 use crate::config::{Config, Infrastructure, ProcessEnvironment};
 use crate::stages::{self, Pipeline, mapper, producer, writer};
-use crate::store::Store;
+use crate::store::{Instance, Store, StoreError};
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
@@ -127,6 +127,27 @@ pub async fn serve_health<B: Broker, S: Store>(
         .with_context(|| format!("serving health pages on {address}; see [telemetry] listen"))?;
     info!("Serving /livez, /readyz and /metrics on http://{}", server.address);
     Ok(Some(server.address))
+}
+
+/// The stages that nobody runs.
+pub async fn missing<S: Store>(store: &S) -> Result<Vec<Role>, StoreError> {
+    Ok(missing_among(&store.instances().await?))
+}
+
+/// The stages that none of these runs.
+pub fn missing_among(alive: &[Instance]) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| !alive.iter().any(|instance| instance.role == role.as_str())).collect()
+}
+
+/// What to start so that these stages are run, a line each.
+pub fn how_to_start(missing: &[Role], mode: &Mode) -> Vec<String> {
+    match mode {
+        Mode::Distributed => {
+            missing.iter().map(|role| format!("No {0} is running: start muster-{0}", role.as_str())).collect()
+        }
+        Mode::Embedded(_) if missing.is_empty() => Vec::new(),
+        Mode::Embedded(database) => vec![format!("Nothing works on {}: start `muster run`", database.path().display())],
+    }
 }
 
 /// Runs a stage until `stop`, and closes the broker's connections.

@@ -25,25 +25,25 @@ const RENEW_AFTER: u32 = 8;
 const POISON_AFTER: u32 = 4;
 
 /// What is to be done with a delivery.
-pub(crate) enum Intake<T> {
+pub(crate) enum Intake<'d, T> {
     /// Its own work: these items. While the guard of a suspect is held, no other suspect is worked on by this process,
     /// so that what kills a worker is counted against one of them only.
-    Work(Vec<T>, Option<OwnedMutexGuard<()>>),
+    Work(&'d [T], Option<OwnedMutexGuard<()>>),
     /// It came back too often and has a letter now; its item is still to be counted.
-    Poison(T),
+    Poison(&'d T),
     /// Nothing more: what was to be done is durable elsewhere, acknowledge it.
     Settled,
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
     /// Reads a delivery. `items` picks the payload that the stage understands and puts single items back into one.
-    pub(crate) async fn take_in<D: Delivery, T: Clone>(
+    pub(crate) async fn take_in<'d, D: Delivery, T: Clone + 'd>(
         &self,
         stop: &CancellationToken,
-        delivery: &D,
-        items: impl Fn(&Payload) -> Option<Vec<T>>,
+        delivery: &'d D,
+        items: impl Fn(&Payload) -> Option<&[T]>,
         single: impl Fn(T) -> Payload,
-    ) -> Result<Intake<T>, Halt> {
+    ) -> Result<Intake<'d, T>, Halt> {
         let message = match delivery.message() {
             Ok(message) => message,
             Err(error) => {
@@ -88,7 +88,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let text =
                 format!("work on a message in queue {} began {POISON_AFTER} times and never ended", delivery.queue());
             self.open_message_letter(stop, delivery, Code::known("poison_message"), text).await?;
-            return Ok(found.into_iter().next().map_or(Intake::Settled, Intake::Poison));
+            return Ok(found.first().map_or(Intake::Settled, Intake::Poison));
         }
         Ok(Intake::Work(found, Some(alone)))
     }

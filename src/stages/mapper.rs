@@ -4,20 +4,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
-use crate::broker::message::Payload;
+use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
 use crate::domain::link::Origin;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
-    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, ConnectionName, DeadLetter,
-    Epoch, FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting,
-    SystemName, Timestamp, Value,
+    AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, DeadLetter, Epoch,
+    FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting, SystemName,
+    Timestamp, Value,
 };
 use crate::failpoint::hit;
 use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
@@ -29,10 +30,16 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
         async move { pipeline.beat("mapper", stop).await }
     });
     let worker = pipeline.clone();
-    let result = work(&pipeline, pipeline.change_queues(), stop.clone(), move |delivery, give_up| {
-        let pipeline = worker.clone();
-        async move { pipeline.map_delivery(delivery, give_up).await }
-    })
+    let result = work(
+        &pipeline,
+        pipeline.change_queues(),
+        stop.clone(),
+        |_| MAX_ITEMS,
+        move |deliveries, give_up| {
+            let pipeline = worker.clone();
+            async move { pipeline.map_deliveries(deliveries, give_up).await }
+        },
+    )
     .await;
     stop.cancel();
     if let Err(error) = beat.await {
@@ -42,48 +49,54 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    pub(super) async fn map_delivery<D: Delivery>(&self, delivery: D, stop: CancellationToken) {
+    /// Maps deliveries of one queue together.
+    pub(super) async fn map_deliveries<D: Delivery>(&self, deliveries: Vec<D>, stop: CancellationToken) {
         hit("mapper.received");
-        match self.map_message(&delivery, &stop).await {
+        match self.map_messages(&deliveries, &stop).await {
             Ok(()) => {
-                delivery.ack().await;
-                hit("mapper.acked");
+                for delivery in deliveries {
+                    delivery.ack().await;
+                    hit("mapper.acked");
+                }
             }
-            Err(halt) => give_back(delivery, halt, &stop).await,
+            Err(halt) => give_back(deliveries, halt, &stop).await,
         }
     }
 
-    async fn map_message<D: Delivery>(&self, delivery: &D, stop: &CancellationToken) -> Result<(), Halt> {
-        let changes = |payload: &Payload| match payload {
-            Payload::Changes(changes) => Some(changes.clone()),
-            _ => None,
-        };
-        let intake = self.take_in(stop, delivery, changes, |change| Payload::Changes(vec![change])).await?;
-        let (changes, _alone) = match intake {
-            Intake::Work(changes, alone) => (changes, alone),
-            Intake::Settled => return Ok(()),
-            Intake::Poison(change) => return self.count_unusable(stop, change, "poison_message").await,
-        };
-        let lane = match delivery.queue() {
-            Queue::ChangesBulk(_) => Lane::Bulk,
+    async fn map_messages<D: Delivery>(&self, deliveries: &[D], stop: &CancellationToken) -> Result<(), Halt> {
+        let mut by_connection = BTreeMap::<_, Vec<&Change>>::new();
+        let mut suspects = Vec::new();
+        let lane = match deliveries.first().map(D::queue) {
+            Some(Queue::ChangesBulk(_)) => Lane::Bulk,
             _ => Lane::Live,
         };
-        let mut by_connection = BTreeMap::<ConnectionName, Vec<Change>>::new();
-        for change in changes {
-            by_connection.entry(change.connection.clone()).or_default().push(change);
-        }
-        let mut commands = Vec::new();
-        for (name, changes) in by_connection {
-            match self.connections.get(&name) {
-                Some(connection) => commands.extend(self.map_changes(stop, connection, changes, lane).await?),
-                None => {
+        for delivery in deliveries {
+            let traceparent = delivery.message().ok().and_then(|message| message.traceparent.as_deref());
+            match self.take_in(stop, delivery, changes_of, |change| Payload::Changes(vec![change])).await? {
+                Intake::Work(changes, alone) => {
+                    suspects.extend(alone);
                     for change in changes {
-                        self.open_orphan_letter(stop, &change, delivery).await?;
+                        match self.connections.get(&change.connection) {
+                            Some(connection) => {
+                                by_connection.entry((&connection.name, traceparent)).or_default().push(change);
+                            }
+                            None => self.open_orphan_letter(stop, change, delivery).await?,
+                        }
                     }
                 }
+                Intake::Settled => {}
+                Intake::Poison(change) => self.count_unusable(stop, change, "poison_message").await?,
             }
         }
-        self.publish_commands(commands, delivery.message().ok().and_then(|m| m.traceparent.clone())).await?;
+        let mut outgoing = Vec::new();
+        for ((name, traceparent), changes) in by_connection {
+            let connection = &self.connections[name];
+            let commands = self.map_changes(stop, connection, changes, lane).await?;
+            outgoing.extend(command_messages(connection, commands, traceparent));
+        }
+        if !outgoing.is_empty() {
+            self.broker.publish(outgoing).await?;
+        }
         hit("mapper.published");
         Ok(())
     }
@@ -93,128 +106,73 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
-        changes: Vec<Change>,
+        changes: Vec<&Change>,
         lane: Lane,
-    ) -> Result<Vec<(Arc<Connection>, Command)>, Halt> {
+    ) -> Result<Vec<Command>, Halt> {
         let mut commands = Vec::new();
         let mut left = changes;
         // Changes of one link in one page, or a link that another mapper commits meanwhile: the losers go round again.
         while !left.is_empty() {
-            let round = self.map_round(stop, connection, left, lane, &mut commands).await;
-            left = match round {
-                Ok(left) => left,
-                Err((Halt::NewEpoch, left)) => left,
-                Err((halt, _)) => return Err(halt),
-            };
+            left = self.map_round(stop, connection, left, lane, &mut commands).await?;
         }
         Ok(commands)
     }
 
-    /// One round: find, resolve, commit. Returns the changes whose link had moved on.
-    async fn map_round(
+    /// One round, with one question and one commit for all: find, resolve, commit. Returns the changes whose link had
+    /// moved on, and those of an epoch that is over.
+    async fn map_round<'c>(
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
-        changes: Vec<Change>,
+        changes: Vec<&'c Change>,
         lane: Lane,
-        commands: &mut Vec<(Arc<Connection>, Command)>,
-    ) -> Result<Vec<Change>, (Halt, Vec<Change>)> {
+        commands: &mut Vec<Command>,
+    ) -> Result<Vec<&'c Change>, Halt> {
         let name = &connection.name;
-        let questions: Vec<_> = changes.iter().map(|change| question(change, connection)).collect();
-        let found = match self.ask(stop, || self.store.find(name, questions.clone())).await {
-            Ok(found) => found,
-            Err(halt) => return Err((halt, changes)),
+        let questions = || changes.iter().map(|change| question(change, connection)).collect();
+        let found = match self.ask(stop, || self.store.find(name, questions())).await {
+            Err(Halt::NewEpoch) => return Ok(changes),
+            found => found?,
         };
         hit("mapper.found");
         let rules = connection.rules(found.epoch);
-        let mut mapped: Vec<_> = changes
-            .iter()
-            .zip(found.items)
-            .map(|(change, item)| {
-                let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now };
-                desk.map(change, item)
-            })
-            .collect();
-        for letter in mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open) {
-            match self.join(stop, letter.clone()).await {
-                Ok(joined) => *letter = joined,
-                Err(halt) => return Err((halt, changes)),
-            }
-        }
-        let letters: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.open.clone()).collect();
+        let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now };
+        let mut mapped: Vec<_> = changes.iter().zip(found.items).map(|(change, item)| desk.map(change, item)).collect();
+        let letters = mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open);
+        let letters = try_join_all(letters.map(async |letter| {
+            *letter = self.join(stop, letter.clone()).await?;
+            Ok::<_, Halt>(letter.clone())
+        }));
+        self.log_opened(&letters.await?).await?;
         let healed: Vec<_> = mapped.iter().flat_map(|mapped| mapped.commit.close.clone()).collect();
-        let logged = async {
-            self.log_opened(&letters).await?;
-            self.log_healed(&healed, "mapper").await
-        };
-        if let Err(halt) = logged.await {
-            return Err((halt, changes));
-        }
+        self.log_healed(&healed, "mapper").await?;
         for _ in &healed {
             self.metrics.letter_healed(name);
         }
-        let commits: Vec<_> = mapped.iter().map(|mapped| mapped.commit.clone()).collect();
-        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits.clone())).await {
-            Ok(committed) => committed,
-            Err(halt) => return Err((halt, changes)),
+        let commits = || mapped.iter().map(|mapped| mapped.commit.clone()).collect();
+        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits())).await {
+            Err(Halt::NewEpoch) => return Ok(changes),
+            committed => committed?,
         };
         hit("mapper.committed");
-        let (mut left, mut unlinked) = (Vec::new(), Vec::new());
+        let mut left = Vec::new();
         for ((change, mapped), committed) in changes.into_iter().zip(mapped).zip(committed) {
-            match committed {
-                Committed::Done { owed } => {
-                    self.metrics.change(name, mapped.outcome);
-                    let Some(link) = mapped.link else {
-                        unlinked.push((change, mapped.outcome, owed));
-                        continue;
-                    };
-                    for side in Side::BOTH {
-                        if mapped.emits[side] || owed[side] {
-                            let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                            let command =
-                                Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
-                            commands.push((Arc::clone(connection), command));
-                        }
-                    }
-                }
-                Committed::Moved | Committed::Taken { .. } => left.push(change),
-            }
-        }
-        for (change, outcome, owed) in unlinked {
-            if let Err(halt) = self.close_owed(stop, &change, outcome, owed).await {
-                // What is left of the page comes again with its message.
+            let Committed::Done { owed } = committed else {
                 left.push(change);
-                return Err((halt, left));
+                continue;
+            };
+            self.metrics.change(name, mapped.outcome);
+            let Some(link) = mapped.link else {
+                self.close_owed(stop, change, mapped.outcome, owed).await?;
+                continue;
+            };
+            for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
+                let lane = if mapped.urgent[side] { Lane::Live } else { lane };
+                let command = Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
+                commands.push(command);
             }
         }
         Ok(left)
-    }
-
-    /// Publishes commands, those of one target and lane together.
-    async fn publish_commands(
-        &self,
-        commands: Vec<(Arc<Connection>, Command)>,
-        traceparent: Option<String>,
-    ) -> Result<(), Halt> {
-        let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
-        for (connection, command) in commands {
-            let size = commands_per_message(connection.ends[command.side].schema());
-            let queue = Queue::commands(&connection.systems[command.side], command.lane);
-            by_queue.entry(queue).or_insert_with(|| (size, Vec::new())).1.push(command);
-        }
-        let messages: Vec<_> = by_queue
-            .iter()
-            .flat_map(|(queue, (size, commands))| {
-                commands.chunks(*size).map(|commands| Outgoing {
-                    to: Destination::Queue(queue.clone()),
-                    message: Message {
-                        traceparent: traceparent.clone(),
-                        ..Message::new(Payload::Commands(commands.to_vec()))
-                    },
-                })
-            })
-            .collect();
-        if messages.is_empty() { Ok(()) } else { Ok(self.broker.publish(messages).await?) }
     }
 
     /// A change for a connection that is not configured (any more): it has a letter with its bytes, and is counted.
@@ -252,11 +210,11 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         let letters = [letter];
         self.log_opened(&letters).await?;
         self.ask(stop, || self.store.file_letters(&letters, &[])).await?;
-        self.count_unusable(stop, change.clone(), "unknown_connection").await
+        self.count_unusable(stop, change, "unknown_connection").await
     }
 
     /// Counts a change that nobody could work on.
-    async fn count_unusable(&self, stop: &CancellationToken, change: Change, code: &str) -> Result<(), Halt> {
+    async fn count_unusable(&self, stop: &CancellationToken, change: &Change, code: &str) -> Result<(), Halt> {
         debug!("Counting change {} of run {} as undecodable: {code}", change.cause.number, change.cause.run);
         let outcome = ChangeOutcome::Undecodable;
         self.metrics.change(&change.connection, outcome);
@@ -273,7 +231,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return self.ask(stop, counted).await;
         }
         let owed = self.tally(stop, &change.connection, count(&change.cause, outcome, Sides::default())).await?;
-        self.close_owed(stop, &change, outcome, owed).await
+        self.close_owed(stop, change, outcome, owed).await
     }
 
     /// Closes the books on commands that an earlier delivery of this change, or the command that it stands for, left
@@ -296,6 +254,33 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             self.metrics.command(&change.connection, outcome);
         }
         Ok(())
+    }
+}
+
+/// Messages for the writers: the commands of one target and lane together.
+fn command_messages(connection: &Connection, commands: Vec<Command>, traceparent: Option<&str>) -> Vec<Outgoing> {
+    let mut by_queue = BTreeMap::<Queue, (usize, Vec<Command>)>::new();
+    for command in commands {
+        let size = commands_per_message(connection.ends[command.side].schema());
+        let queue = Queue::commands(&connection.systems[command.side], command.lane);
+        by_queue.entry(queue).or_insert_with(|| (size, Vec::new())).1.push(command);
+    }
+    let messages = by_queue.iter().flat_map(|(queue, (size, commands))| {
+        commands.chunks(*size).map(|commands| Outgoing {
+            to: Destination::Queue(queue.clone()),
+            message: Message {
+                traceparent: traceparent.map(ToOwned::to_owned),
+                ..Message::new(Payload::Commands(commands.to_vec()))
+            },
+        })
+    });
+    messages.collect()
+}
+
+fn changes_of(payload: &Payload) -> Option<&[Change]> {
+    match payload {
+        Payload::Changes(changes) => Some(changes),
+        _ => None,
     }
 }
 
@@ -470,8 +455,9 @@ impl Desk<'_> {
                 close.push(LetterId::of_link(&self.connection.name, side, id));
             }
         }
-        let urgent =
-            Sides::from_fn(|side| pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates()));
+        let urgent = Sides::from_fn(|side| {
+            emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
+        });
         let journal = lost
             .into_iter()
             .map(|lost| JournalEntry {

@@ -11,24 +11,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::producer::page;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
-use crate::broker::message::MAX_ITEMS;
-use crate::broker::message::Payload;
-use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
-use crate::domain::{Change, Command, CommandOutcome, ConnectionName, Epoch, LinkId, Side, Sighting};
+use crate::broker::message::{MAX_ITEMS, Payload};
+use crate::broker::{Broker, BrokerError, Delivery, Queue};
+use crate::domain::{Command, CommandOutcome, ConnectionName, LinkId, Side, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
 use crate::systems::Schema;
 
 mod attempt;
 mod create;
+mod follow_ups;
 mod lane;
 mod settle;
 mod turns;
 mod wave;
 
 use attempt::Attempt;
+use follow_ups::FollowUps;
 pub(super) use turns::Turns;
 use wave::Wave;
 
@@ -40,9 +40,13 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
     });
     let worker = pipeline.clone();
     let turns = Arc::new(Turns::new(&pipeline));
-    let result = work(&pipeline, pipeline.command_queues(), stop.clone(), move |delivery, give_up| {
+    let room = {
+        let pipeline = pipeline.clone();
+        move |queue: &Queue| pipeline.commands_at_once(queue)
+    };
+    let result = work(&pipeline, pipeline.command_queues(), stop.clone(), room, move |deliveries, give_up| {
         let (pipeline, turns) = (worker.clone(), Arc::clone(&turns));
-        async move { pipeline.write_delivery(delivery, &turns, give_up).await }
+        async move { pipeline.write_deliveries(deliveries, &turns, give_up).await }
     })
     .await;
     stop.cancel();
@@ -65,55 +69,74 @@ enum Fate {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    pub(super) async fn write_delivery<D: Delivery>(&self, delivery: D, turns: &Turns, stop: CancellationToken) {
+    /// Commands of this queue that are worked on as one wave.
+    fn commands_at_once(&self, queue: &Queue) -> usize {
+        let (Queue::Commands(name) | Queue::CommandsBulk(name)) = queue else { return 1 };
+        self.systems.get(name).map_or(1, |system| commands_per_message(system.schema()))
+    }
+
+    /// Works on the commands of deliveries of one queue together.
+    pub(super) async fn write_deliveries<D: Delivery>(
+        &self,
+        deliveries: Vec<D>,
+        turns: &Turns,
+        stop: CancellationToken,
+    ) {
         hit("writer.received");
-        match self.write_message(&delivery, turns, &stop).await {
+        match self.write_messages(&deliveries, turns, &stop).await {
             Ok(()) => {
-                delivery.ack().await;
-                hit("writer.acked");
+                for delivery in deliveries {
+                    delivery.ack().await;
+                    hit("writer.acked");
+                }
             }
-            Err(halt) => give_back(delivery, halt, &stop).await,
+            Err(halt) => give_back(deliveries, halt, &stop).await,
         }
     }
 
-    async fn write_message<D: Delivery>(
+    async fn write_messages<D: Delivery>(
         &self,
-        delivery: &D,
+        deliveries: &[D],
         turns: &Turns,
         stop: &CancellationToken,
     ) -> Result<(), Halt> {
-        let commands = |payload: &Payload| match payload {
-            Payload::Commands(commands) => Some(commands.clone()),
-            _ => None,
-        };
-        let intake = self.take_in(stop, delivery, commands, |command| Payload::Commands(vec![command])).await?;
-        let (commands, _alone) = match intake {
-            Intake::Work(commands, alone) => (commands, alone),
-            Intake::Settled => return Ok(()),
-            Intake::Poison(command) => return self.count_command(stop, &command, CommandOutcome::Dead).await,
-        };
-        let again = Again {
-            attempt: delivery.attempt(),
-            redelivered: delivery.redeliveries() > 0 || delivery.attempt() > 0,
-            queue: delivery.queue().clone(),
-            traceparent: delivery.message().ok().and_then(|message| message.traceparent.clone()),
-        };
-        let mut waves = BTreeMap::<(ConnectionName, Side), Vec<Command>>::new();
-        for command in commands {
-            waves.entry((command.connection.clone(), command.side)).or_default().push(command);
-        }
-        for ((name, side), commands) in waves {
-            match self.connections.get(&name) {
-                Some(connection) => self.write_wave(stop, connection, side, commands, turns, &again).await?,
-                None => {
-                    let text = format!("a command is for connection {name}, which is not configured here");
-                    let code = crate::domain::Code::known("unknown_connection");
-                    self.open_message_letter(stop, delivery, code, text).await?;
-                    for command in commands {
-                        self.count_command(stop, &command, CommandOutcome::Dead).await?;
+        let mut waves = BTreeMap::<(&ConnectionName, Side), Vec<Order>>::new();
+        let mut suspects = Vec::new();
+        for delivery in deliveries {
+            let commands = match self.take_in(stop, delivery, commands_of, |one| Payload::Commands(vec![one])).await? {
+                Intake::Work(commands, alone) => {
+                    suspects.extend(alone);
+                    commands
+                }
+                Intake::Settled => continue,
+                Intake::Poison(command) => {
+                    self.count_command(stop, command, CommandOutcome::Dead).await?;
+                    continue;
+                }
+            };
+            let message = Origin {
+                attempt: delivery.attempt(),
+                redelivered: delivery.redeliveries() > 0 || delivery.attempt() > 0,
+                queue: delivery.queue(),
+                traceparent: delivery.message().ok().and_then(|message| message.traceparent.as_deref()),
+            };
+            for command in commands {
+                match self.connections.get(&command.connection) {
+                    Some(connection) => {
+                        waves.entry((&connection.name, command.side)).or_default().push(Order { command, message });
+                    }
+                    None => {
+                        let name = &command.connection;
+                        let text = format!("a command is for connection {name}, which is not configured here");
+                        let code = crate::domain::Code::known("unknown_connection");
+                        self.open_message_letter(stop, delivery, code, text).await?;
+                        self.count_command(stop, command, CommandOutcome::Dead).await?;
                     }
                 }
             }
+        }
+        for ((name, side), orders) in waves {
+            self.write_wave(stop, &self.connections[name], side, orders, turns).await?;
         }
         Ok(())
     }
@@ -124,11 +147,10 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         stop: &CancellationToken,
         connection: &Arc<Connection>,
         side: Side,
-        commands: Vec<Command>,
+        orders: Vec<Order<'_>>,
         turns: &Turns,
-        again: &Again,
     ) -> Result<(), Halt> {
-        let ids: Vec<LinkId> = commands.iter().map(|command| command.link).collect();
+        let ids: Vec<LinkId> = orders.iter().map(|order| order.command.link).collect();
         let loaded_at = Instant::now();
         let loaded = self.ask(stop, || self.store.load(&connection.name, &ids)).await?;
         hit("writer.loaded");
@@ -137,7 +159,6 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             stop,
             connection,
             side,
-            again,
             rules: connection.rules(loaded.epoch),
             epoch: loaded.epoch,
             now: loaded.now,
@@ -146,25 +167,25 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             asked: Default::default(),
         };
         let wave = &wave;
-        let attempts = commands.into_iter().zip(loaded.items).map(|(command, link)| async move {
-            let fate = Attempt { wave, command: &command }.run(link).await;
-            (command, fate)
+        let attempts = orders.into_iter().zip(loaded.items).map(|(order, link)| async move {
+            let fate = Attempt { wave, command: order.command, message: order.message }.run(link).await;
+            (order, fate)
         });
         let fates = wave.serve(join_all(attempts)).await;
         let mut follow_ups = FollowUps::default();
         let mut halted = None;
-        for (command, fate) in fates {
+        for (order, fate) in fates {
             match fate {
                 // The message comes again, but not what the others of its wave have seen.
                 Err(halt) => halted = Some(halt),
-                Ok(fate) => follow_ups.add(command, fate, wave.epoch),
+                Ok(fate) => follow_ups.add(order, fate, wave.epoch),
             }
         }
         if halted.is_some() {
             // They come again with it.
             follow_ups.waiting.clear();
         }
-        let outgoing = follow_ups.messages(again, commands_per_message(wave.system().schema()));
+        let outgoing = follow_ups.messages(commands_per_message(wave.system().schema()));
         if !outgoing.is_empty() {
             self.broker.publish(outgoing).await?;
         }
@@ -184,63 +205,34 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 }
 
+/// A command, and the message that it came with.
+#[derive(Clone, Copy)]
+struct Order<'m> {
+    command: &'m Command,
+    message: Origin<'m>,
+}
+
+/// What a message says about its commands besides what they are.
+#[derive(Clone, Copy)]
+struct Origin<'m> {
+    attempt: u32,
+    /// It was here before: if the work is done, another delivery of it did it.
+    redelivered: bool,
+    queue: &'m Queue,
+    traceparent: Option<&'m str>,
+}
+
 /// Commands that go in one message: as many accounts as one call writes, or as many as there may be calls of one account
 /// under way, so that a message is one wave.
 pub(super) fn commands_per_message(schema: &Schema) -> usize {
     schema.batch.max(schema.calls).clamp(1, MAX_ITEMS)
 }
 
-/// What goes on after a wave.
-#[derive(Default)]
-struct FollowUps {
-    changes: Vec<Change>,
-    /// By failed attempts and wait in whole seconds, rounded up: what waits equally long goes on as one message, so that
-    /// a refused batch is one call again. With each the longest wait of its commands.
-    waiting: BTreeMap<(u32, u64), (Duration, Vec<Command>)>,
-}
-
-impl FollowUps {
-    fn add(&mut self, command: Command, fate: Fate, epoch: Epoch) {
-        match fate {
-            Fate::Over => {}
-            Fate::Later { after, attempt } => {
-                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-                let (longest, commands) = self.waiting.entry((attempt, seconds)).or_default();
-                *longest = after.max(*longest);
-                commands.push(command);
-            }
-            Fate::Change(seen) => self.changes.push(Change {
-                connection: command.connection,
-                side: command.side,
-                cause: command.cause,
-                epoch,
-                seen: page::fitting(*seen),
-            }),
-        }
+fn commands_of(payload: &Payload) -> Option<&[Command]> {
+    match payload {
+        Payload::Commands(commands) => Some(commands),
+        _ => None,
     }
-
-    fn messages(self, again: &Again, size: usize) -> Vec<Outgoing> {
-        let mut outgoing = page::messages(&Queue::Changes, self.changes);
-        for ((attempt, _), (after, commands)) in self.waiting {
-            outgoing.extend(commands.chunks(size).map(|commands| Outgoing {
-                to: Destination::Retry { home: again.queue.clone(), after },
-                message: Message { attempt, ..Message::new(Payload::Commands(commands.to_vec())) },
-            }));
-        }
-        for Outgoing { message, .. } in &mut outgoing {
-            message.traceparent.clone_from(&again.traceparent);
-        }
-        outgoing
-    }
-}
-
-/// What a message says about its commands besides what they are.
-struct Again {
-    attempt: u32,
-    /// It was here before: if the work is done, another delivery of it did it.
-    redelivered: bool,
-    queue: Queue,
-    traceparent: Option<String>,
 }
 
 fn count(command: &Command, outcome: CommandOutcome) -> Count {

@@ -110,7 +110,7 @@ impl System for Scim {
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
-        self.with_keys(keys).await
+        self.with_keys(keys, None).await
     }
 
     async fn write(&self, writes: &[Write], deadline: Instant) -> Vec<Written> {

@@ -16,7 +16,8 @@ use crate::proxy::Proxy;
 use crate::rabbitmq::RabbitMq;
 
 /// A channel of the test's own, to do what Muster never does.
-async fn foreign_channel(url: &Url) -> (lapin::Connection, lapin::Channel) {
+/// A client that is none of ours.
+pub async fn foreign_channel(url: &Url) -> (lapin::Connection, lapin::Channel) {
     let connection = lapin::Connection::connect(url.as_str(), lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)

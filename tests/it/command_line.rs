@@ -1,8 +1,14 @@
 //! The command line as a person meets it: what it prints, and how it ends.
 
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use muster::broker::Broker as _;
+use muster::domain::dead_letter::DiscardReason;
+use muster::domain::{LetterEntry, Resolution};
 use muster::sandbox::{Effect, Fault, Matcher, Sandbox, SandboxSettings, System};
 use serde_json::{Value, json};
 
+use super::amqp::foreign_channel;
 use super::processes::{CONNECTION, Installation, active_users, written};
 
 const BROKEN: &str = r#"[broker]
@@ -76,7 +82,7 @@ async fn check_asks_the_systems() {
     let admin = sandbox.admin();
     admin.configure_salesforce(serde_json::from_value(json!({"access": {"User.Title": "hidden"}})).unwrap()).unwrap();
     let hidden = muster.muster(&["check"]).await;
-    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field Title"), "{hidden:?}");
+    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field User.Title"), "{hidden:?}");
     admin.configure_salesforce(serde_json::from_value(json!({"flow": "disabled"})).unwrap()).unwrap();
     let refused = muster.muster(&["check", "--json"]).await;
     assert_eq!(refused.status, 1);
@@ -198,4 +204,51 @@ async fn a_sync_that_failed_says_why() {
     let failed = muster.muster(&["sync", CONNECTION, "--wait"]).await;
     assert_eq!(failed.status, 1, "{failed:?}");
     assert!(failed.stdout.contains("The run ended early: crm could not be read"), "{failed:?}");
+}
+
+/// `muster run` does over servers what the three workers do there; one stage that cannot go on ends the process with 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn run_works_over_servers_as_well() {
+    let (sandbox, mut muster) = start(5, "").await;
+    let admin = sandbox.admin();
+    muster.start_run().await;
+    assert_eq!(muster.sync(&[]).await.commands("applied"), active_users(&admin).len() as i64);
+    assert_eq!(muster.sync(&["--full"]).await.emitted, 0);
+    muster.kill("run").await;
+
+    let (_connection, channel) = foreign_channel(muster.amqp()).await;
+    let queue = format!("{}.changes", muster.prefix());
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(queue.as_str().into(), options, FieldTable::default()).await.unwrap();
+    let ended = muster.muster(&["run"]).await;
+    assert!(ended.status == 1 && ended.stderr.contains("error: the "), "{ended:?}");
+    assert!(ended.stderr.contains("a queue exists with other settings"), "{ended:?}");
+}
+
+/// R78: letters are discarded over servers too, and what was discarded is logged with its reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discarded_letter_is_logged() {
+    let (sandbox, mut muster) = start(3, "").await;
+    let admin = sandbox.admin();
+    let user = active_users(&admin)[0].clone();
+    admin.create(System::Scim, &json!({"userName": user["Username"]})).unwrap();
+    muster.start().await;
+    assert!(muster.sync(&[]).await.commands("dead") >= 1);
+    let id = muster.letters().await[0]["id"].as_str().unwrap().to_owned();
+    let discard = ["dead", "discard", &id, "--reason", "not-wanted", "--text", "a test account", "--json"];
+    assert_eq!(muster.muster(&discard).await.status, 0);
+    assert!(muster.letters().await.is_empty());
+    assert_eq!(muster.sync(&["--full"]).await.emitted, 0);
+    let broker = muster.broker();
+    let mut log = broker.letters().await.unwrap();
+    let mut closed = Vec::new();
+    while let Some(entry) = log.next().await.unwrap() {
+        if let LetterEntry::Closed { id, resolution, by, .. } = entry {
+            closed.push((id.to_string(), resolution, by.split('@').next().unwrap().to_owned()));
+        }
+    }
+    let text = Some("a test account".to_owned());
+    assert_eq!(closed, [(id, Resolution::Discarded { reason: DiscardReason::NotWanted, text }, "ada".to_owned())]);
+    broker.close().await;
 }

@@ -4,6 +4,7 @@
 
 mod http;
 mod salesforce;
+mod salesforce_writes;
 mod scim;
 mod scim2_server;
 mod scim_dialects;

@@ -23,6 +23,9 @@ pub const CONNECTION: &str = "crm-directory";
 /// After this a command has hung. The largest load takes a minute on an idle machine and ten on a crowded one.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
+/// What a process may be.
+const ROLES: [&str; 4] = ["producer", "mapper", "writer", "run"];
+
 /// One installation. Its processes end with it; a test that fails shows what they logged.
 pub struct Installation {
     directory: PathBuf,
@@ -121,7 +124,8 @@ impl Installation {
         Self::with(systems, "lease = \"8s\"\nrequest_timeout = \"6s\"").await
     }
 
-    async fn with(systems: &str, patience: &'static str) -> Self {
+    /// The same with these lines in its table `[writer]`.
+    pub async fn with(systems: &str, patience: &'static str) -> Self {
         let prefix = format!("it-{}", uuid::Uuid::new_v4().simple());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&prefix);
         std::fs::create_dir_all(&directory).unwrap();
@@ -160,6 +164,11 @@ impl Installation {
         &self.prefix
     }
 
+    /// Where its broker is.
+    pub fn amqp(&self) -> &url::Url {
+        &self.amqp
+    }
+
     /// Its broker, for messages of the test's own.
     pub fn broker(&self) -> AmqpBroker {
         AmqpBroker::open(AmqpSettings::new(&self.amqp, None).unwrap().with_prefix(&self.prefix).unwrap())
@@ -170,8 +179,18 @@ impl Installation {
         for role in ["producer", "mapper", "writer"] {
             self.start_worker(role, None);
         }
+        self.await_stages().await;
+    }
+
+    /// Starts `muster run` in the place of the three, and waits until it is at work.
+    pub async fn start_run(&mut self) {
+        self.start_worker("run", None);
+        self.await_stages().await;
+    }
+
+    async fn await_stages(&mut self) {
         while self.status().await["instances"].as_array().unwrap().len() < 3 {
-            assert!(!["producer", "mapper", "writer"].iter().any(|role| self.has_ended(role)), "a worker ended");
+            assert!(!ROLES.iter().any(|role| self.has_ended(role)), "a worker ended");
         }
     }
 
@@ -186,10 +205,14 @@ impl Installation {
         let program = match role {
             "producer" => env!("CARGO_BIN_EXE_muster-producer"),
             "mapper" => env!("CARGO_BIN_EXE_muster-mapper"),
+            "run" => env!("CARGO_BIN_EXE_muster"),
             _ => env!("CARGO_BIN_EXE_muster-writer"),
         };
         let log = File::options().create(true).append(true).open(self.directory.join(format!("{role}.log"))).unwrap();
         let mut command = self.command(program);
+        if role == "run" {
+            command.arg("run");
+        }
         if let Some(failpoint) = failpoint {
             command.env("MUSTER_FAILPOINT", failpoint);
         }
@@ -279,7 +302,7 @@ impl Installation {
     /// What the workers logged.
     pub fn logs(&self) -> String {
         let mut text = String::new();
-        for role in ["producer", "mapper", "writer"] {
+        for role in ROLES {
             let log = std::fs::read_to_string(self.directory.join(format!("{role}.log"))).unwrap_or_default();
             let tail: Vec<_> = log.lines().rev().take(60).collect();
             writeln!(text, "--- {role}, last lines").unwrap();

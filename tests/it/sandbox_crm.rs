@@ -527,3 +527,26 @@ async fn an_assertion_is_taken_or_refused_as_documented() {
     let without = Guest::with_users(0).await;
     assert_eq!(bear(&without, private, RS256, &good).await.1["error"], "invalid_client");
 }
+
+/// A query goes by GET only, so its list of ids ends where the URI does.
+#[tokio::test]
+async fn a_list_of_ids_is_as_long_as_a_uri_may_be() {
+    let guest = Guest::with_users(3).await;
+    let ids = guest.user_ids();
+    let soql = |count: usize| {
+        let others = (0..count).map(|number| format!("'005{number:012}'"));
+        let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).chain(others).collect();
+        format!("SELECT Id FROM User WHERE Id IN ({})", list.join(","))
+    };
+    let found = json_of(guest.query(&soql(500)).await).await;
+    assert_eq!(found["totalSize"], 3);
+    assert_eq!(guest.query(&soql(900)).await.status(), 414);
+    let post = guest.salesforce(Method::POST, "/query").form(&[("q", soql(1))]).send().await.unwrap();
+    assert_eq!(post.status(), 405);
+    let all = |count: usize| {
+        let ids = vec![ids[0].as_str(); count].join(",");
+        guest.salesforce(Method::GET, "/composite/sobjects/User").query(&[("ids", ids.as_str()), ("fields", "Id")])
+    };
+    assert_eq!(json_of(all(600).send().await.unwrap()).await.as_array().unwrap().len(), 600);
+    assert_eq!(all(900).send().await.unwrap().status(), 414);
+}

@@ -195,3 +195,89 @@ impl Feed {
         self.state.lock().expect("nothing panics while the lock is held")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(place: i64) -> Taken {
+        Taken {
+            place,
+            message_id: place.to_string(),
+            attempt: 0,
+            traceparent: None,
+            redeliveries: 0,
+            body: vec![0; 10],
+        }
+    }
+
+    fn feed(prefetch: u16) -> (Feeds, Arc<Feed>) {
+        let feeds = Feeds::default();
+        let feed = feeds.add(vec![Queue::Changes, Queue::ChangesBulk("crm-chat".parse().unwrap())], prefetch);
+        (feeds, feed)
+    }
+
+    #[test]
+    fn no_more_is_wished_for_than_the_prefetch_leaves_free() {
+        let (_feeds, feed) = feed(2);
+        assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 2 }, Wish { slot: 1, limit: 2 }]);
+        feed.fill(0, vec![taken(1)]);
+        feed.still_wants(0);
+        assert_eq!(feed.hand_out().unwrap().2.place, 1);
+        assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 1 }]);
+        feed.fill(0, vec![taken(2)]);
+        feed.still_wants(0);
+        assert_eq!(feed.hand_out().unwrap().2.place, 2);
+        assert_eq!(feed.wishes(), [], "both are in hand");
+        feed.settled(0);
+        assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 1 }]);
+    }
+
+    #[test]
+    fn the_next_wish_waits_until_most_was_handed_out() {
+        let (_feeds, feed) = feed(8);
+        feed.wishes();
+        feed.fill(0, (1..=8).map(taken).collect());
+        feed.still_wants(0);
+        for ready in (3..8).rev() {
+            feed.hand_out().unwrap();
+            feed.settled(0);
+            assert_eq!(feed.wishes(), [], "{ready} are held ready");
+        }
+        feed.hand_out().unwrap();
+        assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 5 }]);
+    }
+
+    #[test]
+    fn what_is_stored_while_a_wish_is_granted_is_asked_for_again() {
+        let (feeds, feed) = feed(8);
+        feed.wishes();
+        assert_eq!(feed.wishes(), [], "nothing was said to be there");
+        feeds.offer(["changes", "commands.chat"]);
+        assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 8 }]);
+        feeds.offer_all();
+        assert_eq!(feed.wishes().len(), 2);
+    }
+
+    #[test]
+    fn the_first_queue_is_served_first() {
+        let (_feeds, feed) = feed(8);
+        feed.fill(1, vec![taken(1), taken(2)]);
+        assert_eq!(feed.hand_out().unwrap().0, 1);
+        feed.fill(0, vec![taken(3)]);
+        assert_eq!(feed.hand_out().unwrap().0, 0);
+        assert_eq!(feed.stop(), [taken(2)]);
+        assert!(feed.hand_out().is_none());
+    }
+
+    #[test]
+    fn whoever_is_not_fed_is_known_until_it_stops() {
+        let (feeds, feed) = feed(8);
+        assert!(!feeds.all_fed());
+        feed.set_fed(true);
+        assert!(feeds.all_fed());
+        feed.set_fed(false);
+        feed.stop();
+        assert!(feeds.all_fed());
+    }
+}

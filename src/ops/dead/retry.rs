@@ -14,10 +14,11 @@ use crate::domain::{
     Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterId, LinkId, Resolution,
     RunId, Side, Sides,
 };
-use crate::ops::connect::operator;
+use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::ops::sync::UsageError;
+use crate::ops::worker::{how_to_start, missing};
 use crate::stages::Pipeline;
 use crate::stages::producer::new_run_id;
 use crate::store::{Commit, Committed, Count, Run, RunKind, Store};
@@ -40,6 +41,7 @@ struct Refused {
 /// Sends letters again.
 pub async fn retry<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
+    mode: &Mode,
     ids: &[String],
     everything: bool,
     form: Form,
@@ -73,8 +75,10 @@ pub async fn retry<B: Broker, S: Store>(
             Form::Text => output::line(format!("{id}: {text}")),
         }
     }
-    if letters.is_empty() && form == Form::Text {
-        output::line("No open letters");
+    match form {
+        Form::Json => {}
+        Form::Text if letters.is_empty() => output::line("No open letters"),
+        Form::Text => how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line),
     }
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }

@@ -29,7 +29,7 @@ pub(super) async fn versions() -> Response {
 
 pub(super) async fn resources(Extension(call): Extension<Call>) -> Response {
     let url = |name: &str| json!(format!("/services/data/{}/{name}", call.version));
-    let names = ["sobjects", "query", "queryAll", "limits"];
+    let names = ["sobjects", "query", "queryAll", "composite", "limits"];
     json_response(
         StatusCode::OK,
         &Value::Object(names.iter().map(|name| ((*name).to_owned(), url(name))).collect::<Map<_, _>>()),

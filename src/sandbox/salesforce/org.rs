@@ -1,74 +1,21 @@
 //! The org: its tables, and the writes that change them.
 
 mod check;
+mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+pub(super) use table::Table;
+
 use super::error::ApiError;
 use super::id::{self, id18};
 use super::object::{Access, CustomField, Initial, Object, objects};
 use super::row::{Cell, Row};
-
-/// First serial number of each table: ids then have letters of both cases, as real ones do.
-const FIRST_SERIAL: u64 = 17_000_000;
-
-/// All records of one object, and the ways to find them.
-pub(super) struct Table {
-    pub object: Arc<Object>,
-    pub rows: BTreeMap<u64, Arc<Row>>,
-    /// (SystemModstamp, serial) of every row.
-    pub stamps: BTreeSet<(i64, u64)>,
-    /// Field place -> text in lower case -> serials.
-    lookups: HashMap<usize, HashMap<String, BTreeSet<u64>>>,
-    next_serial: u64,
-}
-
-impl Table {
-    fn new(object: Arc<Object>) -> Self {
-        let indexed = object.fields.iter().enumerate().skip(1).filter(|(_, field)| field.indexed());
-        let lookups = indexed.map(|(place, _)| (place, HashMap::new())).collect();
-        Self { object, rows: BTreeMap::new(), stamps: BTreeSet::new(), lookups, next_serial: FIRST_SERIAL }
-    }
-
-    /// The rows whose field has this text, if the field is indexed.
-    pub fn lookup(&self, place: usize, text: &str) -> Option<BTreeSet<u64>> {
-        let lookup = self.lookups.get(&place)?;
-        Some(lookup.get(&text.to_lowercase()).cloned().unwrap_or_default())
-    }
-
-    fn put(&mut self, row: Arc<Row>) -> Option<Arc<Row>> {
-        let before = self.remove(row.serial);
-        self.stamps.insert((row.stamp(), row.serial));
-        for (place, lookup) in &mut self.lookups {
-            if let Some(text) = row.cells[*place].as_text() {
-                lookup.entry(text.to_lowercase()).or_default().insert(row.serial);
-            }
-        }
-        self.rows.insert(row.serial, row);
-        before
-    }
-
-    fn remove(&mut self, serial: u64) -> Option<Arc<Row>> {
-        let row = self.rows.remove(&serial)?;
-        self.stamps.remove(&(row.stamp(), serial));
-        for (place, lookup) in &mut self.lookups {
-            let Some(text) = row.cells[*place].as_text() else { continue };
-            let text = text.to_lowercase();
-            if let Some(serials) = lookup.get_mut(&text) {
-                serials.remove(&serial);
-                if serials.is_empty() {
-                    lookup.remove(&text);
-                }
-            }
-        }
-        Some(row)
-    }
-}
 
 /// How much of a write is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

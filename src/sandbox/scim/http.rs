@@ -86,7 +86,7 @@ impl Scim {
         let limit =
             dialect.iter().find_map(|quirk| if let Quirk::RateLimited(every) = quirk { Some(*every) } else { None });
         if let Some(every) = limit
-            && (self.requests.fetch_add(1, Ordering::Relaxed) + 1) % every.max(1) == 0
+            && (self.requests.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every.max(1))
         {
             let refused = self.refuse(ScimError::new(StatusCode::TOO_MANY_REQUESTS, "too many requests"));
             return Some(([(header::RETRY_AFTER, "1")], refused).into_response());

@@ -143,6 +143,16 @@ pub struct MemoryDelivery {
     redeliveries: u32,
 }
 
+impl MemoryDelivery {
+    /// Back to its place, as if it had never been taken.
+    pub fn put_back(mut self) {
+        if let Some(message) = self.message.take() {
+            let again = (message, self.redeliveries);
+            self.broker.state().queues.entry(self.queue.clone()).or_default().push_front(again);
+        }
+    }
+}
+
 impl Delivery for MemoryDelivery {
     fn message(&self) -> Result<&Message, &MessageError> {
         Ok(self.message.as_ref().unwrap())

@@ -11,16 +11,17 @@ use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
-use super::broker::MemoryBroker;
+use super::broker::{MemoryBroker, MemoryDelivery};
 use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
+use crate::broker::Queue;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
 use crate::stages::producer::clerk::Clerk;
 use crate::stages::producer::new_run_id;
 use crate::stages::producer::reader::Reader;
 use crate::stages::writer::Turns;
-use crate::stages::{Connection, Pipeline, Settings};
+use crate::stages::{Connection, Handful, Pipeline, Settings};
 use crate::store::{RunKind, Store, SyncRequest};
 use crate::systems::SharedSystem;
 
@@ -152,13 +153,13 @@ impl World {
                 which => {
                     let stop = self.stop.clone();
                     let queues = if which < 5 { pipeline.change_queues() } else { pipeline.command_queues() };
-                    let Some(delivery) = self.pipeline.broker.take(&queues) else { continue };
+                    let Some(deliveries) = self.take_handful(&queues) else { continue };
                     async move {
                         if which < 5 {
-                            pipeline.map_delivery(delivery, stop).await;
+                            pipeline.map_deliveries(deliveries, stop).await;
                         } else {
                             let turns = Turns::new(&pipeline);
-                            pipeline.write_delivery(delivery, &turns, stop).await;
+                            pipeline.write_deliveries(deliveries, &turns, stop).await;
                         }
                     }
                     .boxed()
@@ -175,10 +176,23 @@ impl World {
         self.clock.advance(Duration::from_millis(fastrand::u64(..800)));
     }
 
+    /// A few deliveries of one queue, as many as may be worked on together.
+    fn take_handful(&self, queues: &[Queue]) -> Option<Vec<MemoryDelivery>> {
+        let mut handful = Handful::new(self.pipeline.broker.take(queues)?);
+        for _ in 0..fastrand::usize(..4) {
+            let refused = self.pipeline.broker.take(queues).and_then(|delivery| handful.add(delivery, 20));
+            if let Some(delivery) = refused {
+                delivery.put_back();
+                break;
+            }
+        }
+        Some(handful.deliveries)
+    }
+
     /// Lets a mapper work until nothing is left for it.
     pub async fn map(&self) {
         while let Some(delivery) = self.pipeline.broker.take(&self.pipeline.change_queues()) {
-            self.pipeline.map_delivery(delivery, self.stop.clone()).await;
+            self.pipeline.map_deliveries(vec![delivery], self.stop.clone()).await;
         }
     }
 
@@ -186,7 +200,7 @@ impl World {
     pub async fn write(&self) {
         let turns = Turns::new(&self.pipeline);
         while let Some(delivery) = self.pipeline.broker.take(&self.pipeline.command_queues()) {
-            self.pipeline.write_delivery(delivery, &turns, self.stop.clone()).await;
+            self.pipeline.write_deliveries(vec![delivery], &turns, self.stop.clone()).await;
         }
     }
 

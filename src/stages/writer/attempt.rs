@@ -7,7 +7,7 @@ use tracing::{debug, error};
 
 use super::turns::Turn;
 use super::wave::Wave;
-use super::{Fate, count};
+use super::{Fate, Origin, count};
 use crate::broker::Broker;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
@@ -32,6 +32,8 @@ pub(super) struct Attempt<'a, B, S> {
     /// What is asked of the store, the broker and the target goes through it.
     pub(super) wave: &'a Wave<'a, B, S>,
     pub(super) command: &'a Command,
+    /// The message that it came with.
+    pub(super) message: Origin<'a>,
 }
 
 /// A write that was begun: what every way out of it needs.
@@ -49,14 +51,14 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             // The store forgot it, or the link was removed: the next read of its accounts decides.
             return self.over(CommandOutcome::Superseded).await;
         };
-        // By this process's own clock; the link is no older.
+        // When what the link shows was known, by this process's own clock.
         let mut known_at = wave.loaded_at;
         let mut turn: Option<Turn> = None;
         loop {
             match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
                 Plan::Nothing if link.sides[wave.side].dead.is_some() => return self.heal(link).await,
-                Plan::Nothing if wave.again.redelivered => return self.over(CommandOutcome::Merged).await,
+                Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
                 Plan::Buried => return self.over(CommandOutcome::Dead).await,
@@ -95,7 +97,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// Comes back later; nothing failed.
     pub(super) fn later(&self, after: Duration) -> Fate {
-        Fate::Later { after, attempt: self.wave.again.attempt }
+        Fate::Later { after, attempt: self.message.attempt }
     }
 
     pub(super) async fn over(&self, outcome: CommandOutcome) -> Result<Fate, Halt> {
@@ -130,7 +132,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Err(failure) => {
                 self.note_failure(&failure).await?;
                 let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
-                match policy.verdict(failure.class, wave.again.attempt, failure.retry_after) {
+                match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
                     Verdict::Retry { after, attempt } => return Ok(Fate::Later { after, attempt }),
                     Verdict::Dead => Sighting::Unreadable {
                         account: Some(account),

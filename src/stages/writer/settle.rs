@@ -67,7 +67,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     pub(super) async fn failed(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         self.note_failure(failure).await?;
         let policy = RetryPolicy { attempts: self.wave.pipeline.settings.attempts };
-        match policy.verdict(failure.class, self.wave.again.attempt, failure.retry_after) {
+        match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
             Verdict::Retry { after, attempt } => {
                 warn!(
                     account = begun_account(begun),
@@ -198,7 +198,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             partner: link.sides[side.other()].account.clone(),
             first_at: now,
             last_at: now,
-            failures: self.wave.again.attempt + 1,
+            failures: self.message.attempt + 1,
             message: failure.to_string(),
             status: failure.status,
             request_id: failure.request_id.clone(),

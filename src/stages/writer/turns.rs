@@ -27,6 +27,8 @@ pub(super) struct Gate {
     /// and fail without a request.
     calls: Arc<Semaphore>,
     known: Mutex<Known>,
+    /// Held by whoever asks the store, so that one asks for all.
+    pub(super) asking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ impl Turns {
         let gate = |system: &SharedSystem| Gate {
             calls: Arc::new(Semaphore::new(system.schema().calls.max(1))),
             known: Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
         };
         Self(pipeline.systems.iter().map(|(name, system)| (name.clone(), gate(system))).collect())
     }
@@ -98,7 +101,7 @@ mod tests {
     use super::*;
 
     fn gate() -> Gate {
-        Gate { calls: Arc::new(Semaphore::new(1)), known: Mutex::default() }
+        Gate { calls: Arc::new(Semaphore::new(1)), known: Mutex::default(), asking: Default::default() }
     }
 
     #[test]

@@ -16,7 +16,6 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Again;
 use super::lane::{Batch, Lane};
 use super::turns::{Gate, Turn};
 use crate::broker::Broker;
@@ -37,7 +36,6 @@ pub(super) struct Wave<'w, B, S> {
     pub(super) stop: &'w CancellationToken,
     pub(super) connection: &'w Arc<Connection>,
     pub(super) side: Side,
-    pub(super) again: &'w Again,
     pub(super) rules: Arc<Rules>,
     pub(super) epoch: Epoch,
     /// The store's clock when the links were loaded.
@@ -125,8 +123,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
 /// What becomes of it.
 impl<B: Broker, S: Store> Wave<'_, B, S> {
-    /// Lets the attempts go on as far as they can, then puts together what they ask, and so on to their end. Nothing
-    /// waits for anything but its own answer: an account whose call is slow holds none of the others up.
+    /// Lets the attempts go on as far as they can, then puts together what they ask, and so on to their end. Nobody waits
+    /// for anything but the own answer: an account whose call is slow holds none of the others up. So updates do not wait
+    /// for the searches that creations begin with either, and a wave of both writes in two calls.
     pub(super) async fn serve<T>(&self, attempts: impl Future<Output = T>) -> T {
         // Constrained, tokio would interrupt them after some dozens, and what the others ask would miss its call.
         let mut attempts = pin!(unconstrained(attempts));
@@ -136,11 +135,15 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
                 if let Poll::Ready(done) = attempts.as_mut().poll(context) {
                     return Poll::Ready(done);
                 }
-                calls.extend(self.calls());
-                match calls.poll_next_unpin(context) {
-                    Poll::Ready(Some(())) => {}
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                // All answers that are there are handed out before anything more is asked.
+                if let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {
+                    continue;
                 }
+                let asked = self.calls();
+                if asked.is_empty() {
+                    return Poll::Pending;
+                }
+                calls.extend(asked);
             }
         })
         .await
@@ -187,6 +190,10 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
     /// How long the target wants to be left alone.
     async fn pause(&self) -> Result<Option<Duration>, Halt> {
+        if let Some(known) = self.gate.pause(Instant::now()) {
+            return Ok(known);
+        }
+        let _asking = self.gate.asking.lock().await;
         let asked_at = Instant::now();
         if let Some(known) = self.gate.pause(asked_at) {
             return Ok(known);

@@ -332,6 +332,8 @@ fn judge(entry: Option<&ErrorEntry<'_>>, failure: Failure) -> Refusal {
             Refusal::Exists(failure.attribute.or_else(|| entry.and_then(duplicated)))
         }
         Some("ENTITY_IS_DELETED" | "NOT_FOUND") => Refusal::Gone(failure),
+        // With a field it speaks of a record that is referred to, without one of the record itself.
+        Some("INVALID_CROSS_REFERENCE_KEY") if failure.attribute.is_none() => Refusal::Gone(failure),
         _ => Refusal::Failed(failure),
     }
 }

@@ -212,11 +212,16 @@ impl Client {
         Ok(known.insert(profile).1.clone())
     }
 
+    /// The same without asking the server.
+    pub fn known_profile(&self) -> Profile {
+        self.locked().as_ref().map_or_else(|| Profile::new(Declared::ASSUMED), |(_, profile)| profile.clone())
+    }
+
     /// Notes what an answer showed.
     pub fn learn(&self, seen: Seen) {
-        if let Some((_, profile)) = &mut *self.locked() {
-            profile.learn(seen);
-        }
+        let mut known = self.locked();
+        let assumed = || (Instant::now() + PROFILE_FOR, Profile::new(Declared::ASSUMED));
+        known.get_or_insert_with(assumed).1.learn(seen);
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Option<(Instant, Profile)>> {

@@ -2,6 +2,7 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::{Value as Json, json};
+use tokio::time::Instant;
 
 use super::Scim;
 use super::attributes::attribute;
@@ -18,22 +19,31 @@ const FOLDED: Comparison = Comparison { fold_case: true, trim: true, empty_is_cl
 impl Scim {
     /// Accounts that have a value, for each key, see [`System::search`](crate::systems::System::search). Keys that the
     /// server cannot search by share one walk through the roster.
-    pub(super) async fn with_keys(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
-        let profile = self.client.profile(None).await?;
-        let searches: Vec<_> = keys.iter().map(|key| self.by_filter(key, &profile)).collect();
+    pub(super) async fn with_keys(
+        &self,
+        keys: &[SearchKey],
+        deadline: Option<Instant>,
+    ) -> Result<Vec<Vec<Snapshot>>, Failure> {
+        let profile = self.client.profile(deadline).await?;
+        let searches: Vec<_> = keys.iter().map(|key| self.by_filter(key, &profile, deadline)).collect();
         let found: Vec<Option<Vec<Snapshot>>> = stream::iter(searches).buffered(self.concurrency).try_collect().await?;
         let left: Vec<&SearchKey> =
             keys.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(key, _)| key).collect();
         let mut listed = match left.is_empty() {
             true => Vec::new(),
-            false => self.look_through(None, &left, &profile).await?.unwrap_or_default(),
+            false => self.look_through(None, &left, &profile, deadline).await?.unwrap_or_default(),
         }
         .into_iter();
         Ok(found.into_iter().map(|found| found.or_else(|| listed.next()).unwrap_or_default()).collect())
     }
 
     /// Accounts that have a value, if the server's filter can be relied on.
-    async fn by_filter(&self, key: &SearchKey, profile: &Profile) -> Result<Option<Vec<Snapshot>>, Failure> {
+    async fn by_filter(
+        &self,
+        key: &SearchKey,
+        profile: &Profile,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Vec<Snapshot>>, Failure> {
         let (name, value) = match key {
             SearchKey::Partner(partner) => ("externalId", json!(partner)),
             SearchKey::Attribute(path, text) => match path.as_str() {
@@ -47,11 +57,11 @@ impl Scim {
             },
         };
         // What the others of this very batch taught counts as well.
-        if !profile.filters_by(name) || !self.client.profile(None).await?.filters_by(name) {
+        if !profile.filters_by(name) || !self.client.profile(deadline).await?.filters_by(name) {
             return Ok(None);
         }
         let filter = format!("{name} eq {value}");
-        match self.look_through(Some(&filter), &[key], profile).await {
+        match self.look_through(Some(&filter), &[key], profile, deadline).await {
             Ok(found) => Ok(found.map(|mut found| found.remove(0))),
             // Nothing was found out, neither that there is such an account nor that there is none.
             Err(failure) if failure.code.as_str() == "invalid_filter" => {
@@ -72,6 +82,7 @@ impl Scim {
         filter: Option<&str>,
         keys: &[&SearchKey],
         profile: &Profile,
+        deadline: Option<Instant>,
     ) -> Result<Option<Vec<Vec<Snapshot>>>, Failure> {
         let (asked, by_cursor) = (self.count(profile), profile.declared.cursor);
         let mut position = Position::start(0);
@@ -79,7 +90,7 @@ impl Scim {
         loop {
             let mut query = position.query(asked, by_cursor);
             query.extend(filter.map(|filter| ("filter", filter.to_owned())));
-            let list = self.client.list("search", &query, None).await?;
+            let list = self.client.list("search", &query, deadline).await?;
             if filter.is_some()
                 && list.resources.iter().any(|resource| keys.iter().all(|key| !could_fit(resource, key)))
             {

@@ -43,7 +43,7 @@ impl Scim {
             let written = self.created(&answer, deadline).await?;
             if let Written::Done(snapshot) = &written
                 && snapshot.partner.as_ref() != Some(partner)
-                && !self.client.profile(Some(deadline)).await?.forgets_external_id
+                && !self.client.known_profile().forgets_external_id
             {
                 self.client.learn(Seen::ExternalIdForgotten);
                 tracing::warn!(
@@ -53,7 +53,7 @@ impl Scim {
             }
             return Ok(written);
         }
-        if let Some(attribute) = self.taken(&answer, values, None).await? {
+        if let Some(attribute) = self.taken(&answer, values, None, deadline).await? {
             return Ok(Written::Exists { attribute });
         }
         Err(classify(&answer, Subject::Roster))
@@ -69,7 +69,7 @@ impl Scim {
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let mut refused = None;
-        for style in self.client.profile(Some(deadline)).await?.styles.candidates(uses) {
+        for style in self.client.known_profile().styles.candidates(uses) {
             let answer = self.client.write(request, &worded(style)?, deadline).await?;
             let Some(depth) = objects_to_form(&answer) else {
                 if answer.status.is_success() {
@@ -90,6 +90,7 @@ impl Scim {
         answer: &Answer,
         values: &Attributes,
         own: Option<&AccountId>,
+        deadline: Instant,
     ) -> Result<Option<Option<AttributePath>>, Failure> {
         if let Some(attribute) = says_taken(answer, sends_unique(values)) {
             return Ok(Some(attribute));
@@ -99,7 +100,7 @@ impl Scim {
             && gives_no_reason(answer)
         {
             let key = SearchKey::Attribute(path.clone(), name.clone());
-            let holders = self.with_keys(std::slice::from_ref(&key)).await?;
+            let holders = self.with_keys(std::slice::from_ref(&key), Some(deadline)).await?;
             if holders.iter().flatten().any(|holder| Some(&holder.account) != own) {
                 return Ok(Some(Some(path.clone())));
             }
@@ -179,7 +180,7 @@ impl Scim {
             match answer.status {
                 StatusCode::PRECONDITION_FAILED => self.client.learn(Seen::TagHeeded),
                 // It may be the tag that it objects to.
-                status if status.is_client_error() => unclear = true,
+                StatusCode::BAD_REQUEST => unclear = true,
                 status => {
                     if status.is_success() {
                         self.client.learn(Seen::TagIgnored);
@@ -219,7 +220,7 @@ impl Scim {
         tag: Option<&str>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
-        if self.client.profile(Some(deadline)).await?.patches()
+        if self.client.known_profile().patches()
             && let Some(answer) = self.patch(account, values, &current.resource, tag, deadline).await?
         {
             return Ok(answer);
@@ -280,7 +281,7 @@ impl Scim {
         if answer.status == StatusCode::NOT_FOUND {
             return Err(not_scim(answer));
         }
-        if let Some(attribute) = self.taken(answer, values, Some(account)).await? {
+        if let Some(attribute) = self.taken(answer, values, Some(account), deadline).await? {
             return Ok(Written::Exists { attribute });
         }
         Err(classify(answer, Subject::Account))

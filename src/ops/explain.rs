@@ -1,0 +1,203 @@
+//! `muster explain`: why an account is as it is, on one page (B17). What is known comes from the store, what the two
+//! systems hold today from one call to each; nothing is changed.
+
+use std::time::Duration;
+
+use super::exit::Exit;
+use super::output::{self, Form};
+use super::sync::UsageError;
+use crate::broker::Broker;
+use crate::domain::resolve::Lost;
+use crate::domain::{ConnectionName, DeadLetter, LetterId, Side, Sides, Snapshot, Timestamp, Value};
+use crate::stages::Pipeline;
+use crate::store::{JournalEntry, Store, SystemState};
+use crate::systems::{Lookup, SearchKey};
+
+mod find;
+mod next;
+mod page;
+mod report;
+mod teller;
+mod words;
+
+use find::Meant;
+
+/// How long a system may take to answer a person who waits.
+const LOOK: Duration = Duration::from_secs(15);
+
+/// Values that did not win, on one page.
+const KEPT: usize = 20;
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The account: `<system>:<id>`, or an e-mail address or user name.
+    pub account: String,
+    /// Only this attribute.
+    pub attribute: Option<String>,
+    /// Only on this connection.
+    pub connection: Option<ConnectionName>,
+    /// Whether the systems are left alone.
+    pub offline: bool,
+}
+
+/// Explains an account on every connection that has it.
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, ask: &Ask, form: Form) -> anyhow::Result<Exit> {
+    let meant = find::find(pipeline, &ask.account, ask.connection.as_ref(), ask.offline).await?;
+    let mut reports = Vec::new();
+    let mut unmapped = Vec::new();
+    for meant in &meant {
+        let known = gather(pipeline, meant, ask.offline).await?;
+        let mut report = report::Report::new(meant, &known, pipeline);
+        let is_mapped = ask.attribute.as_ref().is_none_or(|name| report.narrow(name));
+        if is_mapped { &mut reports } else { &mut unmapped }.push(report);
+    }
+    if let (Some(name), true, Some(report)) = (&ask.attribute, reports.is_empty(), unmapped.first()) {
+        let known =
+            report.attributes.iter().map(|attribute| attribute.attribute.as_str()).collect::<Vec<_>>().join(", ");
+        let text = match known.as_str() {
+            "" => format!("nothing is known of attribute {name}: the account is not linked"),
+            known => format!("{} does not map attribute {name}; it maps: {known}", report.connection),
+        };
+        return Err(UsageError::new(text).into());
+    }
+    for (place, report) in reports.iter().enumerate() {
+        match form {
+            Form::Json => output::object(report),
+            Form::Text => {
+                if place > 0 {
+                    output::line("");
+                }
+                page::print(report, ask.attribute.is_some());
+            }
+        }
+    }
+    Ok(if reports.iter().any(|report| report.needs_a_person) { Exit::Attention } else { Exit::Done })
+}
+
+/// What is known of an account besides its link.
+struct Known {
+    /// What each system says today.
+    today: Sides<Look>,
+    /// What is known of each system.
+    systems: Sides<SystemState>,
+    /// The open letters about it.
+    letters: Vec<DeadLetter>,
+    /// Values of it that did not win, newest first.
+    kept: Vec<JournalEntry>,
+    /// Accounts in the way of one that is to be created, and the attribute that they share with it.
+    rivals: Vec<Rival>,
+    /// Kinds of workers that nobody runs.
+    missing: Vec<&'static str>,
+}
+
+/// An account that has a value which an account to be created needs for itself.
+struct Rival {
+    side: Side,
+    account: String,
+    attribute: String,
+}
+
+/// What came of looking at an account today.
+enum Look {
+    /// There is none to look at, or nobody was to look.
+    NotAsked,
+    /// The system asked to be left alone until then.
+    Paused { until: Timestamp, reason: String },
+    /// It did not say.
+    Failed(String),
+    /// There it is.
+    Shown(Snapshot),
+    /// The system says that there is no such account.
+    Absent,
+}
+
+async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, meant: &Meant, offline: bool) -> anyhow::Result<Known> {
+    let connection = &meant.connection;
+    let (store, name) = (&pipeline.store, &connection.name);
+    let mut systems = Sides::<SystemState>::default();
+    let mut letters = Vec::new();
+    for side in Side::BOTH {
+        let mut state = store.system(&connection.systems[side]).await?;
+        if state.not_before.is_some_and(|until| until <= meant.now) {
+            (state.not_before, state.reason) = (None, None);
+        }
+        systems[side] = state;
+        let of_link = meant.link.as_ref().map(|link| LetterId::of_link(name, side, link.id));
+        let of_account = meant.accounts[side].as_ref().map(|account| LetterId::of_account(name, side, account));
+        for id in [of_link, of_account].into_iter().flatten() {
+            letters.extend(store.letter(Some(name), &id).await?);
+        }
+    }
+    let kept = match &meant.link {
+        Some(link) => store.journal(name, link.id, KEPT).await?,
+        None => Vec::new(),
+    };
+    let instances = store.instances().await?;
+    let missing = super::worker::Role::ALL.into_iter().map(super::worker::Role::as_str);
+    let missing = missing.filter(|role| !instances.iter().any(|instance| instance.role == *role)).collect();
+    let (a, b) = tokio::join!(look(meant, Side::A, &systems.a, offline), look(meant, Side::B, &systems.b, offline));
+    let mut rivals = Vec::new();
+    for side in Side::BOTH {
+        if !offline && systems[side].not_before.is_none() {
+            rivals.extend(rivals_on(meant, side).await);
+        }
+    }
+    Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, missing })
+}
+
+async fn look(meant: &Meant, side: Side, system: &SystemState, offline: bool) -> Look {
+    let Some(account) = meant.accounts[side].as_ref().filter(|_| !offline) else { return Look::NotAsked };
+    if let Some(until) = system.not_before {
+        return Look::Paused { until, reason: system.reason.clone().unwrap_or_default() };
+    }
+    let end = &meant.connection.ends[side];
+    match tokio::time::timeout(LOOK, end.get(std::slice::from_ref(account))).await {
+        Ok(Ok(mut lookups)) => match lookups.pop() {
+            Some(Lookup::Found(snapshot)) => Look::Shown(snapshot),
+            Some(Lookup::Absent(_)) => Look::Absent,
+            Some(Lookup::Unreadable { code, attribute: Some(attribute) }) => {
+                Look::Failed(format!("its {attribute} is unusable ({code})"))
+            }
+            Some(Lookup::Unreadable { code, attribute: None }) => Look::Failed(format!("it is unusable ({code})")),
+            None => Look::Failed("there was no answer".to_owned()),
+        },
+        Ok(Err(failure)) => Look::Failed(failure.to_string()),
+        Err(_) => Look::Failed(format!("there was no answer within {} s", LOOK.as_secs())),
+    }
+}
+
+/// Where the creation of an account was refused: who has what it needs for itself.
+async fn rivals_on(meant: &Meant, side: Side) -> Vec<Rival> {
+    let Some(link) = &meant.link else { return Vec::new() };
+    if link.sides[side].account.is_some() || link.sides[side].dead.is_none() {
+        return Vec::new();
+    }
+    let rules = meant.connection.rules(meant.epoch);
+    let mut rivals: Vec<Rival> = Vec::new();
+    for path in &rules.match_on {
+        let value = link.registers.get(path).and_then(|register| register.value.as_ref());
+        let (Some(rule), Some(Value::Text(text))) = (rules.attributes.get(path), value) else { continue };
+        let keys = [SearchKey::Attribute(rule.names[side].clone(), text.clone())];
+        let search = tokio::time::timeout(LOOK, meant.connection.ends[side].search(&keys)).await;
+        // The page has enough to say without it.
+        for snapshot in search.into_iter().flatten().flatten().flatten() {
+            let account = format!("{}:{}", meant.connection.systems[side], snapshot.account);
+            if rivals.iter().all(|rival| rival.account != account) {
+                rivals.push(Rival { side, account, attribute: path.to_string() });
+            }
+        }
+    }
+    rivals
+}
+
+/// The entries of the journal as the domain knows them.
+fn lost(kept: &[JournalEntry]) -> Vec<Lost> {
+    let lost = |entry: &JournalEntry| Lost {
+        path: entry.attribute.clone(),
+        side: entry.side,
+        value: entry.value.clone(),
+        reason: entry.reason,
+    };
+    kept.iter().map(lost).collect()
+}
