@@ -258,11 +258,7 @@ async fn copy_pauses<S: Store>(source: &S, store: &EmbeddedStore, connection: &C
     Ok(())
 }
 
-async fn each_link(
-    store: &EmbeddedStore,
-    name: &ConnectionName,
-    mut take: impl FnMut(Link),
-) -> Result<(), StoreError> {
+async fn each_link(store: &EmbeddedStore, name: &ConnectionName, mut take: impl FnMut(Link)) -> Result<(), StoreError> {
     let (mut from, mut seen) = (None, HashSet::new());
     loop {
         let (claims, next) = store.claims(name, from).await?;

@@ -85,9 +85,9 @@ fn lines(report: &Report, limit: usize) -> Vec<String> {
         lines.push("Waits for a person, see `muster explain`".to_owned());
     }
     for (accounts, paths) in report.held.iter().take(limit) {
-        let names = Side::BOTH.into_iter().filter_map(|side| {
-            accounts[side].as_ref().map(|account| format!("{}:{account}", report.systems[side]))
-        });
+        let names = Side::BOTH
+            .into_iter()
+            .filter_map(|side| accounts[side].as_ref().map(|account| format!("{}:{account}", report.systems[side])));
         wrap(&mut lines, "  ", "    ", &format!("{}: {}", names.collect::<Vec<_>>().join(", "), list(paths)));
     }
     and_more(&mut lines, report.held.len(), limit);

@@ -147,9 +147,8 @@ impl Planned {
             };
             let notes = self.notes();
             // One that would be renamed is judged by what was noted of it.
-            clashes[place] = found
-                .iter()
-                .any(|other| Some(&other.account) != own && !notes.outcomes.contains_key(&other.account));
+            clashes[place] =
+                found.iter().any(|other| Some(&other.account) != own && !notes.outcomes.contains_key(&other.account));
         }
         Ok(clashes)
     }
@@ -160,9 +159,9 @@ impl Planned {
         let Some(Some(Value::Text(text))) = write.values.get(&login) else { return false };
         let key = SearchKey::Attribute(login.clone(), text.clone());
         let noted = notes.by_value.get(&(login, folded(text))).into_iter().flatten();
-        noted.filter_map(|account| notes.outcomes.get(account)).any(|outcome| {
-            Some(&outcome.account) != own && self.has(&outcome.then, &key)
-        })
+        noted
+            .filter_map(|account| notes.outcomes.get(account))
+            .any(|outcome| Some(&outcome.account) != own && self.has(&outcome.then, &key))
     }
 
     async fn note(&self, writes: &[Write]) -> Result<Vec<Written>, Failure> {
