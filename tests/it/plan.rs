@@ -145,7 +145,6 @@ async fn assert_done_as_planned(muster: &Place, admin: &Admin, more: &[&str]) ->
     assert_eq!((page.status, &*page.stderr), (4, ""), "{page:?}");
     assert!(page.stdout.starts_with(&format!("{CONNECTION}: ")), "{page:?}");
     page.stdout.lines().for_each(|line| assert!(console::measure_text_width(line) <= WIDTH, "{line}"));
-    println!("{}", page.stdout);
 
     // Nothing was written anywhere, nor tried.
     assert_eq!(admin.write_count(), count);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::SHOWN;
 use super::report::{Deed, Item, Report, ValueChange};
-use crate::domain::{AttributePath, Side};
+use crate::domain::{AttributePath, Side, Value};
 use crate::ops::explain::words::quoted;
 use crate::ops::output;
 
@@ -140,7 +140,7 @@ fn side_name(report: &Report, side: Side) -> String {
 
 fn account(lines: &mut Vec<String>, report: &Report, item: &Item) {
     let other = &report.systems[item.side.other()];
-    let name = item.name.as_deref().map(|name| crate::domain::Value::from(name));
+    let name = item.name.as_deref().map(Value::from);
     let ids = [
         item.account.as_ref().map(|account| format!("{}:{account}", item.system)),
         item.partner.as_ref().map(|partner| format!("{other}:{partner}")),
