@@ -9,6 +9,7 @@ pub mod exit;
 pub mod explain;
 pub mod init;
 pub mod output;
+pub mod plan;
 pub mod run;
 pub mod status;
 pub mod sync;

@@ -11,7 +11,7 @@ use super::connect::{Mode, Opened};
 use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
-use super::{backup, check, connect, dead, explain, init, run, status, sync, topology, worker};
+use super::{backup, check, connect, dead, explain, init, plan, run, status, sync, topology, worker};
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
@@ -65,6 +65,17 @@ enum Command {
         /// Wait until everything that follows is done, and show the outcomes.
         #[arg(long)]
         wait: bool,
+    },
+    /// Show what a sync would change, and why, without changing anything. Exit status 4: it would change something.
+    Plan {
+        /// The connection; all of them if none is named.
+        connection: Option<ConnectionName>,
+        /// What `sync --full` would change: every account of both sides is read.
+        #[arg(long)]
+        full: bool,
+        /// Accounts to show at most; with --json, and where no terminal shows them, there is no limit by default.
+        #[arg(long, value_name = "ACCOUNTS")]
+        limit: Option<usize>,
     },
     /// Keep all connections in step until SIGTERM or Ctrl-C: all stages in one process.
     Run,
@@ -201,6 +212,10 @@ async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<
     match command {
         Command::Check { offline } => return check::run(config, offline, form).await,
         Command::Backup { to } => return backup::run(config, &to, form).await,
+        Command::Plan { connection, full, limit } => {
+            let stop = worker::on_signal()?;
+            return plan::run(config, &plan::Ask { connection, full, limit }, stop, form).await;
+        }
         _ => {}
     }
     match connect::open(config, Arc::new(Metrics::new())).await? {
@@ -218,7 +233,11 @@ async fn serve_with<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let exit = match command {
-        Command::Init { .. } | Command::Check { .. } | Command::Backup { .. } | Command::ConfigSchema => Ok(Exit::Done),
+        Command::Init { .. }
+        | Command::Check { .. }
+        | Command::Plan { .. }
+        | Command::Backup { .. }
+        | Command::ConfigSchema => Ok(Exit::Done),
         Command::Run => run::run(pipeline, mode, config.telemetry.listen.run, worker::on_signal()?, form).await,
         Command::Sync { connection, only, full, wait } => {
             let stop = worker::on_signal()?;

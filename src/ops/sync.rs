@@ -175,13 +175,13 @@ async fn stand_in<B: Broker, S: Store>(
 
 /// How far a run is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub(super) enum Until {
     Read,
     Over,
 }
 
 /// Follows a run, with a progress bar at a terminal. Nothing is read before `opens_at`.
-async fn follow<B: Broker, S: Store>(
+pub(super) async fn follow<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     request: &SyncRequest,

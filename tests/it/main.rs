@@ -21,6 +21,7 @@ mod house;
 mod kills;
 mod large;
 mod pipeline;
+mod plan;
 mod processes;
 mod proxy;
 mod rabbitmq;
