@@ -298,3 +298,125 @@ impl Evidence {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{ChangeOutcome, Sides, Timestamp};
+    use crate::sandbox::{Actor, System};
+    use crate::store::RunKind;
+
+    fn person(number: usize, active: bool) -> Value {
+        json!({
+            "Id": format!("005{number}"), "Username": format!("Ada{number}@demo.example"), "LastName": "Lovelace",
+            "LocaleSidKey": "fr_FR", "Phone": "+33 1", "IsActive": active,
+        })
+    }
+
+    fn account(number: usize, active: bool) -> Value {
+        json!({
+            "id": number.to_string(), "externalId": format!("005{number}"), "userName": format!("ada{number}@demo.example"),
+            "name": {"familyName": "Lovelace"}, "locale": "fr-FR", "active": active,
+            "phoneNumbers": [{"type": "mobile"}, {"type": "work", "value": "+33 1"}],
+        })
+    }
+
+    fn write(sequence: u64, account: usize) -> Write {
+        Write {
+            sequence,
+            at: String::new(),
+            system: System::Scim,
+            actor: Actor::Client,
+            method: "PATCH",
+            object: "User".to_owned(),
+            account: account.to_string(),
+            before: None,
+            after: None,
+            changed: true,
+            created: false,
+            request: String::new(),
+        }
+    }
+
+    fn run(applied: u32) -> Run {
+        Run {
+            id: "r1".parse().unwrap(),
+            kind: RunKind::Sync,
+            by: "ada@example".to_owned(),
+            began_at: Timestamp(0),
+            only: None,
+            reading: Sides { a: false, b: false },
+            read: 4,
+            expected: None,
+            changes: vec![(ChangeOutcome::Accepted, 4)],
+            emitted: applied,
+            commands: vec![(CommandOutcome::Applied, applied)],
+            failed: None,
+        }
+    }
+
+    /// Three people, one of whom left; one was edited during the outage. Somebody was inactive from the beginning.
+    fn good() -> Evidence {
+        Evidence {
+            people: vec![person(1, true), person(2, true), person(3, false), person(4, false)],
+            accounts: vec![account(1, true), account(2, true), account(3, false)],
+            leavers: BTreeSet::from(["0053".to_owned()]),
+            writes: vec![write(10, 1), write(11, 2), write(12, 3), write(13, 3), write(15, 1)],
+            runs: vec![run(5)],
+            outage: Outage {
+                edited: vec!["0051".to_owned()],
+                edits: 1,
+                unavailable: 3,
+                throttled: 1,
+                between: (13, 15),
+            },
+            letter: Some(Letter { id: "l".to_owned(), code: "uniqueness".to_owned(), remedy: None }),
+            open_letters: 0,
+            idle_writes: 0,
+        }
+    }
+
+    fn failed(evidence: &Evidence) -> Vec<&'static str> {
+        evidence.check().into_iter().filter(|check| !check.passed).map(|check| check.what).collect()
+    }
+
+    #[test]
+    fn what_is_so_passes() {
+        assert_eq!(failed(&good()), Vec::<&str>::new());
+    }
+
+    /// One by one, everything that can be wrong is seen.
+    #[test]
+    fn what_is_not_so_fails() {
+        let wrong: [(&str, fn(&mut Evidence)); 20] = [
+            ("has one account", |e| drop(e.accounts.pop())),
+            ("has one account", |e| e.accounts.push(account(2, true))),
+            ("has one account", |e| e.accounts.push(account(9, true))),
+            ("attribute by attribute", |e| e.accounts[0]["name"]["familyName"] = json!("Byron")),
+            ("attribute by attribute", |e| e.accounts[0]["title"] = json!("Countess")),
+            ("attribute by attribute", |e| e.people[1]["Phone"] = Value::Null),
+            ("attribute by attribute", |e| e.accounts[1]["locale"] = json!("fr_FR")),
+            ("is deactivated", |e| e.accounts[2]["active"] = json!(true)),
+            ("is deactivated", |e| e.accounts[0]["active"] = json!(false)),
+            ("the outage", |e| e.writes.retain(|write| write.sequence != 15)),
+            ("the outage", |e| e.writes.push(write(14, 1))),
+            ("the outage", |e| e.writes.push(write(14, 2))),
+            ("the outage", |e| e.outage.unavailable = 0),
+            ("the dead letter", |e| e.open_letters = 1),
+            ("the dead letter", |e| e.letter = None),
+            ("count the same writes", |e| e.runs = vec![run(4)]),
+            ("every write changed", |e| e.writes[0].changed = false),
+            ("has one outcome", |e| e.runs[0].read += 1),
+            ("has one outcome", |e| e.runs[0].failed = Some("the CRM is away".to_owned())),
+            ("writes nothing", |e| e.idle_writes = 1),
+        ];
+        for (number, (claim, spoil)) in wrong.into_iter().enumerate() {
+            let mut evidence = good();
+            spoil(&mut evidence);
+            let failed = failed(&evidence);
+            assert!(failed.iter().any(|what| what.contains(claim)), "{number}: {claim} is not among {failed:?}");
+        }
+    }
+}

@@ -105,9 +105,8 @@ impl<'s> Story<'s> {
         let deactivated = writes.iter().filter(|write| deactivates(write)).count();
         self.teller.end(
             &format!(
-                "{} of {} written in {}: {} changed, {created} created, {deactivated} deactivated.",
+                "{} written in {}: {} changed, {created} created, {deactivated} deactivated.",
                 run.commands(CommandOutcome::Applied),
-                run.read,
                 output::duration(took),
                 writes.len() - created - deactivated,
             ),
@@ -134,18 +133,17 @@ impl<'s> Story<'s> {
         for person in &edited {
             self.edit(person, &json!({ "Department": "Continuity" }))?;
         }
-        // It heals when as many writes were refused as there are edits.
-        let enough = edited.len() as u64;
+        // It heals once half as many writes were refused as there are edits: the longer an outage, the longer the waits.
+        let enough = edited.len().div_ceil(2) as u64;
         let heal = async {
             let refused = self.admin.wait_until(|admin| refusals(admin).0 - before.0 >= enough);
             let waited = tokio::time::timeout(PATIENCE, refused).await;
             waited.map_err(|_| anyhow!("the directory was not asked again within {PATIENCE:?}"))?;
             self.admin.end_fault(broken);
-            let refused = refusals(&self.admin).0 - before.0;
-            self.teller.happened(&format!("{refused} writes were refused so far. The directory is mended now."));
-            Ok(())
+            Ok(refusals(&self.admin).0 - before.0)
         };
-        let ((run, took), ()) = tokio::try_join!(self.sync(RunKind::Sync), heal)?;
+        let ((run, took), mended) = tokio::try_join!(self.sync(RunKind::Sync), heal)?;
+        self.teller.happened(&format!("The directory was mended when it had refused {mended} writes with 503."));
         self.admin.end_faults();
         let (unavailable, throttled) = self.refusals();
         let (unavailable, throttled) = (unavailable - before.0, throttled - before.1);
@@ -174,14 +172,14 @@ impl<'s> Story<'s> {
         self.sync(RunKind::Sync).await?;
         let letter = self.letters().await?.pop().context("there is no dead letter")?;
         let remedy = dead::remedy(&self.scene.pipeline, &letter);
-        self.teller.happened(&format!("Dead letter, {}: {}.", letter.fingerprint.code, letter.message));
+        self.teller.happened(&format!("A dead letter: {}.", letter.message));
         if let Some(remedy) = remedy {
             self.teller.happened(&format!("What to do: {remedy}"));
         }
         self.admin.delete(System::Scim, &by_hand).map_err(refused)?;
         let before = self.admin.write_count();
         let said = dead::retry_by_id(&self.scene.pipeline, &letter.id).await?;
-        self.teller.happened(&format!("The account made by hand is removed, and the letter is sent again: {said}."));
+        self.teller.happened(&format!("The account made by hand is removed; then `dead retry`: {said}."));
         self.await_no_letters().await?;
         let created = self.written(before).iter().filter(|write| write.created).count();
         self.teller.end(
