@@ -5,6 +5,7 @@ pub mod check;
 pub mod cli;
 pub mod connect;
 pub mod dead;
+pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod init;

@@ -11,7 +11,7 @@ use super::connect::{Mode, Opened};
 use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
-use super::{backup, check, connect, dead, explain, init, plan, run, status, sync, topology, worker};
+use super::{backup, check, connect, dead, demo, explain, init, plan, run, status, sync, topology, worker};
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
@@ -37,6 +37,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it work, on this machine alone: two imitated systems, edits, an outage, and checks of it all.
+    ///
+    /// Both systems run in this process, with invented people; everything else is Muster as it always works, over a
+    /// temporary file. No configuration is read and no wait is shortened. Exit status 1: a check failed.
+    Demo {
+        /// People in the CRM.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(i64::from(demo::FEWEST_USERS)..=100_000))]
+        users: u32,
+        /// Leave everything up until Ctrl-C, for trying the other commands.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Write a configuration to begin with.
     Init {
         /// The kind of the system that leads.
@@ -172,6 +184,7 @@ pub async fn main() -> ExitCode {
             Ok(Exit::Done)
         }
         Command::Init { from, to } => init::run(from, to, &cli.config, form),
+        Command::Demo { users, keep } => demonstrate(demo::Options { users, keep }, form).await,
         command => {
             let config = match Config::load(&cli.config, &ProcessEnvironment) {
                 Ok(config) => config,
@@ -208,6 +221,10 @@ pub async fn main() -> ExitCode {
     }
 }
 
+async fn demonstrate(options: demo::Options, form: Form) -> anyhow::Result<Exit> {
+    demo::run(options, worker::on_signal()?, form).await
+}
+
 async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<Exit> {
     match command {
         Command::Check { offline } => return check::run(config, offline, form).await,
@@ -233,7 +250,8 @@ async fn serve_with<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let exit = match command {
-        Command::Init { .. }
+        Command::Demo { .. }
+        | Command::Init { .. }
         | Command::Check { .. }
         | Command::Plan { .. }
         | Command::Backup { .. }

@@ -15,6 +15,7 @@ mod retry;
 
 pub use discard::{Grounds, discard};
 pub use retry::retry;
+pub(super) use retry::retry_by_id;
 
 /// Lists open letters, oldest first.
 pub async fn list<B: Broker, S: Store>(
@@ -100,7 +101,7 @@ pub async fn show<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str, form
 }
 
 /// What the connector of the target advises for the code.
-fn remedy<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
+pub(super) fn remedy<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
     pipeline.systems.get(letter.fingerprint.target.as_ref()?)?.remedy(&letter.fingerprint.code)
 }
 

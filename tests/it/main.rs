@@ -11,6 +11,7 @@ mod command_line;
 mod config;
 mod connectors;
 mod crm_target;
+mod demo;
 mod embedded_broker;
 mod embedded_run;
 mod embedded_store;
