@@ -63,7 +63,7 @@ impl Place {
                 for key in keys {
                     let left: i64 = redis.ask(&["PTTL", &key]).await.unwrap();
                     // What is about to be forgotten may be forgotten meanwhile.
-                    if left < 0 || left > 600_000 {
+                    if !(0..=600_000).contains(&left) {
                         dump.insert(key.clone(), redis.ask(&["DUMP", &key]).await.unwrap());
                     }
                 }

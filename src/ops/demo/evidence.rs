@@ -390,7 +390,8 @@ mod tests {
     /// One by one, everything that can be wrong is seen.
     #[test]
     fn what_is_not_so_fails() {
-        let wrong: [(&str, fn(&mut Evidence)); 20] = [
+        type Damage = fn(&mut Evidence);
+        let wrong: [(&str, Damage); 20] = [
             ("has one account", |e| drop(e.accounts.pop())),
             ("has one account", |e| e.accounts.push(account(2, true))),
             ("has one account", |e| e.accounts.push(account(9, true))),
