@@ -78,11 +78,7 @@ impl<'s> Story<'s> {
         let applied = run.commands(CommandOutcome::Applied);
         let rate = f64::from(applied) / took.as_secs_f64().max(0.001);
         self.teller.end(
-            &format!(
-                "{} read, {applied} accounts created in {}, {rate:.0} a second.",
-                run.read,
-                output::duration(took)
-            ),
+            &format!("{applied} accounts created in {}, {rate:.0} a second.", output::duration(took)),
             &[&format!("muster sync {CONNECTION} --wait")],
         );
         Ok(())
