@@ -4,31 +4,16 @@ use crate::domain::Code;
 
 /// Code and advice, in one sentence each.
 const REMEDIES: &[(&str, &str)] = &[
-    (
-        "email_exists",
-        "Somebody has this e-mail address at the target already: link the two accounts, or change one address, then retry.",
-    ),
-    (
-        "account_exists",
-        "Another account of the target has a value that must be unique: link the two, or change one of them, then retry.",
-    ),
-    (
-        "already_linked",
-        "The account belongs to somebody else's link: see `muster explain` for both, and correct the partner's id of one.",
-    ),
-    ("ambiguous", "Several accounts carry the partner's id: clear it on all but one in the target, then retry."),
-    ("account_gone", "The account is not there any more: restore it in the target, or discard the letter."),
-    (
-        "unknown_connection",
-        "The message is for a connection that this configuration does not have: add it, or discard the letter.",
-    ),
-    ("no_answer", "Nobody knows whether the write was carried out: retry, the account is read first."),
-    (
-        "poison_message",
-        "Work on this message ended the process again and again: report it with the letter, then discard it.",
-    ),
-    ("undecodable_message", "Nobody here can read this message: it is of a newer version, or of another program."),
-    ("misplaced_message", "The message was in a queue that is not for its kind: retry puts it back, discard drops it."),
+    ("email_exists", "Link the two accounts, or change one of the e-mail addresses."),
+    ("account_exists", "Link the two accounts, or change the value on one of them."),
+    ("already_linked", "Correct the partner's id of one of the accounts; `muster explain` shows both."),
+    ("ambiguous", "Clear the partner's id on all but one of the accounts."),
+    ("account_gone", "Restore the account in its system, or discard the letter."),
+    ("unknown_connection", "Add the connection to this configuration, or discard the letter."),
+    ("no_answer", "Retry: the account is read first, so nothing is done twice."),
+    ("poison_message", "Report it with the letter, then discard it."),
+    ("undecodable_message", "Look for a newer version, or another program, that publishes here."),
+    ("misplaced_message", "Find out who published it there; a retry puts it back into the same queue."),
 ];
 
 /// The advice for a code; `None` if the system knows better.
