@@ -28,6 +28,7 @@ mod intake;
 mod letters;
 pub mod mapper;
 pub mod producer;
+mod remedy;
 mod retry;
 mod validate;
 pub mod writer;
@@ -36,6 +37,7 @@ pub mod writer;
 mod tests;
 
 pub use letters::from_base64;
+pub use remedy::remedy;
 pub use retry::RetryPolicy;
 
 /// Everything that a stage works with.

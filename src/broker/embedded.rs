@@ -2,7 +2,7 @@
 //!
 //! Whoever publishes returns once its transaction is on the disk. Of all processes that have the file open, one at a time
 //! takes messages out ([`Database::lead`]); the others may publish and look. What it has out is, in the file, everything
-//! up to the number `taken` of each queue: if it dies, that goes back, and each message's redelivery is counted. A message
+//! up to the place `taken` of each queue: if it dies, that goes back, and each message's redelivery is counted. A message
 //! that comes back goes to the end of its queue.
 //!
 //! Delayed messages wait for their own time, which is drawn as on RabbitMQ's ladder. Letters are a table that is only

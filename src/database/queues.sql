@@ -8,30 +8,30 @@ CREATE TABLE meta (
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A queue is there once it was declared. Its messages up to number `taken` are out: in the hands of the one working
+-- A queue is there once it was declared. Its messages up to the place `taken` are out: in the hands of the one working
 -- process, or given back by nobody because that process died. Those above it are ready.
 CREATE TABLE queues (
     id    INTEGER PRIMARY KEY,
     name  TEXT NOT NULL UNIQUE,
-    taken INTEGER NOT NULL DEFAULT 0
+    taken INTEGER NOT NULL
 ) STRICT;
 
--- Messages in the order in which they are taken. One that comes back gets a new number, at the end. So no number above
--- `taken` is ever missing, and taking many is one range to read and one row to write.
+-- Messages in the order in which they are taken: a place is the queue's id times 2^40, plus a number that counts up. A
+-- message that comes back gets a new place, at the end. So no place above `taken` is ever missing, and taking many is one
+-- range to read and one row to write. The place is the row number, since only then a row of some kilobytes lies in one
+-- piece.
 CREATE TABLE messages (
-    queue        INTEGER NOT NULL REFERENCES queues (id),
-    number       INTEGER NOT NULL,
+    place        INTEGER PRIMARY KEY,
     message_id   TEXT NOT NULL,
     attempt      INTEGER NOT NULL,
     traceparent  TEXT,
     redeliveries INTEGER NOT NULL,
-    body         BLOB NOT NULL,
-    PRIMARY KEY (queue, number)
-) STRICT, WITHOUT ROWID;
+    body         BLOB NOT NULL
+) STRICT;
 
--- Each queue with the last number that was given in it. A number is never given twice.
+-- Each queue with the last place that was given in it. A place is never given twice.
 CREATE VIEW queue_ends AS
-SELECT id, name, taken, max(taken, ifnull((SELECT max(number) FROM messages WHERE queue = queues.id), 0)) AS last
+SELECT id, name, taken, max(taken, ifnull((SELECT max(place) FROM messages WHERE place < (id + 1) << 40), 0)) AS last
 FROM queues;
 
 -- Messages that wait for their time: `due_at`, in milliseconds since 1970.

@@ -25,7 +25,7 @@ pub type Distributed = Pipeline<AmqpBroker, RedisStore>;
 pub type Embedded = Pipeline<EmbeddedBroker, EmbeddedStore>;
 
 /// Messages of one queue that a stage holds unsettled at most, where no `[broker]` says it.
-const EMBEDDED_PREFETCH: u16 = 100;
+pub(super) const EMBEDDED_PREFETCH: u16 = 100;
 
 /// Which mode it is, for what differs between the two.
 #[derive(Debug, Clone)]
@@ -116,7 +116,7 @@ pub fn redis(store: &StoreConfig) -> anyhow::Result<RedisStore> {
     })?)
 }
 
-fn settings(config: &Config, prefetch: u16) -> Settings {
+pub(super) fn settings(config: &Config, prefetch: u16) -> Settings {
     Settings {
         lease: config.writer.lease,
         deadline: config.writer.request_timeout,

@@ -7,7 +7,7 @@ use super::sync::UsageError;
 use crate::broker::message::Payload;
 use crate::broker::{Broker, Destination, Message, Outgoing};
 use crate::domain::{ConnectionName, DeadLetter, LetterContent, LetterEntry, LetterId, Resolution, Timestamp};
-use crate::stages::Pipeline;
+use crate::stages::{self, Pipeline};
 use crate::store::Store;
 
 mod discard;
@@ -15,6 +15,7 @@ mod retry;
 
 pub use discard::{Grounds, discard};
 pub use retry::retry;
+pub(super) use retry::retry_by_id;
 
 /// Lists open letters, oldest first.
 pub async fn list<B: Broker, S: Store>(
@@ -99,9 +100,11 @@ pub async fn show<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str, form
     Ok(Exit::Done)
 }
 
-/// What the connector of the target advises for the code.
-fn remedy<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
-    pipeline.systems.get(letter.fingerprint.target.as_ref()?)?.remedy(&letter.fingerprint.code)
+/// What the connector of the target advises for the code, or else the stages themselves.
+pub(crate) fn remedy<B, S>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
+    let code = &letter.fingerprint.code;
+    let target = letter.fingerprint.target.as_ref().and_then(|target| pipeline.systems.get(target));
+    target.and_then(|system| system.remedy(code)).or_else(|| stages::remedy(code))
 }
 
 fn what_a_retry_does(content: &LetterContent) -> &'static str {

@@ -13,6 +13,8 @@ pub enum Exit {
     Usage,
     /// 3: done, and something waits for a person: letters, holds, refused or unreadable accounts.
     Attention,
+    /// 4: nothing was done, and a sync would change something.
+    Changes,
 }
 
 impl From<Exit> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Attention => 3,
+            Exit::Changes => 4,
         })
     }
 }

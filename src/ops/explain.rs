@@ -18,7 +18,7 @@ mod next;
 mod page;
 mod report;
 mod teller;
-mod words;
+pub(super) mod words;
 
 use find::Meant;
 

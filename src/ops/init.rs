@@ -45,6 +45,24 @@ impl Kind {
         }
     }
 
+    /// Further lines of the system's table, where it follows.
+    fn template_for_writing(self) -> &'static str {
+        match self {
+            Self::Salesforce => include_str!("init/salesforce-written.toml"),
+            Self::Scim => "",
+        }
+    }
+
+    /// How a connection names the end that follows.
+    fn written_end(self) -> &'static str {
+        match self {
+            Self::Salesforce => {
+                "{ system = \"{to}\", partner_field = \"Partner_ID__c\" }   # EDIT: a text field that keeps the partner's id"
+            }
+            Self::Scim => "\"{to}\"",
+        }
+    }
+
     /// What people call the only system of this kind.
     fn usual_name(self) -> &'static str {
         match self {
@@ -86,11 +104,14 @@ pub fn run(from: Kind, to: Kind, path: &Path, form: Form) -> anyhow::Result<Exit
 
 /// The whole configuration.
 fn text(from: (Kind, &str), to: (Kind, &str)) -> String {
-    let system = |(kind, name): (Kind, &str)| {
-        kind.template().replace("{name}", name).replace("{NAME}", &name.to_uppercase().replace('-', "_"))
-    };
-    let systems = format!("{}\n{}", system(from), system(to));
-    FRAME.replace("{systems}", &systems).replace("{from}", from.1).replace("{to}", to.1)
+    let named = |text: &str, name: &str| text.replace("{name}", name).replace("{NAME}", &name.to_uppercase());
+    let leader = named(from.0.template(), from.1);
+    let follower = named(&[to.0.template(), to.0.template_for_writing()].concat(), to.1);
+    FRAME
+        .replace("{systems}", &format!("{leader}\n{follower}"))
+        .replace("{written_end}", to.0.written_end())
+        .replace("{from}", from.1)
+        .replace("{to}", to.1)
 }
 
 /// The environment variables that it reads.

@@ -65,9 +65,7 @@ pub async fn run<B: Broker, S: Store>(
         (None, false) => RunKind::Sync,
     };
     let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
-    // The first to ask begins the store's memory of the connection.
-    let epoch = pipeline.store.epoch(name).await?;
-    pipeline.store.request(name, &request).await?;
+    let opens_at = ask_for(pipeline, name, &request).await?;
 
     let missing = missing(&pipeline.store).await?;
     let (is_served, until) = match mode {
@@ -80,10 +78,8 @@ pub async fn run<B: Broker, S: Store>(
     }
     let own = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let opens_at = epoch.began_at + pipeline.settings.quarantine();
-    let wait = Duration::from_millis(u64::try_from(opens_at.0 - epoch.now.0).unwrap_or(0));
     let followed = tokio::select! {
-        followed = follow(pipeline, name, &request, until, Instant::now() + wait, form) => followed,
+        followed = follow(pipeline, name, &request, until, opens_at, form) => followed,
         error = stand_in(pipeline, mode, until, &own, &tasks) => Err(error),
         () = stop.cancelled() => Err(anyhow::anyhow!(
             "stopped waiting for run {}; it goes on with {}, see `muster status`",
@@ -100,6 +96,32 @@ pub async fn run<B: Broker, S: Store>(
     let (run, took) = followed?;
     report(name, &run, took, form);
     Ok(exit(&run))
+}
+
+/// Notes the request for whoever produces; when its run can begin to read.
+async fn ask_for<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    request: &SyncRequest,
+) -> Result<Instant, StoreError> {
+    // The first to ask begins the store's memory of the connection.
+    let epoch = pipeline.store.epoch(name).await?;
+    pipeline.store.request(name, request).await?;
+    let opens_at = epoch.began_at + pipeline.settings.quarantine();
+    let wait = Duration::from_millis(u64::try_from(opens_at.0 - epoch.now.0).unwrap_or(0));
+    Ok(Instant::now() + wait)
+}
+
+/// Asks for a run beside stages that work already, and follows it to its end.
+pub(super) async fn follow_new<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    kind: RunKind,
+    form: Form,
+) -> anyhow::Result<(Run, Duration)> {
+    let request = SyncRequest { run: new_run_id(), kind, by: operator(), only: None };
+    let opens_at = ask_for(pipeline, name, &request).await?;
+    follow(pipeline, name, &request, Until::Over, opens_at, form).await
 }
 
 fn asked(name: &ConnectionName, request: &SyncRequest, missing: &[Role], form: Form) -> anyhow::Result<Exit> {
@@ -175,13 +197,13 @@ async fn stand_in<B: Broker, S: Store>(
 
 /// How far a run is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
+pub(super) enum Until {
     Read,
     Over,
 }
 
 /// Follows a run, with a progress bar at a terminal. Nothing is read before `opens_at`.
-async fn follow<B: Broker, S: Store>(
+pub(super) async fn follow<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     request: &SyncRequest,

@@ -82,7 +82,7 @@ async fn check_asks_the_systems() {
     let admin = sandbox.admin();
     admin.configure_salesforce(serde_json::from_value(json!({"access": {"User.Title": "hidden"}})).unwrap()).unwrap();
     let hidden = muster.muster(&["check"]).await;
-    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field Title"), "{hidden:?}");
+    assert!(hidden.status == 1 && hidden.stdout.contains("WRONG crm: field User.Title"), "{hidden:?}");
     admin.configure_salesforce(serde_json::from_value(json!({"flow": "disabled"})).unwrap()).unwrap();
     let refused = muster.muster(&["check", "--json"]).await;
     assert_eq!(refused.status, 1);
@@ -234,7 +234,7 @@ async fn a_discarded_letter_is_logged() {
     let user = active_users(&admin)[0].clone();
     admin.create(System::Scim, &json!({"userName": user["Username"]})).unwrap();
     muster.start().await;
-    assert_eq!(muster.sync(&[]).await.commands("dead"), 1);
+    assert!(muster.sync(&[]).await.commands("dead") >= 1);
     let id = muster.letters().await[0]["id"].as_str().unwrap().to_owned();
     let discard = ["dead", "discard", &id, "--reason", "not-wanted", "--text", "a test account", "--json"];
     assert_eq!(muster.muster(&discard).await.status, 0);

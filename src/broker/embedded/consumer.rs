@@ -100,7 +100,7 @@ impl Work {
         }
         for taken in self.feed.stop() {
             // Nobody failed at it.
-            self.settler.settle(taken.queue, taken.number, Settlement::Back { counted: false });
+            self.settler.settle(taken.place, Settlement::Back { counted: false });
         }
     }
 

@@ -60,7 +60,7 @@ impl Delivery for EmbeddedDelivery {
 
 impl Drop for EmbeddedDelivery {
     fn drop(&mut self) {
-        self.settler.settle(self.taken.queue, self.taken.number, self.settlement);
+        self.settler.settle(self.taken.place, self.settlement);
         self.feed.settled(self.slot);
     }
 }

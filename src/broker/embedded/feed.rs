@@ -200,11 +200,10 @@ impl Feed {
 mod tests {
     use super::*;
 
-    fn taken(number: i64) -> Taken {
+    fn taken(place: i64) -> Taken {
         Taken {
-            queue: 1,
-            number,
-            message_id: number.to_string(),
+            place,
+            message_id: place.to_string(),
             attempt: 0,
             traceparent: None,
             redeliveries: 0,
@@ -224,11 +223,11 @@ mod tests {
         assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 2 }, Wish { slot: 1, limit: 2 }]);
         feed.fill(0, vec![taken(1)]);
         feed.still_wants(0);
-        assert_eq!(feed.hand_out().unwrap().2.number, 1);
+        assert_eq!(feed.hand_out().unwrap().2.place, 1);
         assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 1 }]);
         feed.fill(0, vec![taken(2)]);
         feed.still_wants(0);
-        assert_eq!(feed.hand_out().unwrap().2.number, 2);
+        assert_eq!(feed.hand_out().unwrap().2.place, 2);
         assert_eq!(feed.wishes(), [], "both are in hand");
         feed.settled(0);
         assert_eq!(feed.wishes(), [Wish { slot: 0, limit: 1 }]);

@@ -11,7 +11,7 @@ use crate::broker::{Destination, Outgoing, PublishError};
 /// A message ready to be published, once or again.
 #[derive(Debug)]
 pub(super) struct Parcel {
-    pub to: Place,
+    pub to: Table,
     pub message_id: String,
     pub attempt: u32,
     pub traceparent: Option<String>,
@@ -20,7 +20,7 @@ pub(super) struct Parcel {
 
 /// The table that it goes to. Queues by their name.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Table {
     Queue(String),
     Delayed { home: String, wait: Duration },
     Letters,
@@ -36,11 +36,11 @@ impl Parcel {
             return Err(PublishError::TooLarge { message_id, size_bytes, limit_bytes: MAX_BODY_BYTES });
         }
         let to = match to {
-            Destination::Queue(queue) => Place::Queue(queue.to_string()),
+            Destination::Queue(queue) => Table::Queue(queue.to_string()),
             Destination::Retry { home, after } => {
-                Place::Delayed { home: home.to_string(), wait: delay::expiration(after, draw) }
+                Table::Delayed { home: home.to_string(), wait: delay::expiration(after, draw) }
             }
-            Destination::Dead => Place::Letters,
+            Destination::Dead => Table::Letters,
         };
         Ok(Self { to, message_id: message.id, attempt: message.attempt, traceparent: message.traceparent, body })
     }
@@ -48,8 +48,8 @@ impl Parcel {
     /// The queue that it can be taken from at once.
     pub fn home(&self) -> Option<&str> {
         match &self.to {
-            Place::Queue(name) => Some(name),
-            Place::Delayed { .. } | Place::Letters => None,
+            Table::Queue(name) => Some(name),
+            Table::Delayed { .. } | Table::Letters => None,
         }
     }
 }
@@ -65,7 +65,7 @@ mod tests {
         let message = Message::new(Payload::Raw(Bytes::new()));
         let to = Destination::Retry { home: Queue::Changes, after: Duration::from_secs(3) };
         let parcel = Parcel::new(Outgoing { to, message }, 0.5).unwrap();
-        assert_eq!(parcel.to, Place::Delayed { home: "changes".to_owned(), wait: Duration::from_secs(4) });
+        assert_eq!(parcel.to, Table::Delayed { home: "changes".to_owned(), wait: Duration::from_secs(4) });
         assert_eq!(parcel.home(), None);
     }
 

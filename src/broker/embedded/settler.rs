@@ -27,8 +27,7 @@ enum Order {
 
 #[derive(Debug, Clone, Copy)]
 struct Settled {
-    queue: i64,
-    number: i64,
+    place: i64,
     settlement: Settlement,
 }
 
@@ -41,9 +40,9 @@ impl Settler {
     }
 
     /// Settles this message, soon. It may be called on any thread.
-    pub fn settle(&self, queue: i64, number: i64, settlement: Settlement) {
+    pub fn settle(&self, place: i64, settlement: Settlement) {
         // The task is gone when its runtime is. Then the process ends, and what was out comes again.
-        drop(self.0.send(Order::Settle(Settled { queue, number, settlement })));
+        drop(self.0.send(Order::Settle(Settled { place, settlement })));
     }
 
     /// Returns once all that was settled before is in the file.
@@ -90,7 +89,7 @@ async fn write(database: &Database, settled: Arc<[Settled]>) -> Result<(), Datab
     loop {
         let these = Arc::clone(&settled);
         let work = move |connection: &_| -> Result<(), DatabaseError> {
-            these.iter().try_for_each(|one| Ok(tables::settle(connection, one.queue, one.number, one.settlement)?))
+            these.iter().try_for_each(|one| Ok(tables::settle(connection, one.place, one.settlement)?))
         };
         match database.write(work).await {
             Err(error) if error != DatabaseError::Closed => {

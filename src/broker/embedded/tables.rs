@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::PREFIX;
-use super::parcel::{Parcel, Place};
+use super::parcel::{Parcel, Table};
 use crate::broker::PublishError;
 use crate::broker::delay::RUNGS;
 use crate::database::DatabaseError;
@@ -37,8 +37,7 @@ impl From<rusqlite::Error> for PutError {
 /// A message that was taken out.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
-    pub queue: i64,
-    pub number: i64,
+    pub place: i64,
     pub message_id: String,
     pub attempt: u32,
     pub traceparent: Option<String>,
@@ -70,9 +69,10 @@ pub(super) fn now() -> i64 {
 
 /// Makes those of these queues that are not there.
 pub(super) fn declare(connection: &Connection, names: &[String]) -> rusqlite::Result<()> {
-    // An insert that is ignored uses up nothing, but reading first needs no place on a full disk.
     let mut insert = connection.prepare_cached(
-        "INSERT INTO queues (name) SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM queues WHERE name = ?1)",
+        "INSERT INTO queues (id, name, taken)
+         SELECT next, ?1, next << 40 FROM (SELECT 1 + ifnull(max(id), 0) AS next FROM queues)
+         WHERE NOT EXISTS (SELECT 1 FROM queues WHERE name = ?1)",
     )?;
     names.iter().try_for_each(|name| insert.execute([name]).map(drop))
 }
@@ -83,14 +83,14 @@ pub(super) fn put(connection: &Connection, parcels: &[Parcel], now: i64) -> Resu
         let Parcel { to, message_id, attempt, traceparent, body } = parcel;
         let body = &body[..];
         let (stored, home) = match to {
-            Place::Queue(name) => {
+            Table::Queue(name) => {
                 let mut insert = connection.prepare_cached(
-                    "INSERT INTO messages (queue, number, message_id, attempt, traceparent, redeliveries, body)
-                     SELECT id, last + 1, ?2, ?3, ?4, 0, ?5 FROM queue_ends WHERE name = ?1",
+                    "INSERT INTO messages (place, message_id, attempt, traceparent, redeliveries, body)
+                     SELECT last + 1, ?2, ?3, ?4, 0, ?5 FROM queue_ends WHERE name = ?1",
                 )?;
                 (insert.execute(params![name, message_id, attempt, traceparent, body])?, name)
             }
-            Place::Delayed { home, wait } => {
+            Table::Delayed { home, wait } => {
                 let mut insert = connection.prepare_cached(
                     "INSERT INTO delayed (queue, due_at, message_id, attempt, traceparent, body)
                      SELECT id, ?2, ?3, ?4, ?5, ?6 FROM queues WHERE name = ?1",
@@ -98,7 +98,7 @@ pub(super) fn put(connection: &Connection, parcels: &[Parcel], now: i64) -> Resu
                 let due_at = now.saturating_add(milliseconds(*wait));
                 (insert.execute(params![home, due_at, message_id, attempt, traceparent, body])?, home)
             }
-            Place::Letters => {
+            Table::Letters => {
                 let mut insert =
                     connection.prepare_cached("INSERT INTO letter_log (message_id, body) VALUES (?1, ?2)")?;
                 insert.execute(params![message_id, body])?;
@@ -122,8 +122,8 @@ pub(super) fn take(
     bytes: usize,
 ) -> rusqlite::Result<(Vec<Taken>, bool)> {
     let mut select = connection.prepare_cached(
-        "SELECT number, message_id, attempt, traceparent, redeliveries, body FROM messages
-         WHERE queue = ?1 AND number > (SELECT taken FROM queues WHERE id = ?1) ORDER BY number LIMIT ?2",
+        "SELECT place, message_id, attempt, traceparent, redeliveries, body FROM messages
+         WHERE place > (SELECT taken FROM queues WHERE id = ?1) AND place < (?1 + 1) << 40 ORDER BY place LIMIT ?2",
     )?;
     let mut rows = select.query(params![queue, i64::try_from(limit).unwrap_or(i64::MAX)])?;
     let (mut taken, mut size) = (Vec::new(), 0);
@@ -131,8 +131,7 @@ pub(super) fn take(
         && let Some(row) = rows.next()?
     {
         let message = Taken {
-            queue,
-            number: row.get(0)?,
+            place: row.get(0)?,
             message_id: row.get(1)?,
             attempt: row.get(2)?,
             traceparent: row.get(3)?,
@@ -143,7 +142,7 @@ pub(super) fn take(
         taken.push(message);
     }
     if let Some(last) = taken.last() {
-        connection.prepare_cached("UPDATE queues SET taken = ?2 WHERE id = ?1")?.execute([queue, last.number])?;
+        connection.prepare_cached("UPDATE queues SET taken = ?2 WHERE id = ?1")?.execute([queue, last.place])?;
     }
     let more = taken.len() >= limit || size >= bytes;
     Ok((taken, more))
@@ -156,19 +155,17 @@ pub(super) fn ids(connection: &Connection, names: &[String]) -> rusqlite::Result
 }
 
 /// Settles a message that was taken out.
-pub(super) fn settle(connection: &Connection, queue: i64, number: i64, settlement: Settlement) -> rusqlite::Result<()> {
+pub(super) fn settle(connection: &Connection, place: i64, settlement: Settlement) -> rusqlite::Result<()> {
     match settlement {
-        Settlement::Done => {
-            connection.prepare_cached("DELETE FROM messages WHERE queue = ?1 AND number = ?2")?.execute([queue, number])
-        }
+        Settlement::Done => connection.prepare_cached("DELETE FROM messages WHERE place = ?1")?.execute([place]),
         Settlement::Back { counted } => connection
             .prepare_cached(
                 "UPDATE messages SET
-                     number = 1 + (SELECT last FROM queue_ends WHERE id = ?1),
-                     redeliveries = redeliveries + ?3
-                 WHERE queue = ?1 AND number = ?2",
+                     place = 1 + (SELECT last FROM queue_ends WHERE id = ?1 >> 40),
+                     redeliveries = redeliveries + ?2
+                 WHERE place = ?1",
             )?
-            .execute(params![queue, number, counted]),
+            .execute(params![place, counted]),
     }
     .map(drop)
 }
@@ -195,8 +192,8 @@ pub(super) fn promote(connection: &Connection, now: i64) -> rusqlite::Result<boo
     let due = format!("SELECT number FROM delayed WHERE {DUE} ORDER BY due_at LIMIT {PROMOTED}");
     let run = |mut statement: CachedStatement<'_>| statement.execute([now, longest_wait()]);
     run(connection.prepare_cached(&format!(
-        "INSERT INTO messages (queue, number, message_id, attempt, traceparent, redeliveries, body)
-         SELECT queue, last + row_number() OVER (PARTITION BY queue ORDER BY due_at, number),
+        "INSERT INTO messages (place, message_id, attempt, traceparent, redeliveries, body)
+         SELECT last + row_number() OVER (PARTITION BY queue ORDER BY due_at, number),
              message_id, attempt, traceparent, 0, body
          FROM delayed JOIN queue_ends ON id = queue WHERE number IN ({due})"
     ))?)?;
@@ -206,7 +203,7 @@ pub(super) fn promote(connection: &Connection, now: i64) -> rusqlite::Result<boo
 
 /// Counts what waits.
 pub(super) fn depths(connection: &Connection, names: Vec<String>) -> rusqlite::Result<Depths> {
-    // No number above `taken` is ever missing, so nothing has to be counted.
+    // No place above `taken` is ever missing, so nothing has to be counted.
     let mut select = connection.prepare_cached("SELECT last - taken FROM queue_ends WHERE name = ?1")?;
     let queues = names
         .into_iter()

@@ -83,6 +83,15 @@ pub async fn retry<B: Broker, S: Store>(
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
 
+/// Sends one letter again; what came of it, in words.
+pub(in crate::ops) async fn retry_by_id<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    id: &LetterId,
+) -> anyhow::Result<&'static str> {
+    let letter = again(pipeline, id.as_str()).await?;
+    retry_one(pipeline, &letter, &mut Runs::new()).await
+}
+
 /// What somebody means by the id of a letter: an open one, or one that was discarded and can be taken back.
 async fn again<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyhow::Result<Again> {
     let not_open = match find(pipeline, id).await {

@@ -37,7 +37,7 @@ impl Teller<'_> {
         }
         let Some(verdict) = verdict else {
             return match self.verdict().0 {
-                "unknown" => nothing(),
+                "unknown" | "left_alone" => nothing(),
                 _ => vec![self.sync("To have it read now:")],
             };
         };

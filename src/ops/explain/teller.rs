@@ -66,10 +66,10 @@ impl Teller<'_> {
                 ("unlinked", "not linked: no sync has brought the two accounts together".to_owned())
             }
             look if is_inactive(look) => {
-                ("unlinked", format!("not linked: the account in {name} is not active, and such a one is left alone"))
+                ("left_alone", format!("not linked: the account in {name} is not active, and such a one is left alone"))
             }
             _ if !self.rules.contributes(side) => (
-                "unlinked",
+                "left_alone",
                 format!(
                     "not linked: {name} only follows, so an account there is left alone unless it names its partner in \
                      {other}"
@@ -104,7 +104,7 @@ impl Teller<'_> {
     }
 
     fn side_text(&self, side: Side) -> Vec<String> {
-        let (words, name) = (self.words, self.words.name(side));
+        let words = self.words;
         let mut text = Vec::new();
         let state = self.state(side);
         if let Some(seen_at) = state.and_then(|state| state.seen_at.as_ref()) {
@@ -135,9 +135,6 @@ impl Teller<'_> {
         }
         for rival in self.known.rivals.iter().filter(|rival| rival.side == side) {
             text.push(format!("{} has the same {}.", rival.account, rival.attribute));
-        }
-        if text.is_empty() && self.meant.accounts[side].is_none() {
-            text.push(format!("There is no account in {name}."));
         }
         text
     }

@@ -292,7 +292,7 @@ fn list(paths: &[AttributePath]) -> String {
 const SHOWN_CHARS: usize = 60;
 
 /// A value for people. A value of a system must not give orders to a terminal, so control characters are shown by name.
-pub(super) fn quoted(value: Option<&Value>, whole: bool) -> String {
+pub(in crate::ops) fn quoted(value: Option<&Value>, whole: bool) -> String {
     let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS) {
         Some((at, _)) if !whole => format!("\"{}...\"", clean(&text[..at])),
         _ => format!("\"{}\"", clean(text)),

@@ -27,6 +27,10 @@ use crate::systems::{Action, Lookup, Write, Written};
 /// The wait of a command that finds its side leased, once that lease is over.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(200);
 
+/// The longest wait of a command that finds its side leased before it looks again. A holder that lives is done within
+/// moments, and the whole lease would keep a run open on the ladder's next long rung for nothing.
+const NEXT_LOOK: Duration = Duration::from_secs(1);
+
 /// One attempt at one command.
 pub(super) struct Attempt<'a, B, S> {
     /// What is asked of the store, the broker and the target goes through it.
@@ -65,9 +69,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Plan::Held => return self.over(CommandOutcome::Held).await,
                 Plan::Buried => return self.over(CommandOutcome::Dead).await,
                 // Never acknowledged away: the holder may be dead, its own redelivery first of all.
-                Plan::Leased { until } | Plan::Wait { until } => {
-                    return Ok(self.later(until.since(wave.now) + LEASE_MARGIN));
+                Plan::Leased { until } => {
+                    return Ok(self.later((until.since(wave.now) + LEASE_MARGIN).min(NEXT_LOOK)));
                 }
+                Plan::Wait { until } => return Ok(self.later(until.since(wave.now) + LEASE_MARGIN)),
                 Plan::Unseen { account } => {
                     drop(turn);
                     return Box::pin(self.look(link, account)).await;

@@ -74,6 +74,18 @@ impl EmbeddedStore {
         self.write(move |file, _| letters::open(file, opened.iter().map(|letter| (letter, Some(&name))))).await
     }
 
+    /// Begins a new epoch of a connection that is known here, without a quarantine: nothing of its links but the pairing
+    /// counts any more.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the file cannot be written.
+    pub async fn begin_anew(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        let name = connection.clone();
+        let begin = "UPDATE connections SET epoch = ?2, began_at = 0 WHERE name = ?1 AND epoch IS NOT NULL";
+        self.write(move |file, _| sql::run(file, begin, (name.as_str(), signed(fastrand::u64(..)))).map(drop)).await
+    }
+
     /// Adds links and claims, some of which may be here already.
     async fn add(&self, known: Known, links: Vec<Link>, claims: Vec<(Claim, LinkId)>) -> Result<(), StoreError> {
         let packed: Vec<_> = links.iter().map(|link| (link.id, pack(link, link.revision))).collect();

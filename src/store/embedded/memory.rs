@@ -43,6 +43,20 @@ impl EmbeddedStore {
         })
     }
 
+    /// Opens the store in a file only to look at it: nothing is noted there. Tells as well whether a process that came to
+    /// work on it would begin new epochs, since the file is a restored backup, or a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unavailable`] if the file cannot be read, [`StoreError::Unusable`] if it is not ours.
+    pub async fn look(database: &Database) -> Result<(Self, bool), StoreError> {
+        let file_id = file_id(database.path())
+            .map_err(|error| StoreError::Unavailable(format!("the file cannot be looked at: {error}")))?;
+        let is_other = database.read(move |file| is_other(file, &file_id)).await?;
+        let (clock, swept_at) = (std::sync::Arc::default(), std::sync::Arc::default());
+        Ok((Self { database: database.clone(), clock, untouched: false, swept_at }, is_other))
+    }
+
     /// See [`Store::epoch`](crate::store::Store::epoch).
     pub(super) async fn current_epoch(&self, connection: &ConnectionName) -> Result<EpochState, StoreError> {
         let name = connection.clone();
@@ -92,6 +106,14 @@ fn take_over(file: &Connection, file_id: &str) -> Result<bool, StoreError> {
     let worked = "SELECT EXISTS (SELECT 1 FROM connections WHERE began_at IS NOT NULL) \
                   OR EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
     Ok(!lost && sql::count(file, worked, (WORKED_BEFORE,))? == 0)
+}
+
+/// Whether [`take_over`] would find that this is another file than the one that was opened last.
+fn is_other(file: &Connection, file_id: &str) -> Result<bool, StoreError> {
+    let last: Option<String> =
+        sql::one(file, "SELECT value FROM meta WHERE name = ?1", (FILE,), |row| Ok(row.get(0)?))?;
+    let restored = sql::count(file, "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)", (RESTORED,))? > 0;
+    Ok(restored || last.is_some_and(|last| last != file_id))
 }
 
 /// Names the file itself, whatever it is called: what a copy of it does not share.

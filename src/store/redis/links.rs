@@ -298,7 +298,7 @@ fn link_id(connection: &ConnectionName, text: &str) -> Result<LinkId, StoreError
     })
 }
 
-/// The keys that claims are in, after epoch and links: [`claim_key`] counts on this order, as the scripts do.
+/// The keys that claims are in, after epoch and links: [`push_claim`] counts on this order, as the scripts do.
 fn claim_keys(keys: &Keys) -> Vec<String> {
     vec![
         keys.epoch(),

@@ -30,7 +30,7 @@ pub const REMEDIES: &[Remedy] = &[
         "throttled",
         "The system asks for fewer calls: it is obeyed; if it goes on, lower `concurrency` or ask for a larger quota.",
     ),
-    ("unauthorised", "The credential is not accepted: renew it, then run `muster connect` for the system."),
+    ("unauthorised", "The credential is not accepted: renew it, and start the workers again with the new one."),
     ("forbidden", "The credential lacks the right for this: grant it in the system."),
     ("not_found", "The address does not exist on this system: check `url`."),
     ("not_supported", "The system does not offer this call."),

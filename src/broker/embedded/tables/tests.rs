@@ -17,25 +17,25 @@ fn queues() -> Connection {
     connection
 }
 
-fn parcel(id: &str, to: Place) -> Parcel {
+fn parcel(id: &str, to: Table) -> Parcel {
     let message = Message { id: id.to_owned(), ..Message::new(Payload::Raw(vec![b'x'; 100].into())) };
     Parcel { to, ..Parcel::new(Outgoing { to: Destination::Queue(Queue::Changes), message }, 0.0).unwrap() }
 }
 
 fn ready_in(connection: &Connection, ids: &[&str]) {
-    let parcels: Vec<_> = ids.iter().map(|id| parcel(id, Place::Queue("changes".to_owned()))).collect();
+    let parcels: Vec<_> = ids.iter().map(|id| parcel(id, Table::Queue("changes".to_owned()))).collect();
     put(connection, &parcels, 0).unwrap();
 }
 
 fn delayed(connection: &Connection, id: &str, home: &str, wait_ms: u64) {
-    let to = Place::Delayed { home: home.to_owned(), wait: Duration::from_millis(wait_ms) };
+    let to = Table::Delayed { home: home.to_owned(), wait: Duration::from_millis(wait_ms) };
     put(connection, &[parcel(id, to)], 1000).unwrap();
 }
 
-/// Takes out what is ready in `changes`: id, number, redeliveries.
+/// Takes out what is ready in `changes`: id, number in its queue, redeliveries.
 fn out(connection: &Connection, limit: usize) -> Vec<(String, i64, u32)> {
     let (taken, _) = take(connection, 1, limit, usize::MAX).unwrap();
-    taken.into_iter().map(|taken| (taken.message_id, taken.number, taken.redeliveries)).collect()
+    taken.into_iter().map(|taken| (taken.message_id, taken.place - (1 << 40), taken.redeliveries)).collect()
 }
 
 fn row(id: &str, number: i64, redeliveries: u32) -> (String, i64, u32) {
@@ -48,7 +48,8 @@ fn check_depths(connection: &Connection, changes: u64, waiting: u64) {
     let found = depths(connection, vec!["changes".to_owned(), "nowhere".to_owned()]).unwrap();
     let expected = vec![("changes".to_owned(), Some(changes)), ("nowhere".to_owned(), None)];
     assert_eq!(found, Depths { queues: expected, delayed: waiting });
-    let counted = "SELECT count(*) FROM messages JOIN queues ON id = queue WHERE name = 'changes' AND number > taken";
+    let counted =
+        "SELECT count(*) FROM messages JOIN queues ON id = place >> 40 WHERE name = 'changes' AND place > taken";
     assert_eq!(connection.query_row(counted, [], count), Ok(changes));
 }
 
@@ -67,12 +68,12 @@ fn messages_are_taken_in_order_and_once() {
 
 /// Else a settlement of the old message would be one of the new.
 #[test]
-fn a_number_is_never_given_twice() {
+fn a_place_is_never_given_twice() {
     let connection = queues();
     ready_in(&connection, &["a", "b"]);
     out(&connection, 2);
     for number in [1, 2] {
-        settle(&connection, 1, number, Settlement::Done).unwrap();
+        settle(&connection, (1 << 40) + number, Settlement::Done).unwrap();
     }
     check_depths(&connection, 0, 0);
     ready_in(&connection, &["c"]);
@@ -84,8 +85,8 @@ fn what_comes_back_goes_to_the_end_and_is_counted_if_somebody_had_it() {
     let connection = queues();
     ready_in(&connection, &["a", "b", "c"]);
     out(&connection, 2);
-    settle(&connection, 1, 1, Settlement::Back { counted: true }).unwrap();
-    settle(&connection, 1, 2, Settlement::Back { counted: false }).unwrap();
+    settle(&connection, (1 << 40) + 1, Settlement::Back { counted: true }).unwrap();
+    settle(&connection, (1 << 40) + 2, Settlement::Back { counted: false }).unwrap();
     check_depths(&connection, 3, 0);
     assert_eq!(out(&connection, 9), [row("c", 3, 0), row("a", 4, 1), row("b", 5, 0)]);
 }
@@ -94,16 +95,16 @@ fn what_comes_back_goes_to_the_end_and_is_counted_if_somebody_had_it() {
 fn what_the_dead_one_had_out_goes_to_the_end_of_its_queue() {
     let connection = queues();
     ready_in(&connection, &["a", "b", "c", "d"]);
-    put(&connection, &[parcel("other", Place::Queue("commands.chat".to_owned()))], 0).unwrap();
+    put(&connection, &[parcel("other", Table::Queue("commands.chat".to_owned()))], 0).unwrap();
     out(&connection, 3);
-    settle(&connection, 1, 2, Settlement::Done).unwrap();
+    settle(&connection, (1 << 40) + 2, Settlement::Done).unwrap();
     connection.execute_batch(TAKE_OVER).unwrap();
     check_depths(&connection, 3, 0);
     assert_eq!(out(&connection, 9), [row("d", 4, 0), row("a", 5, 1), row("c", 6, 1)]);
     connection.execute_batch(TAKE_OVER).unwrap();
     assert_eq!(out(&connection, 9), [row("d", 7, 1), row("a", 8, 2), row("c", 9, 2)]);
     let (taken, _) = take(&connection, 2, 9, usize::MAX).unwrap();
-    assert_eq!((taken[0].number, taken[0].redeliveries), (1, 0), "it was not out");
+    assert_eq!((taken[0].place, taken[0].redeliveries), ((2 << 40) + 1, 0), "it was not out");
 }
 
 #[test]
@@ -163,10 +164,10 @@ fn no_more_bytes_are_taken_than_asked_for_but_one_message_always() {
 fn letters_are_read_page_by_page_up_to_the_newest() {
     let connection = queues();
     for id in ["a", "b", "c"] {
-        put(&connection, &[parcel(id, Place::Letters)], 0).unwrap();
+        put(&connection, &[parcel(id, Table::Letters)], 0).unwrap();
     }
     let newest = newest_letter(&connection).unwrap();
-    put(&connection, &[parcel("later", Place::Letters)], 0).unwrap();
+    put(&connection, &[parcel("later", Table::Letters)], 0).unwrap();
     let page = |after| -> Vec<_> {
         letters(&connection, after, newest, 2).unwrap().into_iter().map(|(number, id, _)| (number, id)).collect()
     };
