@@ -1,6 +1,7 @@
 //! `muster plan`: what it names is what a sync then does, and it does nothing itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use muster::sandbox::{Actor, Admin, Dialect, Quirk, Sandbox, SandboxSettings, System, Write};
 use serde_json::{Value, json};
@@ -47,14 +48,21 @@ impl Place {
         }
     }
 
-    /// All that is kept, byte by byte.
+    /// All that is kept. Of the file its rows, since SQLite moves them from its log into the file when it likes.
     async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
         let mut dump = BTreeMap::new();
         match self {
             Self::File(muster) => {
                 for entry in std::fs::read_dir(muster.path("")).unwrap() {
                     let path = entry.unwrap().path();
-                    dump.insert(path.display().to_string(), std::fs::read(path).unwrap());
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    if !name.starts_with("muster.db") {
+                        dump.insert(name.to_owned(), std::fs::read(&path).unwrap());
+                    }
+                }
+                let path = muster.path("muster.db");
+                if path.exists() {
+                    dump.extend(rows(&path));
                 }
             }
             Self::Servers(muster) => {
@@ -71,6 +79,24 @@ impl Place {
         }
         dump
     }
+}
+
+/// The rows of each table of the file.
+fn rows(path: &Path) -> BTreeMap<String, Vec<u8>> {
+    let file = rusqlite::Connection::open_with_flags(path, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
+    let mut names = file.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+    let names: Vec<String> = names.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    let of = |table: &String| {
+        let mut question = file.prepare(&format!("SELECT * FROM \"{table}\"")).unwrap();
+        let columns = question.column_count();
+        let rows = question.query_map([], |row| {
+            (0..columns).map(|column| row.get::<_, rusqlite::types::Value>(column)).collect::<Result<Vec<_>, _>>()
+        });
+        let mut rows: Vec<_> = rows.unwrap().map(|row| format!("{:?}", row.unwrap())).collect();
+        rows.sort();
+        (table.clone(), rows.join("\n").into_bytes())
+    };
+    names.iter().map(of).collect()
 }
 
 /// Before and after of each attribute, by account: created accounts are named by their partners.

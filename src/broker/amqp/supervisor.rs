@@ -2,6 +2,7 @@
 //! end. There are two of them: a broker that runs out of memory or disk stops reading from connections that publish, and
 //! lapin then sends nothing at all on them, so acknowledgements need a connection of their own.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -149,10 +150,17 @@ impl Work {
         let mut delays = delay::reconnect_delays();
         while !shutdown.is_cancelled() {
             let name = format!("{} {role}", self.settings.prefix);
+            let mut connecting = pin!(socket::connect(&self.settings, &name));
             let connected = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return,
-                connected = socket::connect(&self.settings, &name) => connected,
+                () = shutdown.cancelled() => {
+                    // Left half way, lapin's own task would end with the runtime, and say so by a panic.
+                    if let Ok(Ok((connection, _cord))) = timeout(CLOSE_DEADLINE, connecting).await {
+                        drop(timeout(CLOSE_DEADLINE, connection.close(200, "OK".into())).await);
+                    }
+                    return;
+                }
+                connected = &mut connecting => connected,
             };
             match connected {
                 Ok((connection, cord)) => {
