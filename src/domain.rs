@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod pending;
 pub mod resolve;
 pub mod rules;
+mod text;
 pub mod time;
 pub mod write;
 

@@ -5,20 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::Hasher;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use siphasher::sip::SipHasher24;
 
 use super::id::{AccountId, ConnectionName, Epoch};
+use super::text;
 
 /// The largest value of one attribute, in bytes. A larger one is refused where it is read.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 
 /// Canonical name of an attribute: the SCIM 2.0 core and enterprise User names, flat (`name.givenName`, `emails` for
 /// the work e-mail), `urn:` extensions for what SCIM lacks, and `native.<field>` for a system's own fields.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AttributePath(Box<str>);
+// Shared: links and snapshots are copied, and most of what they consist of are names.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttributePath(Arc<str>);
 
 /// An attribute path has 1 to 200 letters, digits and `._:$-`, and begins with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -63,16 +65,15 @@ impl FromStr for AttributePath {
     }
 }
 
-impl TryFrom<String> for AttributePath {
-    type Error = PathError;
-    fn try_from(text: String) -> Result<Self, PathError> {
-        text.parse()
+impl Serialize for AttributePath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<AttributePath> for String {
-    fn from(path: AttributePath) -> Self {
-        path.0.into()
+impl<'de> Deserialize<'de> for AttributePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text::deserialize(deserializer)
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Queue};
-use crate::domain::{Command, CommandOutcome, ConnectionName, LinkId, Side, Sighting};
+use crate::domain::{Command, CommandOutcome, ConnectionName, Link, LinkId, Side, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
 use crate::systems::Schema;
@@ -167,11 +167,12 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             asked: Default::default(),
         };
         let wave = &wave;
-        let attempts = orders.into_iter().zip(loaded.items).map(|(order, link)| async move {
-            let fate = Attempt { wave, command: order.command, message: order.message }.run(link).await;
-            (order, fate)
-        });
-        let fates = wave.serve(join_all(attempts)).await;
+        let mut by_link = BTreeMap::<LinkId, (Option<Link>, Vec<Order<'_>>)>::new();
+        for (order, link) in orders.into_iter().zip(loaded.items) {
+            by_link.entry(order.command.link).or_insert_with(|| (link, Vec::new())).1.push(order);
+        }
+        let attempts = by_link.into_values().map(|(link, orders)| wave.attempt_in_turn(link, orders));
+        let fates = wave.serve(join_all(attempts)).await.into_iter().flatten();
         let mut follow_ups = FollowUps::default();
         let mut halted = None;
         for (order, fate) in fates {
@@ -202,6 +203,32 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         self.tally(stop, &command.connection, count(command, outcome)).await?;
         self.metrics.command(&command.connection, outcome);
         Ok(())
+    }
+}
+
+impl<B: Broker, S: Store> Wave<'_, B, S> {
+    /// Attempts commands for one account, one after the other: the second would only find the lease of the first.
+    async fn attempt_in_turn<'m>(
+        &self,
+        mut link: Option<Link>,
+        orders: Vec<Order<'m>>,
+    ) -> Vec<(Order<'m>, Result<Fate, Halt>)> {
+        let mut fates: Vec<(Order<'m>, Result<Fate, Halt>)> = Vec::with_capacity(orders.len());
+        for order in orders {
+            let attempt = Attempt { wave: self, command: order.command, message: order.message };
+            let fate = match fates.last() {
+                None => attempt.run(link.take()).await,
+                Some((_, Err(halt))) => Err(halt.clone()),
+                // What the first waits for, the second waits for as well.
+                Some((_, Ok(Fate::Later { after, .. }))) => Ok(attempt.later(*after)),
+                Some((_, Ok(Fate::Over | Fate::Change(_)))) => match self.reload(order.command.link).await {
+                    Ok(link) => attempt.run(link).await,
+                    Err(halt) => Err(halt),
+                },
+            };
+            fates.push((order, fate));
+        }
+        fates
     }
 }
 

@@ -9,6 +9,7 @@
 //! applied ones, if these differ), value, hold.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,10 @@ const SHORT: &[&str] = &[
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
     "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager",
 ];
+
+/// The same, as links hold them.
+static NAMES: LazyLock<Vec<AttributePath>> =
+    LazyLock::new(|| SHORT.iter().map(|name| name.parse().expect("the list has only names")).collect());
 
 #[derive(Serialize, Deserialize)]
 struct Packed(Epoch, Origin, (PackedSide, PackedSide), Vec<PackedVersion>, Vec<PackedAttribute>);
@@ -235,7 +240,7 @@ impl Name {
     fn path(self) -> Result<AttributePath, UnpackError> {
         match self {
             Self::Full(path) => Ok(path),
-            Self::Short(place) => SHORT.get(place).and_then(|known| known.parse().ok()).ok_or(UnpackError::Attribute),
+            Self::Short(place) => NAMES.get(place).cloned().ok_or(UnpackError::Attribute),
         }
     }
 }

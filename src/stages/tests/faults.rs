@@ -6,6 +6,7 @@ use super::system::Shape;
 use super::world::{World, rules};
 use crate::domain::{Code, Failure, FailureClass, Side};
 use crate::stages::mapper;
+use crate::stages::writer::Turns;
 use crate::store::RunKind;
 
 /// A world in which account `u1` is in step.
@@ -176,5 +177,29 @@ async fn a_slow_account_does_not_hold_the_others_up() {
         writing.await;
     }
     world.come_to_rest().await;
+    world.judge();
+}
+
+/// Two commands for one account in one wave: the first writes, and the second finds nothing to do.
+#[tokio::test]
+async fn commands_for_one_account_are_worked_on_one_after_the_other() {
+    let world = in_step().await;
+    for title in ["second", "third"] {
+        world.crm.edit("u1", title);
+        let asked = world.ask(RunKind::Sync, None).await;
+        let is_read =
+            || world.pipeline.store.all_runs().iter().any(|run| run.id == asked && !run.reading.a && !run.reading.b);
+        while !is_read() {
+            world.read().await;
+        }
+        world.map().await;
+    }
+    world.scim.take_calls();
+    let mut handful = Vec::new();
+    handful.extend(std::iter::from_fn(|| world.pipeline.broker.take(&world.pipeline.command_queues())));
+    assert_eq!(handful.len(), 2);
+    world.pipeline.write_deliveries(handful, &Turns::new(&world.pipeline), world.stop.clone()).await;
+    assert_eq!(world.scim.take_calls(), [("write", 1)].into());
+    assert!(world.pipeline.broker.is_empty(), "nothing waits for a lease");
     world.judge();
 }

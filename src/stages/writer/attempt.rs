@@ -49,6 +49,8 @@ pub(super) struct Begun {
 }
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
+    /// What is rare is boxed: an attempt is moved and kept a few hundred times over, and would be the size of its longest
+    /// way.
     pub(super) async fn run(&self, link: Option<Link>) -> Result<Fate, Halt> {
         let wave = self.wave;
         let Some(mut link) = link.filter(|link| link.epoch == wave.epoch) else {
@@ -61,7 +63,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         loop {
             match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
-                Plan::Nothing if link.sides[wave.side].dead.is_some() => return self.heal(link).await,
+                Plan::Nothing if link.sides[wave.side].dead.is_some() => return Box::pin(self.heal(link)).await,
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
@@ -73,17 +75,17 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Plan::Wait { until } => return Ok(self.later(until.since(wave.now) + LEASE_MARGIN)),
                 Plan::Unseen { account } => {
                     drop(turn);
-                    return self.look(link, account).await;
+                    return Box::pin(self.look(link, account)).await;
                 }
                 Plan::Unsettled { account } => {
                     drop(turn);
                     wave.settle(known_at).await?;
-                    return self.look(link, account).await;
+                    return Box::pin(self.look(link, account)).await;
                 }
                 Plan::Write(wanted) => {
                     let values = write::outbound(&wave.rules, wave.side, &wanted);
                     if let Err(failure) = validate(&wanted, &values, wave.system().schema()) {
-                        return self.refuse(link, &wanted, &failure).await;
+                        return Box::pin(self.refuse(link, &wanted, &failure)).await;
                     }
                     if turn.is_none() {
                         match wave.turn().await? {
@@ -182,7 +184,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     async fn carry_out(&self, begun: Begun, link: Link, values: Attributes, turn: Option<Turn>) -> Result<Fate, Halt> {
         let action = match &begun.wanted.need {
             Need::Create { partner } => {
-                if let Some(fate) = self.search_first(&begun, &link, partner).await? {
+                if let Some(fate) = Box::pin(self.search_first(&begun, &link, partner)).await? {
                     return Ok(fate);
                 }
                 Action::Create { partner: partner.clone() }
@@ -190,7 +192,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Need::Update { account } => {
                 let Some(base) = write::base(&link, self.wave.side) else {
                     drop(turn);
-                    return self.look(link, account.clone()).await;
+                    return Box::pin(self.look(link, account.clone())).await;
                 };
                 Action::Update { account: account.clone(), unless_changed_since: base.clone() }
             }
@@ -206,9 +208,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
-            Written::Gone(_) => self.bury(&begun, link, &gone()).await,
-            Written::Exists { attribute } => self.exists(&begun, link, attribute).await,
-            Written::Failed(failure) => self.failed(&begun, link, &failure).await,
+            Written::Gone(_) => Box::pin(self.bury(&begun, link, &gone())).await,
+            Written::Exists { attribute } => Box::pin(self.exists(&begun, link, attribute)).await,
+            Written::Failed(failure) => Box::pin(self.failed(&begun, link, &failure)).await,
         }
     }
 
@@ -268,7 +270,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                         Code::known("already_linked"),
                         format!("the account that was written belongs to link {holder} already"),
                     );
-                    return self.bury(begun, link, &failure).await;
+                    return Box::pin(self.bury(begun, link, &failure)).await;
                 }
                 Committed::Moved => link = self.reload().await?,
             }
@@ -290,10 +292,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         }
     }
 
-    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Halt> {
-        let committed = self.wave.commit(commit).await?;
-        debug!("Committed link step for command {} of run {}", self.command.cause.number, self.command.cause.run);
-        Ok(committed)
+    pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Halt>> + Send {
+        debug!("Committing a step for command {} of run {}", self.command.cause.number, self.command.cause.run);
+        self.wave.commit(commit)
     }
 
     /// The link as others left it.

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
 /// Where questions of one kind wait until they are put.
@@ -20,11 +21,11 @@ impl<Q, A> Default for Lane<Q, A> {
 }
 
 impl<Q, A> Lane<Q, A> {
-    /// Asks, and waits for the answer. Whoever stops waiting may still have been asked for.
-    pub(super) async fn ask(&self, question: Q) -> A {
+    /// Asks at once; the future is the answer. Whoever stops waiting for it may still have been asked for.
+    pub(super) fn ask(&self, question: Q) -> impl Future<Output = A> + use<Q, A> {
         let (asker, answer) = oneshot::channel();
         self.0.lock().expect("nothing panics while the lock is held").push((question, asker));
-        answer.await.expect("a batch is dropped only together with those who wait for it")
+        answer.map(|answer| answer.expect("a batch is dropped only together with those who wait for it"))
     }
 
     /// Takes what waits, in batches of at most `size` questions. Only what goes `together` shares a batch.

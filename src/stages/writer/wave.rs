@@ -65,7 +65,7 @@ pub(super) struct Asked {
     healed: Lane<LetterId, Result<(), Halt>>,
 }
 
-/// What the attempts ask.
+/// What the attempts ask. A question is no part of the future that waits for its answer: there are hundreds of those.
 impl<B: Broker, S: Store> Wave<'_, B, S> {
     pub(super) fn system(&self) -> &SharedSystem {
         &self.connection.ends[self.side]
@@ -77,27 +77,27 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     }
 
     /// Waits for a turn at the target. The accounts of one call share a turn; it ends when all have dropped it.
-    pub(super) async fn turn(&self) -> Granted {
-        self.asked.turns.ask(()).await
+    pub(super) fn turn(&self) -> impl Future<Output = Granted> + Send {
+        self.asked.turns.ask(())
     }
 
-    pub(super) async fn commit(&self, commit: Commit) -> Result<Committed, Halt> {
-        self.asked.commits.ask(commit).await
+    pub(super) fn commit(&self, commit: Commit) -> impl Future<Output = Result<Committed, Halt>> + Send {
+        self.asked.commits.ask(commit)
     }
 
     /// Loads a link again that others have committed.
-    pub(super) async fn reload(&self, link: LinkId) -> Result<Option<Link>, Halt> {
-        self.asked.reloads.ask(link).await
+    pub(super) fn reload(&self, link: LinkId) -> impl Future<Output = Result<Option<Link>, Halt>> + Send {
+        self.asked.reloads.ask(link)
     }
 
     /// Waits until what was seen at `known_at` can be told from what is seen now: an answer within the grain of the stamp
     /// would be as unsettled as the last one.
-    pub(super) async fn settle(&self, known_at: Instant) -> Result<(), Halt> {
-        self.asked.settles.ask(known_at).await
+    pub(super) fn settle(&self, known_at: Instant) -> impl Future<Output = Result<(), Halt>> + Send {
+        self.asked.settles.ask(known_at)
     }
 
-    pub(super) async fn get(&self, account: AccountId) -> Result<Lookup, Failure> {
-        self.asked.gets.ask(account).await
+    pub(super) fn get(&self, account: AccountId) -> impl Future<Output = Result<Lookup, Failure>> + Send {
+        self.asked.gets.ask(account)
     }
 
     /// Searches until `deadline` at most.
@@ -106,18 +106,18 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         tokio::time::timeout_at(deadline, self.asked.searches.ask((key, deadline))).await.map_err(timeout)?
     }
 
-    pub(super) async fn write(&self, write: Write, deadline: Instant) -> Written {
-        self.asked.writes.ask((write, deadline)).await
+    pub(super) fn write(&self, write: Write, deadline: Instant) -> impl Future<Output = Written> + Send {
+        self.asked.writes.ask((write, deadline))
     }
 
     /// Logs that a letter was opened; what fails again joins the one that is open (B7).
-    pub(super) async fn open_letter(&self, letter: DeadLetter) -> Result<DeadLetter, Halt> {
-        self.asked.opened.ask(letter).await
+    pub(super) fn open_letter(&self, letter: DeadLetter) -> impl Future<Output = Result<DeadLetter, Halt>> + Send {
+        self.asked.opened.ask(letter)
     }
 
     /// Logs that a letter has healed.
-    pub(super) async fn heal_letter(&self, letter: LetterId) -> Result<(), Halt> {
-        self.asked.healed.ask(letter).await
+    pub(super) fn heal_letter(&self, letter: LetterId) -> impl Future<Output = Result<(), Halt>> + Send {
+        self.asked.healed.ask(letter)
     }
 }
 
