@@ -259,7 +259,8 @@ pub trait System: Send + Sync + 'static {
     /// Reads accounts by id; one answer for each, in the same order.
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
 
-    /// Searches accounts; for each key, in the same order, the accounts that have the value. They truly have it: the
+    /// Searches accounts, by the keys of as many accounts as one write has; for each key, in the same order, the accounts
+    /// that have the value, each once. They truly have it: the
     /// connector checks, since some systems ignore filters.
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure>;
 

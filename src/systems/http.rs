@@ -292,6 +292,11 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// One of several answers that came in this one.
+    pub fn part(&self, status: StatusCode, body: &serde_json::Value) -> Self {
+        Self { status, body: body.to_string(), ..self.clone() }
+    }
+
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

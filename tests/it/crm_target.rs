@@ -187,7 +187,8 @@ async fn the_partners_id_is_written_back() {
     let own = json!({"Partner_Id__c": "mine", "Title": "Agent"});
     admin.edit(System::Salesforce, id(&active[4]), &own).unwrap();
     let edited = home.sync(&[]).await;
-    assert_eq!((edited.emitted, edited.commands("applied")), (1, 1), "{edited:?}");
+    // The other side may be read before it is written, and asks for the same write then.
+    assert_eq!((edited.commands("applied"), edited.commands("dead")), (1, 0), "{edited:?}");
     home.sync(&["--full"]).await;
     let user = admin.account(System::Salesforce, id(&active[4])).unwrap();
     assert_eq!((&user["Partner_Id__c"], &user["Title"]), (&json!("mine"), &json!("Agent")));

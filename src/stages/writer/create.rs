@@ -1,5 +1,7 @@
 //! How an account is created: searched for first, adopted if it is ours, refused if it is somebody else's.
 
+use futures_util::future::{join, try_join_all};
+
 use super::Fate;
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
 use crate::broker::Broker;
@@ -24,7 +26,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         partner: &AccountId,
     ) -> Result<Option<Fate>, Halt> {
         let rules = &self.wave.rules;
-        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
+        let keys: Vec<(AttributePath, SearchKey)> =
+            rules.match_on.iter().filter_map(|path| self.key(begun, path)).collect();
+        // All at once: searching for one key after the other would take a call for each.
+        let (ours, existing) = join(
+            self.search(begun, SearchKey::Partner(partner.clone())),
+            try_join_all(keys.iter().map(|(_, key)| self.search(begun, key.clone()))),
+        )
+        .await;
+        let ours = match ours {
             Ok(found) => found,
             Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
         };
@@ -44,24 +54,30 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 return self.bury(begun, link.clone(), &failure).await.map(Some);
             }
         }
-        for path in &rules.match_on {
-            let Some(rule) = rules.attributes.get(path) else { continue };
-            let name = &rule.names[self.wave.side];
-            let Some(Some(Value::Text(text))) = begun.wanted.values.get(path) else { continue };
-            let existing = match self.search(begun, SearchKey::Attribute(name.clone(), text.clone())).await {
-                Ok(existing) => existing,
-                Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-            };
+        let existing = match existing {
+            Ok(existing) => existing,
+            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
+        };
+        for ((name, _), existing) in keys.into_iter().zip(existing) {
             let free = |snapshot: &Snapshot| snapshot.partner.is_none();
             match <[Snapshot; 1]>::try_from(existing) {
                 Ok([account]) if rules.on_existing == OnExisting::Link && free(&account) => {
                     return self.adopt(begun, link.clone(), account, false).await.map(Some);
                 }
                 Err(none) if none.is_empty() => {}
-                _ => return self.exists_refusal(begun, link.clone(), Some(name.clone())).await.map(Some),
+                _ => return self.exists_refusal(begun, link.clone(), Some(name)).await.map(Some),
             }
         }
         Ok(None)
+    }
+
+    /// The target's name of a matching attribute, and the key to search by; `None` if the account is to have no such value.
+    fn key(&self, begun: &Begun, path: &AttributePath) -> Option<(AttributePath, SearchKey)> {
+        let name = &self.wave.rules.attributes.get(path)?.names[self.wave.side];
+        match begun.wanted.values.get(path)? {
+            Some(Value::Text(text)) => Some((name.clone(), SearchKey::Attribute(name.clone(), text.clone()))),
+            _ => None,
+        }
     }
 
     async fn search(&self, begun: &Begun, key: SearchKey) -> Result<Vec<Snapshot>, Failure> {
