@@ -260,8 +260,7 @@ pub trait System: Send + Sync + 'static {
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
 
     /// Searches accounts, by the keys of as many accounts as one write has; for each key, in the same order, the accounts
-    /// that have the value, each once. They truly have it: the
-    /// connector checks, since some systems ignore filters.
+    /// that have the value, each once. They truly have it: the connector checks, since some systems ignore filters.
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure>;
 
     /// Writes accounts, at most `schema().batch`; one answer for each, in the same order. Every request of it ends, and
