@@ -30,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, patch, post};
 use secrecy::SecretString;
 
+pub(super) use administration::HELP;
 pub use administration::SalesforceEdit;
 pub use object::{Access, CustomField, CustomKind};
 pub use org::DuplicateRule;
@@ -86,7 +87,7 @@ pub(super) struct ConnectedApp {
 
 /// One org.
 pub(super) struct Salesforce {
-    pub clock: Clock,
+    clock: Clock,
     org: Mutex<Org>,
     sessions: Mutex<session::Sessions>,
     cursors: Mutex<query::Cursors>,
@@ -143,7 +144,7 @@ impl Salesforce {
         }
     }
 
-    pub fn router(self: &Arc<Self>) -> Router {
+    fn api(self: &Arc<Self>) -> Router {
         let data = resources()
             .route("/composite", post(composite::composite))
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit));
