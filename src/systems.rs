@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Failure, Snapshot, Timestamp, Version};
 
 pub mod http;
+pub mod kind;
 pub mod salesforce;
 pub mod scim;
 

@@ -1,14 +1,16 @@
 //! `[connections.<name>]`: the rules that keep the accounts of two systems in step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::rules::{Flow, Leavers, OnExisting};
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
+use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
 use super::shape::{Either, Entry, Flag, Lasting, List, Mapped, Word, Words, parsed};
-use super::system::{FIELD, SystemKind};
+use super::system::FIELD;
 use super::table::Table;
 use super::words::suggestion;
 
@@ -137,7 +139,7 @@ impl ConnectionConfig {
 }
 
 /// What connections may refer to: every configured system, with its kind unless that has mistakes.
-pub(super) type Systems = BTreeMap<SystemName, Option<SystemKind>>;
+pub(super) type Systems = BTreeMap<SystemName, Option<Arc<dyn Kind>>>;
 
 pub(super) fn connection(
     table: &mut Table<'_, '_>,

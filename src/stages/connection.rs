@@ -147,7 +147,7 @@ fn write_back(
 ) -> Option<(AttributePath, AttributeRule)> {
     let field = config.ends[side].partner.as_ref().filter(|field| field.write_back)?;
     let mut names = Sides { a: AttributePath::id(), b: AttributePath::id() };
-    names[side] = crate::systems::salesforce::native_path(&field.name);
+    names[side] = AttributePath::native(&field.name).ok()?;
     // Under a name of its own, since both sides may do so, with fields of one name.
     let path = format!("id.{}", side.other()).parse().expect("letters and a dot are a path");
     let comparison = Sides::from_fn(|side| {

@@ -16,6 +16,7 @@ use crate::domain::{AccountId, Code, Failure, Snapshot, Timestamp, Value};
 
 mod assertion;
 mod client;
+pub(super) mod config;
 mod errors;
 mod fields;
 mod id;
@@ -28,6 +29,7 @@ mod session;
 mod soql;
 mod write;
 
+pub use config::{SalesforceAuth, SalesforceConfig};
 pub use errors::remedy;
 pub use fields::{is_field_name, native_path};
 pub use id::parse_id;
