@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -563,6 +564,16 @@ pub trait Store: Clone + Send + Sync + 'static {
         pause: Duration,
         reason: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes one call of a system, of all that its processes together may make of a kind (`bucket`). `None` if it was
+    /// taken; otherwise nothing was, and this is how long to wait at least.
+    fn take_call(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
     /// Notes what a system said of its own quota.
     fn note_usage(

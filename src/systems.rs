@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Failure, Snapshot, Timestamp, Version};
 
+pub mod budget;
 pub mod http;
 pub mod kind;
 pub mod salesforce;
@@ -193,6 +194,8 @@ pub struct Write {
     pub action: Action,
     /// Values under the system's own attribute names; `None` clears.
     pub values: Attributes,
+    /// It cannot wait until nobody works with the account (R24), nor until others have made their calls (B19).
+    pub urgent: bool,
 }
 
 /// What a write does.

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::fmt::{Debug, Display, Write};
 use std::sync::Arc;
 
+use super::budget::CallBudget;
 use super::http::SetupError;
 use super::{SharedSystem, salesforce, scim};
 use crate::config::table::Variant;
@@ -35,11 +36,11 @@ pub trait Kind: Any + Debug + Send + Sync {
     /// so is what concerns one process alone.
     fn fingerprint(&self, of: &mut Fingerprint);
 
-    /// Sets it up. Nothing is called yet.
+    /// Sets it up. Nothing is called yet; `calls` counts the calls where the system limits them.
     ///
     /// # Errors
     /// A file that it needs cannot be read, or holds something else.
-    fn set_up(&self, name: &SystemName) -> Result<Box<dyn SetUp>, SetupError>;
+    fn set_up(&self, name: &SystemName, calls: Arc<dyn CallBudget>) -> Result<Box<dyn SetUp>, SetupError>;
 }
 
 /// A system that is ready to be called.

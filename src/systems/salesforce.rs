@@ -104,6 +104,7 @@ impl Org {
             request_timeout: settings.request_timeout,
             concurrency: CONCURRENCY,
             ca_file: settings.ca_file,
+            limits: None,
         })?;
         let proof = match settings.login {
             Login::ClientCredentials { client_id, client_secret } => Proof::Secret { client_id, client_secret },

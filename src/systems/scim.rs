@@ -81,6 +81,7 @@ impl Scim {
             request_timeout: settings.request_timeout,
             concurrency,
             ca_file: settings.ca_file,
+            limits: None,
         })?;
         Ok(Self {
             client: Client::new(http, settings.url, settings.token),

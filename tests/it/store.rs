@@ -41,6 +41,7 @@ macro_rules! suite {
             runs_are_listed_newest_first_and_begun_once,
             requests_wait_until_they_are_served,
             a_longer_pause_stays,
+            no_window_of_calls_is_ever_exceeded,
             processes_that_work_are_heard_of,
             accounts_are_listed_page_by_page,
             all_claims_are_listed_page_by_page,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::config::{Config, End};
 use crate::domain::{ConnectionName, Rules, Side, Sides, SystemName};
 use crate::stages::{Connection, connection};
+use crate::systems::budget::{CallBudget, OwnCalls};
 use crate::systems::kind::{Records, SetUp};
 use crate::systems::{Finding, Rights, SharedSystem};
 
@@ -22,12 +23,17 @@ pub struct Systems {
     set_up: BTreeMap<SystemName, Box<dyn SetUp>>,
 }
 
-/// Makes the systems. Nothing is called yet.
+/// Makes the systems, each of which counts its calls in this process alone. Nothing is called yet.
 pub fn systems(config: &Config) -> Result<Systems, Unfit> {
+    systems_with(config, |_| Arc::<OwnCalls>::default())
+}
+
+/// Makes the systems. Nothing is called yet. `calls` says who counts the calls of each.
+pub fn systems_with(config: &Config, calls: impl Fn(&SystemName) -> Arc<dyn CallBudget>) -> Result<Systems, Unfit> {
     let mut systems = Systems { by_name: BTreeMap::new(), set_up: BTreeMap::new() };
     let mut problems = Vec::new();
     for (name, system) in &config.systems {
-        match system.kind.set_up(name) {
+        match system.kind.set_up(name, calls(name)) {
             Ok(set_up) => {
                 let usual = system.kind.objects().first().copied().unwrap_or_default();
                 let records = Records { object: usual.to_owned(), partner_field: None };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::Clock;
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -465,6 +466,10 @@ impl Store for MemoryStore {
             Ok(())
         })
         .await
+    }
+
+    async fn take_call(&self, _: &SystemName, _: &str, _: &[Window], _: bool) -> Result<Option<Duration>, StoreError> {
+        Ok(None)
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

@@ -197,7 +197,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Action::Update { account: account.clone(), unless_changed_since: base.clone() }
             }
         };
-        let written = self.wave.write(Write { action, values }, begun.deadline).await;
+        let urgent = begun.wanted.deactivates();
+        let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
         drop(turn);
         hit("writer.answered");

@@ -15,6 +15,7 @@ use crate::config::system::{FIELD, is_field_name, request_timeout};
 use crate::config::table::{Table, Variant};
 use crate::domain::{SystemName, Value};
 use crate::systems::SharedSystem;
+use crate::systems::budget::CallBudget;
 use crate::systems::http::SetupError;
 use crate::systems::kind::{Fingerprint, Kind, Records, SetUp};
 
@@ -99,7 +100,7 @@ impl Kind for SalesforceConfig {
         }
     }
 
-    fn set_up(&self, _name: &SystemName) -> Result<Box<dyn SetUp>, SetupError> {
+    fn set_up(&self, _name: &SystemName, _calls: Arc<dyn CallBudget>) -> Result<Box<dyn SetUp>, SetupError> {
         let org = Org::new(OrgSettings {
             url: self.url.clone(),
             api_version: self.api_version.clone(),

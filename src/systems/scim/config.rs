@@ -14,6 +14,7 @@ use crate::config::system::request_timeout;
 use crate::config::table::{Table, Variant};
 use crate::domain::SystemName;
 use crate::systems::SharedSystem;
+use crate::systems::budget::CallBudget;
 use crate::systems::http::SetupError;
 use crate::systems::kind::{Fingerprint, Kind, SetUp};
 
@@ -61,7 +62,7 @@ impl Kind for ScimConfig {
         of.line("auth", auth);
     }
 
-    fn set_up(&self, name: &SystemName) -> Result<Box<dyn SetUp>, SetupError> {
+    fn set_up(&self, name: &SystemName, _calls: Arc<dyn CallBudget>) -> Result<Box<dyn SetUp>, SetupError> {
         let scim = Scim::new(ScimSettings {
             name: name.clone(),
             url: self.url.clone(),
