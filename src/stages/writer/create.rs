@@ -1,13 +1,15 @@
 //! How an account is created: searched for first, adopted if it is ours, refused if it is somebody else's.
 
-use super::Fate;
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
+use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::Need;
 use crate::domain::rules::OnExisting;
 use crate::domain::write;
-use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Link, Sighting, Snapshot, Value};
+use crate::domain::{
+    AccountId, AttributePath, Code, CommandOutcome, Failure, FailureClass, Link, Sighting, Snapshot, Value,
+};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
@@ -24,25 +26,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         partner: &AccountId,
     ) -> Result<Option<Fate>, Halt> {
         let rules = &self.wave.rules;
-        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
-            Ok(found) => found,
-            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-        };
-        hit("writer.searched");
-        match ours.len() {
-            0 => {}
-            1 => {
-                let account = ours.into_iter().next().expect("there is one");
-                return self.adopt(begun, link.clone(), account, true).await.map(Some);
-            }
-            _ => {
-                let failure = Failure::new(
-                    FailureClass::Permanent,
-                    Code::known("ambiguous"),
-                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
-                );
-                return self.bury(begun, link.clone(), &failure).await.map(Some);
-            }
+        if let Some(fate) = self.search_ours(begun, link, partner).await? {
+            return Ok(Some(fate));
         }
         for path in &rules.match_on {
             let Some(rule) = rules.attributes.get(path) else { continue };
@@ -62,6 +47,52 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
         }
         Ok(None)
+    }
+
+    /// Looks for what creations without an answer may have left for somebody who is not to have an account any more. What
+    /// is found is linked, and then deactivated or left like any other account; where nothing is, nothing is to be done.
+    pub(super) async fn find(&self, begun: &Begun, link: Link, partner: &AccountId) -> Result<Fate, Halt> {
+        if let Some(fate) = self.search_ours(begun, &link, partner).await? {
+            return Ok(fate);
+        }
+        let mut link = link;
+        loop {
+            let Some(forgotten) = write::forget_creations(&link, self.wave.side, begun.token) else {
+                return Ok(self.later(LEASE_MARGIN));
+            };
+            let outcome = CommandOutcome::Superseded;
+            let commit =
+                Commit { link: Some(forgotten), count: Some(count(self.command, outcome)), ..Commit::default() };
+            match self.commit(commit).await? {
+                Committed::Done { .. } => {
+                    hit("writer.committed");
+                    self.wave.pipeline.metrics.command(&self.wave.connection.name, outcome);
+                    return Ok(Fate::Over);
+                }
+                Committed::Moved | Committed::Taken { .. } => link = self.reload().await?,
+            }
+        }
+    }
+
+    /// Searches for an account that carries our partner's id, and links it. `None`: there is none.
+    async fn search_ours(&self, begun: &Begun, link: &Link, partner: &AccountId) -> Result<Option<Fate>, Halt> {
+        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
+            Ok(found) => found,
+            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
+        };
+        hit("writer.searched");
+        match <[Snapshot; 1]>::try_from(ours) {
+            Ok([account]) => self.adopt(begun, link.clone(), account, true).await.map(Some),
+            Err(none) if none.is_empty() => Ok(None),
+            Err(_) => {
+                let failure = Failure::new(
+                    FailureClass::Permanent,
+                    Code::known("ambiguous"),
+                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
+                );
+                self.bury(begun, link.clone(), &failure).await.map(Some)
+            }
+        }
     }
 
     async fn search(&self, begun: &Begun, key: SearchKey) -> Result<Vec<Snapshot>, Failure> {
