@@ -4,7 +4,9 @@
 pub mod edits;
 mod embedded;
 pub mod judge;
+mod log;
 mod plan;
+mod power_loss;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

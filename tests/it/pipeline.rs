@@ -349,6 +349,11 @@ impl Worker {
         self.child.kill().await.unwrap();
     }
 
+    /// Whether it calls itself so: its process id.
+    pub fn is(&self, name: &str) -> bool {
+        self.child.id().is_some_and(|id| id.to_string() == name.trim())
+    }
+
     /// Sends it a signal: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, signal: &str) {
         let id = self.child.id().expect("it runs").to_string();
