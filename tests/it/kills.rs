@@ -7,6 +7,7 @@ pub mod judge;
 mod log;
 mod plan;
 mod power_loss;
+mod restore;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

@@ -40,7 +40,7 @@ use crate::show::show;
 const USERS: usize = 1_000;
 
 /// Power failures.
-const FAILURES: u32 = 40;
+const FAILURES: u32 = 30;
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -210,7 +210,7 @@ async fn what_was_told_of_outlives_the_power() {
 
     while tally.failures < FAILURES {
         let death = [Death::BeforeCommit, Death::BeforeWord, Death::BeforeWord, Death::Anywhere][random.usize(..4)];
-        let passes = random.u32(20..300);
+        let passes = random.u32(10..150);
         let failpoint = match death {
             Death::BeforeCommit => Some(format!("file.before_commit:{passes}")),
             Death::BeforeWord => Some(format!("file.committed:{passes}")),
@@ -228,7 +228,7 @@ async fn what_was_told_of_outlives_the_power() {
         until("the file is closed here", || async { !has_open(&files.database) }).await;
         match death {
             Death::Anywhere => {
-                let enough = admin.write_count() + u64::from(passes / 4);
+                let enough = admin.write_count() + random.u64(1..=6);
                 within("there is work to do", admin.wait_until(|admin| admin.write_count() >= enough)).await;
                 worker.kill().await;
             }
