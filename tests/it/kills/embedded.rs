@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::edits::{Joiners, edit_some, people};
 use super::judge::{ask, assert_nothing_lost_and_nothing_doubled, settle};
 use super::plan::{Plan, keep_filled, seed};
-use crate::pipeline::{CONNECTION, ONE_WAY, Parts, Place, Rig, Role, org_and_directory, until};
+use crate::pipeline::{CONNECTION, End, ONE_WAY, Parts, Place, Rig, Role, org_and_directory, until, within};
 use crate::show::show;
 
 /// The people of the org, at first.
@@ -117,6 +117,36 @@ async fn one_process_killed_at_every_step_loses_nothing_and_doubles_nothing() {
     stop.cancel();
     place.await.unwrap();
     show(format_args!("in step after {:?}", began.elapsed()));
+    rig.passed();
+}
+
+/// B3, B23: somebody who is created by a process that dies before it notes so, and who leaves before the next one begins,
+/// does not keep an account that may be used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_who_leaves_after_a_creation_without_an_answer_is_deactivated() {
+    let sandbox = Sandbox::start(SandboxSettings { users: 5, ..SandboxSettings::default() }).await.unwrap();
+    let admin = sandbox.admin();
+    let parts = Parts { place: Place::File, systems: org_and_directory(&sandbox), connection: ONE_WAY };
+    let rig = Rig::new("left-meanwhile", &parts);
+    let mut worker = rig.start(Role::Run, Some("writer.answered:1"));
+    ask(&rig.file_store().await, RunKind::Sync).await;
+    let end = within("the process dies", worker.ended()).await;
+    assert_eq!(end, End::Failpoint("writer.answered".to_owned()));
+    let created = admin.accounts(System::Scim);
+    assert!(!created.is_empty());
+    for account in &created {
+        admin.deactivate(System::Salesforce, account["externalId"].as_str().unwrap()).unwrap();
+    }
+    let mut worker = rig.start(Role::Run, None);
+    rig.sync(&[]).await;
+    let store = rig.file_store().await;
+    settle(&store).await;
+    assert_nothing_lost_and_nothing_doubled(&rig, &admin, &store).await;
+    for account in created {
+        let now = admin.account(System::Scim, account["id"].as_str().unwrap()).unwrap();
+        assert_eq!(now["active"], false, "{now}");
+    }
+    worker.kill().await;
     rig.passed();
 }
 
