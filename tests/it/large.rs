@@ -46,5 +46,5 @@ async fn a_large_organisation_over_servers() {
 /// R17: nor is there over one file, where one process does it all in 150 MB.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_organisation_over_a_file() {
-    loads_once_and_then_writes_nothing(Mode::File, 10_000, 143).await;
+    loads_once_and_then_writes_nothing(Mode::File, 5_000, 143).await;
 }
