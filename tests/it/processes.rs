@@ -1,6 +1,5 @@
 //! An installation of Muster as an operator has one: a configuration file, worker processes, and the command line, all
-//! of them the real binaries, on the RabbitMQ and Redis of the tests with prefixes of its own, or
-//! on one file.
+//! of them the real binaries, on the RabbitMQ and Redis of the tests with prefixes of its own, or on one file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
