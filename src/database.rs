@@ -149,7 +149,8 @@ impl Database {
     /// it waits, and says so in the log; whoever stops waiting has taken nothing. The process stays the working one until
     /// the last clone is dropped, or it dies.
     ///
-    /// What a process that died had taken out of the queues is put back first, each message's redelivery counted.
+    /// What a process that died had taken out of the queues is put back first, each message's redelivery counted, and the
+    /// leases of its readers end: no process but the working one has any.
     ///
     /// # Errors
     /// The lock file cannot be made, or the file cannot be written. It may be tried again.

@@ -12,9 +12,14 @@ use tokio::time::sleep;
 use tracing::info;
 
 use super::{Database, DatabaseError, private};
+use crate::failpoint::hit;
 
 /// Puts what a dead process had out back into its queues.
 const TAKE_OVER: &str = include_str!("take_over.sql");
+
+/// Ends the leases of its readers, which are gone with it: whoever comes next need not wait until they run out. (A lease
+/// on a link stays, since a request that the dead process sent may still land.)
+const END_LEASES: &str = "DELETE FROM leases";
 
 /// The wait before the lock is tried again. Waiting within `flock` could not be given up.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -35,16 +40,21 @@ impl Leadership {
     pub async fn take(&self, database: &Database) -> Result<(), DatabaseError> {
         let take = async || {
             let file = Arc::new(self.lock().await?);
+            hit("file.locked");
             // The job holds the lock as well: it may run on after this future was dropped, and must not do so beside
             // another working process.
             let held = Arc::clone(&file);
             database
                 .write(move |connection| {
-                    let taken_over = connection.execute_batch(TAKE_OVER).map_err(DatabaseError::from);
+                    let taken_over = connection
+                        .execute_batch(TAKE_OVER)
+                        .and_then(|()| connection.execute_batch(END_LEASES))
+                        .map_err(DatabaseError::from);
                     drop(held);
                     taken_over
                 })
                 .await?;
+            hit("file.took_over");
             Ok(file)
         };
         self.held.get_or_try_init(take).await.map(drop)

@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 
 use super::leader::Leadership;
 use super::{BUSY, DatabaseError, defect};
+use crate::failpoint::hit;
 
 /// Jobs in one transaction at most.
 const GROUP: usize = 256;
@@ -129,8 +130,12 @@ fn write_group(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
     // On some errors (a full disk) SQLite undoes the whole transaction, and all that was done in it.
     let ended = match connection.is_autocommit() {
         true => Err(undone()),
-        false => connection.execute_batch("COMMIT").map_err(DatabaseError::from),
+        false => {
+            hit("file.before_commit");
+            connection.execute_batch("COMMIT").map_err(DatabaseError::from)
+        }
     };
+    hit("file.committed");
     if !connection.is_autocommit() {
         roll_back(connection);
     }

@@ -163,6 +163,20 @@ async fn a_file_made_anew_waits_for_the_requests_of_the_lost_one() {
     assert!(state.began_at > Timestamp(0) && state.began_at <= state.now);
 }
 
+/// B3: whoever works on the file after another process reads at once: the leases of the other's readers ended with it.
+#[tokio::test]
+async fn leases_of_readers_end_with_their_process() {
+    let (_folder, path) = folder();
+    let (store, _) = worked_on(&path).await;
+    let (minute, lease) = (Duration::from_secs(60), LeaseName::Reader(Side::A));
+    let next = Database::open(&path).unwrap();
+    let next_store = EmbeddedStore::open(&next).await.unwrap();
+    assert!(!next_store.lease(&connection(), &lease, Token(2), minute).await.unwrap());
+    drop(store);
+    next.lead().await.unwrap();
+    assert!(next_store.lease(&connection(), &lease, Token(2), minute).await.unwrap());
+}
+
 /// Commands work on the file beside a running instance: each sees at once what the other did.
 #[tokio::test]
 async fn two_that_share_a_file_see_each_other() {

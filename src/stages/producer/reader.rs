@@ -248,7 +248,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
         };
         hit("producer.read");
         self.memory().failures = 0;
-        if let Some(expected) = page.expected {
+        // What the first page says is said again by each of the others.
+        if active.position.is_none()
+            && let Some(expected) = page.expected
+        {
             self.pipeline.ask(stop, || store.expect(name, &active.run, expected)).await?;
         }
         let seen: Vec<_> = page.records.into_iter().map(sighting).collect();

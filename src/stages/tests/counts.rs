@@ -91,6 +91,16 @@ async fn a_thousand_accounts_at_two_hundred_a_call() {
     assert_eq!((written.target, written.store), (Calls::new(), Calls::new()));
 }
 
+/// How many accounts a system says there are is added up over the sides, not over the pages.
+#[tokio::test]
+async fn a_run_expects_each_account_once() {
+    let world = World::of(Shape { page: 100, batch: 200, calls: 4 }, rules());
+    world.crm.edit_all(1000, "first");
+    let [read, ..] = pass(&world, RunKind::Sync).await;
+    assert_eq!(read.source, calls(&[("read", 10)]));
+    assert_eq!(world.pipeline.store.all_runs()[0].expected, Some(1000));
+}
+
 /// Matching keys go with the search for the partners.
 #[tokio::test]
 async fn a_wave_searches_once_for_all_its_keys() {

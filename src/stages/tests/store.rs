@@ -398,8 +398,13 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn expect(&self, _: &ConnectionName, _: &RunId, _: u64) -> Result<(), StoreError> {
-        Ok(())
+    async fn expect(&self, _: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
+        self.op("expect", |state, _| {
+            let run = state.runs.get_mut(run).unwrap();
+            run.expected = Some(run.expected.unwrap_or(0) + accounts);
+            Ok(())
+        })
+        .await
     }
 
     async fn run(&self, _: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {

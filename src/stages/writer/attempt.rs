@@ -189,6 +189,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 }
                 Action::Create { partner: partner.clone() }
             }
+            Need::Find { partner } => return Box::pin(self.find(&begun, link, partner)).await,
             Need::Update { account } => {
                 let Some(base) = write::base(&link, self.wave.side) else {
                     drop(turn);
@@ -220,7 +221,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let (wave, side) = (self.wave, self.wave.side);
         let letter = LetterId::of_link(&wave.connection.name, side, link.id);
         let how = match begun.wanted.need {
-            Need::Create { .. } => WriteAnswer::Created,
+            Need::Create { .. } | Need::Find { .. } => WriteAnswer::Created,
             Need::Update { .. } => WriteAnswer::Updated,
         };
         let said = LastWrite::new(wall_clock(), how);
