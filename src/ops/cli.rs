@@ -238,7 +238,13 @@ async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<
     }
     match connect::open(config, Arc::new(Metrics::new())).await? {
         Opened::Distributed(pipeline) => serve_with(command, &pipeline, &Mode::Distributed, config, form).await,
-        Opened::Embedded(pipeline, file) => serve_with(command, &pipeline, &Mode::Embedded(file), config, form).await,
+        Opened::Embedded(pipeline, file) => {
+            let exit = serve_with(command, &pipeline, &Mode::Embedded(file.clone()), config, form).await;
+            // So that whoever copies the file afterwards has everything in it.
+            drop(pipeline);
+            file.close().await;
+            exit
+        }
     }
 }
 
