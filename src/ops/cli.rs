@@ -270,7 +270,7 @@ async fn serve_with<B: Broker, S: Store>(
         }
         Command::Status => status::run(pipeline, mode, form).await,
         Command::Explain { account, attribute, connection, offline } => {
-            explain::run(pipeline, &explain::Ask { account, attribute, connection, offline }, form).await
+            explain::run(pipeline, mode, &explain::Ask { account, attribute, connection, offline }, form).await
         }
         Command::Dead { command } => match command {
             DeadCommand::List { connection, code } => {
