@@ -16,6 +16,9 @@ use super::{Database, DatabaseError, private};
 /// Puts what a dead process had out back into its queues.
 const TAKE_OVER: &str = include_str!("take_over.sql");
 
+/// Nobody else works any more, whoever was heard of a moment ago.
+const FORGET_OTHERS: &str = "DELETE FROM instances";
+
 /// The wait before the lock is tried again. Waiting within `flock` could not be given up.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,9 +46,10 @@ impl Leadership {
             let held = Arc::clone(&file);
             database
                 .write(move |connection| {
-                    let taken_over = connection.execute_batch(TAKE_OVER).map_err(DatabaseError::from);
+                    let taken_over =
+                        connection.execute_batch(TAKE_OVER).and_then(|()| connection.execute_batch(FORGET_OTHERS));
                     drop(held);
-                    taken_over
+                    taken_over.map_err(DatabaseError::from)
                 })
                 .await?;
             Ok(file)

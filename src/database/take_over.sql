@@ -1,6 +1,3 @@
--- Nobody else works any more, whoever was heard of a moment ago.
-DELETE FROM instances;
-
 -- What the process that died had out goes to the end of its queue, and the delivery is counted.
 INSERT INTO messages (place, message_id, attempt, traceparent, redeliveries, body)
 SELECT
