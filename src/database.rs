@@ -23,6 +23,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 use leader::Leadership;
 use threads::{Job, Queue};
@@ -38,6 +40,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long SQLite waits for another process to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// How long [`Database::close`] waits for what others in this process still do with the file.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -78,6 +83,8 @@ pub struct Database {
     leadership: Arc<Leadership>,
     writer: Queue,
     reader: Queue,
+    /// The threads, which end after their connections.
+    threads: TaskTracker,
 }
 
 impl Database {
@@ -103,10 +110,12 @@ impl Database {
             let mut writer = connect(&path)?;
             let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
-            let to_writer = threads::writer(writer, Arc::clone(&leadership))?;
+            let threads = TaskTracker::new();
+            let to_writer = threads::writer(writer, Arc::clone(&leadership), &threads)?;
             let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>()?;
-            let to_readers = threads::readers(readers)?;
-            Ok(Self { path: path.as_path().into(), worked_before, leadership, writer: to_writer, reader: to_readers })
+            let to_readers = threads::readers(readers, &threads)?;
+            let path = path.as_path().into();
+            Ok(Self { path, worked_before, leadership, writer: to_writer, reader: to_readers, threads })
         };
         open().map_err(|error| match error {
             DatabaseError::Unavailable(text) => DatabaseError::Unavailable(named(&text)),
@@ -156,6 +165,25 @@ impl Database {
     /// The lock file cannot be made, or the file cannot be written. It may be tried again.
     pub async fn lead(&self) -> Result<(), DatabaseError> {
         self.leadership.take(self).await
+    }
+
+    /// Whether a process takes messages out of the queues now, this one or another: what [`lead`](Self::lead) makes it.
+    /// One that died does not, from that moment on.
+    pub fn is_led(&self) -> bool {
+        self.leadership.is_held()
+    }
+
+    /// Closes the file, and returns once all that was asked of it is done and it is closed: the last process to do so
+    /// leaves one file, without `-wal` and `-shm`. Dropping the last clone closes it as well, but a process that ends just
+    /// then may end first, and leave them. So it is for the end of a program, after everything that has a clone.
+    pub async fn close(self) {
+        let threads = self.threads.clone();
+        drop(self);
+        threads.close();
+        if tokio::time::timeout(CLOSING, threads.wait()).await.is_err() {
+            // It loses nothing by that: what was confirmed is on the disk.
+            debug!("The file is still in use in this process and is not closed in order");
+        }
     }
 
     /// Writes a whole copy of the file as it is now, while work goes on, and puts it in place of `to` in one step. The

@@ -261,6 +261,24 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that reads nothing, and of which nothing is counted yet.
+    pub fn new(id: RunId, kind: RunKind, by: String, began_at: Timestamp) -> Self {
+        Self {
+            id,
+            kind,
+            by,
+            began_at,
+            only: None,
+            reading: Sides::default(),
+            read: 0,
+            expected: None,
+            changes: Vec::new(),
+            emitted: 0,
+            commands: Vec::new(),
+            failed: None,
+        }
+    }
+
     /// Changes that have no outcome yet.
     pub fn changes_in_flight(&self) -> i64 {
         i64::from(self.read) - self.changes.iter().map(|(_, count)| i64::from(*count)).sum::<i64>()

@@ -18,10 +18,12 @@ mod conformance {
     crate::store::suite!(super::fresh().await);
 }
 
-/// An empty store. Its folder is taken away while the file is open, so nothing is left behind.
+/// An empty store that this process works on. Its folder is taken away while the file is open, so nothing is left behind.
 pub async fn fresh() -> EmbeddedStore {
     let folder = TempDir::new().unwrap();
-    open(&folder.path().join("muster.db")).await
+    let database = Database::open(&folder.path().join("muster.db")).unwrap();
+    database.lead().await.unwrap();
+    EmbeddedStore::open(&database).await.unwrap()
 }
 
 /// The store in this file, as one more process would open it.

@@ -22,6 +22,7 @@ mod house;
 mod kills;
 mod large;
 mod pipeline;
+mod place;
 mod plan;
 mod processes;
 mod proxy;

@@ -126,20 +126,7 @@ pub async fn begin<S: Store>(store: &S, id: &str, kind: RunKind, read: u32) -> R
 }
 
 fn run(id: &str, kind: RunKind, began_at: Timestamp) -> Run {
-    Run {
-        id: run_id(id),
-        kind,
-        by: "schedule".to_owned(),
-        began_at,
-        only: None,
-        reading: Sides { a: true, b: true },
-        read: 0,
-        expected: None,
-        changes: vec![],
-        emitted: 0,
-        commands: vec![],
-        failed: None,
-    }
+    Run { reading: Sides { a: true, b: true }, ..Run::new(run_id(id), kind, "schedule".to_owned(), began_at) }
 }
 
 fn change(run: &RunId, number: u32, outcome: ChangeOutcome, a: bool, b: bool) -> Commit {

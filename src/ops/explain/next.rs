@@ -92,8 +92,8 @@ impl Teller<'_> {
             return format!("{name} is left alone until {until} ({reason}), then it goes on by itself. To look again:");
         }
         let failed = |write: &LastWrite| matches!(write.answer, WriteAnswer::Failed(_));
-        if let Some(role) = self.known.missing.iter().find(|role| **role != "producer") {
-            return format!("No {role} is running, so nothing is written. To have it done now:");
+        if let Some(idle) = &self.known.idle {
+            return format!("{idle}, so nothing is written. To have it done now:");
         }
         if self.state(side).and_then(|state| state.last_write.as_ref()).is_some_and(failed) {
             return "It is tried again by itself. To have that now:".to_owned();
