@@ -110,6 +110,9 @@ pub fn is_held(link: &Link, side: Side, rules: &Rules) -> bool {
 fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     let (own, other) = (&link.sides[side], &link.sides[side.other()]);
     let partner = other.account.clone()?;
+    if own.out_of_scope || other.out_of_scope {
+        return None;
+    }
     if other.seen_at.is_none() || own.is_gone() {
         return None;
     }

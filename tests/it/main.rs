@@ -33,6 +33,7 @@ mod rules;
 mod sandbox;
 mod sandbox_crm;
 mod sandbox_scim;
+mod scope;
 mod show;
 mod store;
 mod target_faults;
