@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use muster::sandbox::{Admin, Sandbox, SandboxSettings, System};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -537,4 +538,16 @@ async fn what_cannot_work_says_what_would() {
     configured(&format!("[broker]\nurl = \"amqp://127.0.0.1:1\"\n[store]\nurl = \"redis://127.0.0.1:1\"\n{config}"));
     let servers = home.muster(&["backup", "copy.db"]).await;
     assert!(servers.status == 2 && servers.stderr.contains("Redis"), "{servers:?}");
+}
+
+/// Commands that begin at the same moment, on a file that none of them finds, all do their work: making the file and its
+/// log, and folding the log in at the end, is nothing that anybody else is turned away for.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_begin_and_end_together_wait_for_each_other() {
+    let sandbox = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    for _ in 0..8 {
+        let home = Home::new(&sandbox);
+        let outcomes = join_all((0..4).map(|_| home.muster(&["status"]))).await;
+        assert!(outcomes.iter().all(|outcome| outcome.status == 0), "{outcomes:?}");
+    }
 }
