@@ -20,11 +20,15 @@ pub enum System {
     Salesforce,
     /// Under `/scim/v2`.
     Scim,
+    /// Under `/salesscreen`.
+    #[serde(rename = "salesscreen")]
+    SalesScreen,
 }
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 2] = [(Self::Salesforce, "services"), (Self::Scim, "scim")];
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Salesforce, "services"), (Self::Scim, "scim"), (Self::SalesScreen, "salesscreen")];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
