@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A folder with a configuration.
 pub(super) struct Home {
     folder: TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+    connection: &'static str,
 }
 
 /// A `muster run` at work.
@@ -37,10 +39,22 @@ impl Home {
 
     /// One with this configuration.
     pub(super) fn with(text: &str) -> Self {
-        let home = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let home = Self { folder, variables: Vec::new(), connection: CONNECTION };
         let text = format!("[telemetry]\nlisten = \"127.0.0.1:0\"\n\n{text}");
         std::fs::write(home.path("muster.toml"), text).unwrap();
         home
+    }
+
+    /// The same, where programs find this variable.
+    pub(super) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// The same, where this is the connection to sync.
+    pub(super) fn connection(self, connection: &'static str) -> Self {
+        Self { connection, ..self }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -54,6 +68,7 @@ impl Home {
             .env("CRM_SECRET", muster::sandbox::DEFAULT_CLIENT_SECRET)
             .env("DIRECTORY_TOKEN", muster::sandbox::DEFAULT_SCIM_TOKEN)
             .env("USER", "ada")
+            .envs(self.variables.iter().copied())
             .env_remove("MUSTER_CONFIG")
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
@@ -84,7 +99,7 @@ impl Home {
     }
 
     pub(super) async fn sync(&self, more: &[&str]) -> Report {
-        let outcome = self.muster(&[&["sync", CONNECTION, "--wait", "--json"], more].concat()).await;
+        let outcome = self.muster(&[&["sync", self.connection, "--wait", "--json"], more].concat()).await;
         let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
         report.assert_adds_up();
         report

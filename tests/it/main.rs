@@ -30,6 +30,7 @@ mod rabbitmq;
 mod redis_server;
 mod redis_store;
 mod rules;
+mod salesscreen;
 mod sandbox;
 mod sandbox_crm;
 mod sandbox_salesscreen;
