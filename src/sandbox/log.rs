@@ -20,11 +20,14 @@ pub enum System {
     Salesforce,
     /// Under `/scim/v2`.
     Scim,
+    /// Under `/iadvize`.
+    Iadvize,
 }
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 2] = [(Self::Salesforce, "services"), (Self::Scim, "scim")];
+    const ALL: [(Self, &'static str); 3] =
+        [(Self::Salesforce, "services"), (Self::Scim, "scim"), (Self::Iadvize, "iadvize")];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
