@@ -79,7 +79,7 @@ impl Iadvize {
             || rights.attributes.iter().any(|path| path.as_str() == "native.projects");
         if !has_projects {
             findings.push(wrong(
-                "defaults",
+                "projects of new operators",
                 "new operators would belong to no project: add defaults = { \"native.projects\" = [\"...\"] }, or map it",
             ));
         }
