@@ -1,5 +1,5 @@
-//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce org
-//! and a SCIM 2.0 service provider on one loopback listener, with faults on demand and a log of every write.
+//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce org,
+//! a SCIM 2.0 service provider and others on one loopback listener, with faults on demand and a log of every write.
 //!
 //! It is written from the vendors' documents and the RFCs, and knows nothing of the rest of the crate: what it does is no
 //! proof of what Muster believes. State is in memory; each [`Sandbox`] is independent.
@@ -18,6 +18,7 @@ pub mod admin;
 pub mod cli;
 mod clock;
 pub mod faults;
+pub mod iadvize;
 mod imitation;
 mod keys;
 pub mod log;
@@ -46,6 +47,7 @@ pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUser
 pub use scim::{Dialect, Preset, Quirk};
 
 use faults::Faults;
+use iadvize::Iadvize;
 use imitation::Imitation;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
@@ -184,9 +186,12 @@ impl Sandbox {
         let scim =
             Scim::new(settings.scim_token.clone(), dialect, settings.scim_max_page, settings.scheme, Arc::clone(&log));
         let (salesforce, scim) = (Arc::new(salesforce), Arc::new(scim));
-        let salesscreen = Arc::new(SalesScreen::new(Arc::clone(&log)));
-        let systems: [Arc<dyn Imitation>; 3] =
-            [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _, Arc::clone(&salesscreen) as _];
+        let systems: Vec<Arc<dyn Imitation>> = vec![
+            Arc::clone(&salesforce) as _,
+            Arc::clone(&scim) as _,
+            Arc::new(Iadvize::new(Arc::clone(&log))),
+            Arc::new(SalesScreen::new(Arc::clone(&log))),
+        ];
         let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
         let world = Arc::new(World { systems, salesforce, scim, log, faults: Faults::new() });
         let admin = Admin::new(Arc::clone(&world));
@@ -246,6 +251,11 @@ impl Sandbox {
     /// Client secret of the connected app.
     pub fn client_secret(&self) -> &str {
         self.settings.client_secret.expose_secret()
+    }
+
+    /// Where iAdvize is: its GraphQL API at `/graphql`, its REST API below `/api/2`.
+    pub fn iadvize_url(&self) -> String {
+        format!("{}/iadvize", self.url())
     }
 
     /// Bearer token of the SCIM service.

@@ -20,6 +20,8 @@ pub enum System {
     Salesforce,
     /// Under `/scim/v2`.
     Scim,
+    /// Under `/iadvize`.
+    Iadvize,
     /// Under `/salesscreen`.
     #[serde(rename = "salesscreen")]
     SalesScreen,
@@ -27,13 +29,17 @@ pub enum System {
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Salesforce, "services"), (Self::Scim, "scim"), (Self::SalesScreen, "salesscreen")];
+    const ALL: &[(Self, &'static str)] = &[
+        (Self::Salesforce, "services"),
+        (Self::Scim, "scim"),
+        (Self::Iadvize, "iadvize"),
+        (Self::SalesScreen, "salesscreen"),
+    ];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
         let first = path.split('/').nth(1)?;
-        Self::ALL.into_iter().find(|(_, known)| *known == first).map(|(system, _)| system)
+        Self::ALL.iter().find(|(_, known)| *known == first).map(|(system, _)| *system)
     }
 }
 

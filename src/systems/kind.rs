@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::budget::CallBudget;
 use super::http::SetupError;
-use super::{SharedSystem, salesforce, salesscreen, scim};
+use super::{SharedSystem, iadvize, salesforce, salesscreen, scim};
 use crate::config::table::Variant;
 use crate::domain::SystemName;
 
@@ -16,6 +16,7 @@ pub(crate) const KINDS: &[Variant<Arc<dyn Kind>>] = &[
     Variant { word: "salesforce", doc: "A Salesforce org.", read: salesforce::config::read },
     Variant { word: "salesscreen", doc: "SalesScreen.", read: salesscreen::config::read },
     Variant { word: "scim", doc: "A SCIM 2.0 service.", read: scim::config::read },
+    Variant { word: "iadvize", doc: "A customer's iAdvize.", read: iadvize::config::read },
 ];
 
 /// A configured system: one login, one clock, one budget of calls.
