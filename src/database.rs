@@ -19,7 +19,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
@@ -40,6 +40,12 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long SQLite waits for another process to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// What is said of a file that another process keeps busy.
+const KEPT_BUSY: &str = "another process keeps the file busy";
+
+/// The wait before a file that was busy is opened again.
+const OPENING_PAUSE: Duration = Duration::from_millis(20);
 
 /// How long [`Database::close`] waits for what others in this process still do with the file.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -69,7 +75,7 @@ impl From<rusqlite::Error> for DatabaseError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Unusable(text),
             Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full".to_owned()),
-            Some(ErrorCode::DatabaseBusy) => Self::Unavailable("another process keeps the file busy".to_owned()),
+            Some(ErrorCode::DatabaseBusy) => Self::Unavailable(KEPT_BUSY.to_owned()),
             _ => Self::Unavailable(text),
         }
     }
@@ -107,12 +113,16 @@ impl Database {
         let lock = beside(&path, ".lock");
         let somebody_worked = lock.exists();
         let open = || {
-            let mut writer = connect(&path)?;
-            let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
+            let (writer, is_new) = patiently(|| {
+                let mut writer = connect(&path)?;
+                let is_new = schema::migrate(&mut writer, somebody_worked)?;
+                Ok((writer, is_new))
+            })?;
+            let worked_before = is_new && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
             let threads = TaskTracker::new();
             let to_writer = threads::writer(writer, Arc::clone(&leadership), &threads)?;
-            let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>()?;
+            let readers = (0..READERS).map(|_| patiently(|| connect(&path))).collect::<Result<_, _>>()?;
             let to_readers = threads::readers(readers, &threads)?;
             let path = path.as_path().into();
             Ok(Self { path, worked_before, leadership, writer: to_writer, reader: to_readers, threads })
@@ -219,6 +229,20 @@ where
     });
     to.send(job).map_err(|_| DatabaseError::Closed)?;
     answer.await.unwrap_or_else(|_| Err(DatabaseError::Closed.into()))
+}
+
+/// Tries again while another process opens or closes the file: SQLite does not wait by itself where it sets up the log or
+/// folds it in.
+fn patiently<T>(attempt: impl Fn() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match attempt() {
+            Err(DatabaseError::Unavailable(text)) if text == KEPT_BUSY && Instant::now() < until => {
+                std::thread::sleep(OPENING_PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, DatabaseError> {

@@ -24,6 +24,7 @@ mod keys;
 pub mod log;
 pub mod people;
 pub mod salesforce;
+mod salesscreen;
 pub mod scim;
 mod serve;
 
@@ -50,6 +51,7 @@ use iadvize::Iadvize;
 use imitation::Imitation;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
+use salesscreen::SalesScreen;
 use scim::Scim;
 
 /// Client id that the sandbox knows by default.
@@ -61,6 +63,8 @@ pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
 pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
+/// Key that the imitation of SalesScreen knows. It protects nothing.
+pub const DEFAULT_SALESSCREEN_KEY: &str = "sandbox-salesscreen-key";
 
 /// How clients reach the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -182,8 +186,13 @@ impl Sandbox {
         let scim =
             Scim::new(settings.scim_token.clone(), dialect, settings.scim_max_page, settings.scheme, Arc::clone(&log));
         let (salesforce, scim) = (Arc::new(salesforce), Arc::new(scim));
-        let systems: [Arc<dyn Imitation>; 3] =
-            [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _, Arc::new(Iadvize::new(Arc::clone(&log)))];
+        let salesscreen = Arc::new(SalesScreen::new(Arc::clone(&log)));
+        let systems: [Arc<dyn Imitation>; 4] = [
+            Arc::clone(&salesforce) as _,
+            Arc::clone(&scim) as _,
+            Arc::clone(&salesscreen) as _,
+            Arc::new(Iadvize::new(Arc::clone(&log))),
+        ];
         let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
         let world = Arc::new(World { systems, salesforce, scim, log, faults: Faults::new() });
         let admin = Admin::new(Arc::clone(&world));
@@ -228,6 +237,11 @@ impl Sandbox {
     /// Where the SCIM endpoints are: `/Users` follows.
     pub fn scim_url(&self) -> String {
         format!("{}/scim/v2", self.url())
+    }
+
+    /// Where the imitation of SalesScreen is.
+    pub fn salesscreen_url(&self) -> String {
+        format!("{}/salesscreen", self.url())
     }
 
     /// Client id of the connected app.

@@ -66,6 +66,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         direction,
         create,
         schedule,
+        scope,
         on_existing,
         leavers,
         match_on,
@@ -106,6 +107,9 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     match schedule {
         Schedule::Manual => push(&mut text, "schedule", "manual"),
         Schedule::Every(every) => push(&mut text, "every", every.as_millis()),
+    }
+    if let Some(scope) = scope {
+        push(&mut text, "scope", scope);
     }
     push(
         &mut text,

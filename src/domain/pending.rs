@@ -96,7 +96,28 @@ pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
             generations.push((path.clone(), register.generation));
         }
     }
+    if rules.whole[side] && !values.is_empty() {
+        complete(link, side, rules, &mut values, &mut generations);
+    }
     (!values.is_empty()).then_some(Pending { need, values, generations })
+}
+
+/// Adds what the side holds already, so that a write carries all that it is to hold.
+fn complete(
+    link: &Link,
+    side: Side,
+    rules: &Rules,
+    values: &mut Attributes,
+    generations: &mut Vec<(AttributePath, u32)>,
+) {
+    for (path, register) in &link.registers {
+        let flows = rules.attributes.get(path).is_some_and(|rule| rule.flow.writes(side));
+        if flows && register.value.is_some() && register.hold.is_none() && !values.contains_key(path) {
+            values.insert(path.clone(), register.value.clone());
+            generations.push((path.clone(), register.generation));
+        }
+    }
+    generations.sort();
 }
 
 /// Whether `side` lacks something that is on hold.
@@ -110,11 +131,15 @@ pub fn is_held(link: &Link, side: Side, rules: &Rules) -> bool {
 fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     let (own, other) = (&link.sides[side], &link.sides[side.other()]);
     let partner = other.account.clone()?;
-    if other.seen_at.is_none() || own.is_gone() {
+    if own.out_of_scope || other.out_of_scope {
+        return None;
+    }
+    let is_known = |side: Side| rules.write_only[side] || link.sides[side].seen_at.is_some();
+    if !is_known(side.other()) || own.is_gone() {
         return None;
     }
     match &own.account {
-        Some(account) => own.seen_at.is_some().then(|| Need::Update { account: account.clone() }),
+        Some(account) => is_known(side).then(|| Need::Update { account: account.clone() }),
         None => {
             let leaver = link
                 .registers
@@ -150,7 +175,7 @@ fn writable<'l>(
                 && (creating || is_due(link, side, path, rules))
                 && (creating || register.applied[side] != register.generation)
                 // What the side holds may be worth more: it is read before it is written over.
-                && (creating || link.sides[side].seen.contains_key(*path))
+                && (creating || rules.write_only[side] || link.sides[side].seen.contains_key(*path))
         })
     })
 }

@@ -22,12 +22,19 @@ pub enum System {
     Scim,
     /// Under `/iadvize`.
     Iadvize,
+    /// Under `/salesscreen`.
+    #[serde(rename = "salesscreen")]
+    SalesScreen,
 }
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Salesforce, "services"), (Self::Scim, "scim"), (Self::Iadvize, "iadvize")];
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Salesforce, "services"),
+        (Self::Scim, "scim"),
+        (Self::Iadvize, "iadvize"),
+        (Self::SalesScreen, "salesscreen"),
+    ];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {

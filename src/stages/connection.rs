@@ -47,6 +47,14 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         }
+        let unseen = Side::BOTH.into_iter().find(|side| flow.contributes(*side) && !schemas[*side].readable);
+        if let Some(side) = unseen {
+            if listed || path != active {
+                let system = &config.ends[side].system;
+                problems.push(format!("attribute {path}: {system} cannot be read, so nothing can flow from it"));
+            }
+            continue;
+        }
         let flow = match (path == active, config.leavers) {
             (true, Leavers::Report) => Flow::WatchedOn(source(config.direction)),
             _ => flow,
@@ -72,6 +80,9 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             Some((path, rule)) => drop(attributes.insert(path, rule)),
             None => {}
         }
+    }
+    if let Some(scope) = &config.scope {
+        problems.extend(scope.problems(schemas[scope.side()]));
     }
     if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
         // The domain can decide by time, but nobody compares the two systems' clocks yet.
@@ -124,12 +135,15 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         leavers: config.leavers,
         on_existing: config.on_existing,
         match_on: config.match_on.clone(),
+        write_only: Sides::from_fn(|side| !schemas[side].readable),
+        whole: Sides::from_fn(|side| schemas[side].whole),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
-    Ok(Connection::new(systems, ends, every(config.schedule), rules))
+    let connection = Connection::new(systems, ends, every(config.schedule), rules);
+    Ok(Connection { scope: config.scope.clone(), ..connection })
 }
 
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::budget::CallBudget;
 use super::http::SetupError;
-use super::{SharedSystem, iadvize, salesforce, scim};
+use super::{SharedSystem, iadvize, salesforce, salesscreen, scim};
 use crate::config::table::Variant;
 use crate::domain::SystemName;
 
@@ -15,6 +15,7 @@ use crate::domain::SystemName;
 pub(crate) const KINDS: &[Variant<Arc<dyn Kind>>] = &[
     Variant { word: "iadvize", doc: "A customer's iAdvize.", read: iadvize::config::read },
     Variant { word: "salesforce", doc: "A Salesforce org.", read: salesforce::config::read },
+    Variant { word: "salesscreen", doc: "SalesScreen.", read: salesscreen::config::read },
     Variant { word: "scim", doc: "A SCIM 2.0 service.", read: scim::config::read },
 ];
 

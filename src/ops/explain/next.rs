@@ -70,6 +70,13 @@ impl Teller<'_> {
                 ))
             }
             Verdict::OnlyHere { .. } => nothing(),
+            Verdict::OutOfScope { side } => {
+                let scope = self.meant.connection.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+                told(format!(
+                    "Should it be kept in step again, let the account in {} fit the scope: {scope}",
+                    self.words.name(*side)
+                ))
+            }
             Verdict::Held { .. } => vec![self.sync(
                 "Give both sides the value that is right, or one of them a new one; the next sync takes it up. To have \
                  that now:",

@@ -338,6 +338,8 @@ pub fn schema(wire: Wire, filled: &[&str], concurrency: usize) -> Schema {
         batch: 1,
         calls: concurrency.max(1),
         writable: true,
+        readable: true,
+        whole: false,
         incremental: false,
         parse_id: |text| parse_id(text)?.to_string().parse().ok(),
         search_lag: SEARCH_LAG,
