@@ -30,6 +30,7 @@ mod listings;
 mod preflight;
 mod read;
 mod rest;
+mod rules;
 mod search;
 mod session;
 mod tables;

@@ -33,6 +33,7 @@ mod rules;
 mod salesscreen;
 mod sandbox;
 mod sandbox_crm;
+mod sandbox_iadvize;
 mod sandbox_salesscreen;
 mod sandbox_scim;
 mod scope;

@@ -196,12 +196,12 @@ fn entry(operator: &Operator, whole: bool, ids: Ids) -> Value {
 
 /// Whether an operator has what a filter asks for; `*` stands for any text.
 fn has(operator: &Operator, filter: &str, wanted: &str) -> bool {
-    let list = |field: &str| operator.ids(field).iter().any(|id| wanted.split(',').any(|one| one == id.to_string()));
+    let list = |field: &str| operator.ids(field).iter().any(|id| wanted.split(',').any(|one| one.parse() == Ok(*id)));
     match filter {
         "id" => operator.id.to_string() == wanted,
         "website_id" | "website_list" => list("website_list"),
         "skill_id" => list("skill_list"),
-        "group_id" => operator.fields.get("group_id").is_some_and(|id| id.to_string() == wanted),
+        "group_id" => operator.fields.get("group_id").and_then(Value::as_u64) == wanted.parse().ok(),
         "name" | "external_id" => like(operator.text(filter), wanted),
         "email" => like(&operator.text(filter).to_lowercase(), &wanted.to_lowercase()),
         _ => true,

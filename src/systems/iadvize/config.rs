@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::attributes::{Wire, attribute};
-use super::values::check;
+use super::rules::check;
 use super::{Iadvize, IadvizeSettings, Login, Platform, Presence};
 use crate::config::endpoint::{Secret, ca_file, system_url};
 use crate::config::shape::{List, Pairs, Plain, Shape, Sub, Text, Whole, Words};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use serde_json::{Map, Value as Json, json};
-use tokio::time::Instant;
 use url::Url;
 
 use super::attributes::{Table, Wire};
@@ -131,7 +130,7 @@ impl Graphql {
     }
 
     /// All entries of a table. One that may not be read, or that is not known, is `None`.
-    async fn table(&self, root: &str, deadline: Option<Instant>) -> Result<Option<Vec<(Json, String)>>, Failure> {
+    async fn table(&self, root: &str, haste: Option<Haste>) -> Result<Option<Vec<(Json, String)>>, Failure> {
         let query = format!(
             "query Table($first: Int, $after: String) {{ {root}(first: $first, after: $after) {{ \
              edges {{ node {{ id name }} }} pageInfo {{ hasNextPage endCursor }} }} }}"
@@ -139,7 +138,7 @@ impl Graphql {
         let (mut entries, mut after) = (Vec::new(), Json::Null);
         loop {
             let variables = json!({"first": TABLE_PAGE, "after": after});
-            let (data, answer) = match self.ask(Call::read("table").by(deadline), &query, variables).await {
+            let (data, answer) = match self.ask(Haste::read(haste, "table"), &query, variables).await {
                 Ok(answered) => answered,
                 Err(failure) if failure.class == FailureClass::Permanent => return Ok(None),
                 Err(failure) => return Err(failure),
@@ -218,9 +217,9 @@ impl Transport for Graphql {
         &self,
         operation: &'static str,
         account: &AccountId,
-        deadline: Option<Instant>,
+        haste: Option<Haste>,
     ) -> Result<Fetched, Failure> {
-        let call = Call::read(operation).by(deadline);
+        let call = Haste::read(haste, operation);
         let (mut data, answer) = self.ask(call, FETCH, json!({"id": legacy_id(account)?})).await?;
         match data.get_mut("user").map(Json::take) {
             None => Err(answer.unreadable("the answer does not say whether there is such a user")),
@@ -232,13 +231,7 @@ impl Transport for Graphql {
         }
     }
 
-    async fn find(
-        &self,
-        by: By,
-        value: &str,
-        mark: Option<&Mark>,
-        deadline: Option<Instant>,
-    ) -> Result<Listed, Failure> {
+    async fn find(&self, by: By, value: &str, mark: Option<&Mark>, haste: Option<Haste>) -> Result<Listed, Failure> {
         let filter = match by {
             By::Email => "email",
             By::ExternalId => "externalId",
@@ -248,7 +241,7 @@ impl Transport for Graphql {
             _ => Json::Null,
         };
         let variables = json!({"first": TABLE_PAGE, "after": after, "filters": {filter: value, "isDeleted": false}});
-        self.list(Call::read("search").by(deadline), variables).await
+        self.list(Haste::read(haste, "search"), variables).await
     }
 
     async fn create(
@@ -273,8 +266,8 @@ impl Transport for Graphql {
         self.mutate(Call::write("update", haste.deadline).urgent(haste.urgent), UPDATE, "userUpdate", body).await
     }
 
-    async fn is_connected(&self, account: &AccountId, deadline: Instant) -> Result<bool, Failure> {
-        let call = Call::read("presence").by(Some(deadline));
+    async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure> {
+        let call = Haste::read(Some(haste), "presence");
         let unknown = |failure: Failure| Failure {
             code: Code::known("presence_unknown"),
             message: "iAdvize does not tell the presence of operators".into(),
@@ -289,14 +282,14 @@ impl Transport for Graphql {
         }
     }
 
-    async fn tables(&self, deadline: Option<Instant>) -> Result<Tables, Failure> {
+    async fn tables(&self, haste: Option<Haste>) -> Result<Tables, Failure> {
         let mut tables = Tables::default();
         for (root, table) in [("projects", Table::Projects), ("userGroups", Table::Groups), ("skills", Table::Skills)] {
-            if let Some(entries) = self.table(root, deadline).await? {
+            if let Some(entries) = self.table(root, haste).await? {
                 tables.insert(table, entries);
             }
         }
-        match self.ask(Call::read("table").by(deadline), ROLES, json!({})).await {
+        match self.ask(Haste::read(haste, "table"), ROLES, json!({})).await {
             Ok((data, _)) => {
                 let roles = data.get("roles").and_then(Json::as_array).into_iter().flatten();
                 tables.insert(Table::Roles, roles.filter_map(entry).collect());

@@ -123,7 +123,9 @@ mod tests {
             for (page, (ids, count)) in [(&ids[..2], counts[0]), (&ids[2..], counts[1])].into_iter().enumerate() {
                 position = Position::parse(&position.to_text()).unwrap();
                 listings.begin(&position);
-                ids.iter().for_each(|id| drop(listings.note(&position, id)));
+                for id in ids {
+                    listings.note(&position, id);
+                }
                 position.passed(&listed(count, (page == 0).then_some(2)));
             }
             assert_eq!(listings.end(&position), proven, "{counts:?} {ids:?}");

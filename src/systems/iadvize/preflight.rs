@@ -1,11 +1,19 @@
 //! The check before the first run: the login and its rights, the tables, the defaults, the presence. Nothing is written.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::graphql::told;
-use super::transport::Fetched;
-use super::values::{body, check, exceeds_advice, id_of};
+use super::rules::{check, exceeds_advice};
+use super::transport::{Fetched, Haste};
+use super::values::{body, id_of};
 use super::{Iadvize, Presence};
 use crate::domain::{FailureClass, Value};
 use crate::systems::{Finding, Rights};
+
+/// How long the look at somebody's presence may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn well(subject: impl Into<String>) -> Finding {
     Finding { subject: subject.into(), problem: None }
@@ -36,8 +44,9 @@ impl Iadvize {
             Err(failure) => return wrong("presence", told(&failure)),
         };
         let Some(somebody) = listed.users.first().and_then(id_of) else { return well("presence: nobody to look at") };
-        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
-        match self.transport.is_connected(&somebody, deadline).await {
+        let deadline = Instant::now() + PATIENCE;
+        let haste = Haste { deadline, urgent: false };
+        match self.transport.is_connected(&somebody, haste).await {
             Ok(_) => well("presence"),
             // Deleted between the two calls.
             Err(failure)

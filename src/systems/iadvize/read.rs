@@ -11,7 +11,7 @@ use super::Iadvize;
 use super::attributes::Wire;
 use super::listings::Position;
 use super::tables::Tables;
-use super::transport::{Fetched, Seen};
+use super::transport::{Fetched, Haste, Seen};
 use super::values::{read, refers_to_unknown};
 use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Snapshot};
 use crate::systems::{Lookup, Next, Page, ReadFrom, Record};
@@ -79,8 +79,8 @@ impl Iadvize {
     }
 
     /// What an answer means.
-    pub(super) async fn current(&self, seen: Seen, deadline: Option<Instant>) -> Result<Current, Failure> {
-        let tables = self.tables_for(std::slice::from_ref(&seen.user), deadline).await?;
+    pub(super) async fn current(&self, seen: Seen, haste: Option<Haste>) -> Result<Current, Failure> {
+        let tables = self.tables_for(std::slice::from_ref(&seen.user), haste).await?;
         Ok(match read(self.transport.wire(), &seen.user, seen.at, seen.lossy, &tables) {
             Record::Account(snapshot) => Current::Usable(Box::new((seen.user, snapshot))),
             Record::Unreadable { code, attribute, .. } => Current::Unreadable { code, attribute },
@@ -88,30 +88,26 @@ impl Iadvize {
     }
 
     /// The tables that what was read needs. GraphQL shows names; REST ids, of which some may be younger than the tables.
-    async fn tables_for(&self, users: &[Json], deadline: Option<Instant>) -> Result<Arc<Tables>, Failure> {
+    async fn tables_for(&self, users: &[Json], haste: Option<Haste>) -> Result<Arc<Tables>, Failure> {
         if self.transport.wire() == Wire::Graphql || users.is_empty() {
             return Ok(Arc::default());
         }
-        let tables = self.tables(None, deadline).await?;
+        let tables = self.tables(None, haste).await?;
         match users.iter().any(|user| refers_to_unknown(user, &tables)) {
-            true => self.tables(Some(TABLES_AT_LEAST), deadline).await,
+            true => self.tables(Some(TABLES_AT_LEAST), haste).await,
             false => Ok(tables),
         }
     }
 
     /// The tables, not older than `age` (their usual age, if not given). Whoever comes meanwhile waits for them.
-    pub(super) async fn tables(
-        &self,
-        age: Option<Duration>,
-        deadline: Option<Instant>,
-    ) -> Result<Arc<Tables>, Failure> {
+    pub(super) async fn tables(&self, age: Option<Duration>, haste: Option<Haste>) -> Result<Arc<Tables>, Failure> {
         let mut known = self.tables.lock().await;
         if let Some((tables, read_at)) = &*known
             && read_at.elapsed() < age.unwrap_or(TABLES_FOR)
         {
             return Ok(Arc::clone(tables));
         }
-        let tables = Arc::new(self.transport.tables(deadline).await?);
+        let tables = Arc::new(self.transport.tables(haste).await?);
         *known = Some((Arc::clone(&tables), Instant::now()));
         Ok(tables)
     }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value as Json};
-use tokio::time::Instant;
 use url::Url;
 
 use super::attributes::{Table, Wire};
@@ -141,10 +140,10 @@ impl Transport for Rest {
         &self,
         operation: &'static str,
         account: &AccountId,
-        deadline: Option<Instant>,
+        haste: Option<Haste>,
     ) -> Result<Fetched, Failure> {
         let path = ["operator", account.as_str()];
-        let (said, answer) = self.send(Call::read(operation).by(deadline), Method::GET, &path, &[], None).await?;
+        let (said, answer) = self.send(Haste::read(haste, operation), Method::GET, &path, &[], None).await?;
         match said {
             Said::Success(mut envelope) => {
                 let user = lifted(envelope.get_mut("data").map(Json::take).unwrap_or_default());
@@ -158,19 +157,13 @@ impl Transport for Rest {
         }
     }
 
-    async fn find(
-        &self,
-        by: By,
-        value: &str,
-        mark: Option<&Mark>,
-        deadline: Option<Instant>,
-    ) -> Result<Listed, Failure> {
+    async fn find(&self, by: By, value: &str, mark: Option<&Mark>, haste: Option<Haste>) -> Result<Listed, Failure> {
         let filter = match by {
             By::Email => "email",
             By::ExternalId => "external_id",
         };
         let page = if let Some(Mark::Page(page)) = mark { *page } else { 1 };
-        let call = Call::read("search").by(deadline);
+        let call = Haste::read(haste, "search");
         self.list(call, "operator", page, MAX_PAGE, Some((filter, value))).await
     }
 
@@ -189,8 +182,8 @@ impl Transport for Rest {
         Self::written(said, &answer)
     }
 
-    async fn is_connected(&self, account: &AccountId, deadline: Instant) -> Result<bool, Failure> {
-        let call = Call::read("presence").by(Some(deadline));
+    async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure> {
+        let call = Haste::read(Some(haste), "presence");
         let path = ["operator", account.as_str(), "live"];
         let (said, answer) = self.send(call, Method::GET, &path, &[], None).await?;
         let unknown = || {
@@ -212,14 +205,14 @@ impl Transport for Rest {
         }
     }
 
-    async fn tables(&self, deadline: Option<Instant>) -> Result<Tables, Failure> {
+    async fn tables(&self, haste: Option<Haste>) -> Result<Tables, Failure> {
         let mut tables = Tables::default();
         let kinds =
             [("website", "label", Table::Projects), ("group", "name", Table::Groups), ("skill", "name", Table::Skills)];
         for (resource, label, table) in kinds {
             let (mut entries, mut page) = (Vec::new(), 1);
             loop {
-                let call = Call::read("table").by(deadline);
+                let call = Haste::read(haste, "table");
                 let listed = match self.list(call, resource, page, MAX_PAGE, None).await {
                     Ok(listed) => listed,
                     // A key that may not see a table may still do the rest.

@@ -3,12 +3,11 @@
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value as Json;
-use tokio::time::Instant;
 
 use super::Iadvize;
 use super::attributes::attribute;
 use super::read::{Current, unusable};
-use super::transport::{By, Seen};
+use super::transport::{By, Haste, Seen};
 use super::values::partner_of;
 use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Snapshot, Value};
 use crate::systems::SearchKey;
@@ -18,13 +17,13 @@ impl Iadvize {
     pub(super) async fn with_keys(
         &self,
         keys: &[SearchKey],
-        deadline: Option<Instant>,
+        haste: Option<Haste>,
     ) -> Result<Vec<Vec<Snapshot>>, Failure> {
-        let searches: Vec<_> = keys.iter().map(|key| self.with_key(key, deadline)).collect();
+        let searches: Vec<_> = keys.iter().map(|key| self.with_key(key, haste)).collect();
         stream::iter(searches).buffered(self.concurrency).try_collect().await
     }
 
-    async fn with_key(&self, key: &SearchKey, deadline: Option<Instant>) -> Result<Vec<Snapshot>, Failure> {
+    async fn with_key(&self, key: &SearchKey, haste: Option<Haste>) -> Result<Vec<Snapshot>, Failure> {
         let (by, value) = match key {
             SearchKey::Partner(partner) => (By::ExternalId, partner.as_str()),
             SearchKey::Attribute(path, text) if path.as_str() == "emails" => (By::Email, text.trim()),
@@ -34,11 +33,11 @@ impl Iadvize {
                 return Err(failure.at(path.clone()));
             }
         };
-        let mut found = self.by_filter(by, value, key, deadline).await?;
+        let mut found = self.by_filter(by, value, key, haste).await?;
         // Whether the filter folds letter case is not known (R13), so small letters are tried as well.
         let lowered = value.to_lowercase();
         if by == By::Email && found.is_empty() && lowered != value {
-            found = self.by_filter(by, &lowered, key, deadline).await?;
+            found = self.by_filter(by, &lowered, key, haste).await?;
         }
         Ok(found)
     }
@@ -48,18 +47,18 @@ impl Iadvize {
         by: By,
         value: &str,
         key: &SearchKey,
-        deadline: Option<Instant>,
+        haste: Option<Haste>,
     ) -> Result<Vec<Snapshot>, Failure> {
         let mut found: Vec<Snapshot> = Vec::new();
         let mut mark = None;
         loop {
-            let listed = self.transport.find(by, value, mark.as_ref(), deadline).await?;
+            let listed = self.transport.find(by, value, mark.as_ref(), haste).await?;
             for user in listed.users {
                 if !self.has(&user, key) {
                     continue;
                 }
                 // To leave it out would say that nobody has the value.
-                match self.current(Seen { user, at: listed.at, lossy: listed.lossy }, deadline).await? {
+                match self.current(Seen { user, at: listed.at, lossy: listed.lossy }, haste).await? {
                     Current::Usable(current) => {
                         if found.iter().all(|known| known.account != current.1.account) {
                             found.push(current.1);
@@ -87,15 +86,10 @@ impl Iadvize {
     }
 
     /// Whether somebody other than `own` has an e-mail address (R20).
-    pub(super) async fn is_taken(
-        &self,
-        email: &str,
-        own: Option<&AccountId>,
-        deadline: Instant,
-    ) -> Result<bool, Failure> {
+    pub(super) async fn is_taken(&self, email: &str, own: Option<&AccountId>, haste: Haste) -> Result<bool, Failure> {
         let path: AttributePath = "emails".parse().expect("a constant path");
         let key = SearchKey::Attribute(path, email.to_owned());
-        let holders = self.with_key(&key, Some(deadline)).await?;
+        let holders = self.with_key(&key, Some(haste)).await?;
         Ok(holders.iter().any(|holder| Some(&holder.account) != own))
     }
 }

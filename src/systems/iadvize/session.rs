@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::domain::rate::Window;
@@ -67,7 +67,13 @@ impl Sessions {
         refused: Option<&Arc<SecretString>>,
         deadline: Option<Instant>,
     ) -> Result<Arc<SecretString>, Failure> {
-        let mut state = self.state.lock().await;
+        let mut state = match deadline {
+            Some(deadline) => timeout_at(deadline, self.state.lock()).await.map_err(|_| {
+                let text = "the time ran out before there was a token";
+                Failure::new(FailureClass::Transient, Code::known("not_sent"), text)
+            })?,
+            None => self.state.lock().await,
+        };
         let now = Instant::now();
         if let Some((token, renew_at)) = &state.token
             && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::attributes::Table;
-use super::values::refuse;
+use super::rules::refuse;
 use crate::domain::{AttributePath, Failure};
 
 /// The tables as they were when they were read.

@@ -10,7 +10,7 @@ use super::attributes::Wire;
 use super::tables::Tables;
 use crate::domain::{AccountId, AttributePath, Failure, Timestamp};
 use crate::systems::Finding;
-use crate::systems::http::Http;
+use crate::systems::http::{Call, Http};
 
 /// An operator as an answer showed it.
 #[derive(Debug, Clone)]
@@ -87,6 +87,14 @@ pub struct Haste {
     pub urgent: bool,
 }
 
+impl Haste {
+    /// A call that reads, for a write in this haste or for none.
+    pub fn read(haste: Option<Self>, operation: &'static str) -> Call {
+        let call = Call::read(operation);
+        haste.map_or(call, |haste| call.by(Some(haste.deadline)).urgent(haste.urgent))
+    }
+}
+
 /// One of the two APIs.
 #[async_trait]
 pub trait Transport: Debug + Send + Sync {
@@ -107,17 +115,11 @@ pub trait Transport: Debug + Send + Sync {
         &self,
         operation: &'static str,
         account: &AccountId,
-        deadline: Option<Instant>,
+        haste: Option<Haste>,
     ) -> Result<Fetched, Failure>;
 
     /// A page of the operators whom a filter leaves. The caller checks that they fit.
-    async fn find(
-        &self,
-        by: By,
-        value: &str,
-        mark: Option<&Mark>,
-        deadline: Option<Instant>,
-    ) -> Result<Listed, Failure>;
+    async fn find(&self, by: By, value: &str, mark: Option<&Mark>, haste: Option<Haste>) -> Result<Listed, Failure>;
 
     /// Creates an operator.
     async fn create(&self, body: Map<String, Json>, partner: &AccountId, haste: Haste) -> Result<Answered, Failure>;
@@ -126,8 +128,8 @@ pub trait Transport: Debug + Send + Sync {
     async fn update(&self, account: &AccountId, body: Map<String, Json>, haste: Haste) -> Result<Answered, Failure>;
 
     /// Whether an operator is logged in.
-    async fn is_connected(&self, account: &AccountId, deadline: Instant) -> Result<bool, Failure>;
+    async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure>;
 
     /// Projects, groups, skills and roles. A table that the credential may not read is left out.
-    async fn tables(&self, deadline: Option<Instant>) -> Result<Tables, Failure>;
+    async fn tables(&self, haste: Option<Haste>) -> Result<Tables, Failure>;
 }

@@ -7,14 +7,12 @@ use tokio::time::Instant;
 
 use super::attributes::attribute;
 use super::read::{Current, unusable};
+use super::rules::{check, exceeds_advice};
 use super::transport::{Answered, Fetched, Haste, Seen};
-use super::values::{body, check, exceeds_advice, needs_tables};
+use super::values::{body, needs_tables};
 use super::{Iadvize, Presence};
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Value, Version};
 use crate::systems::{Action, Write, Written};
-
-/// When to come again to somebody who is logged in. How long a shift lasts nobody tells.
-const BUSY_FOR: Duration = Duration::from_secs(60);
 
 /// Names in a write that the tables do not know are looked for again in tables not older than this.
 const TABLES_AT_LEAST: Duration = Duration::from_secs(30);
@@ -48,7 +46,7 @@ impl Iadvize {
             Answered::Absent(_) => Err(in_doubt("the answer to the creation says that there is no such operator")),
             Answered::Taken(attribute) => taken(attribute),
             Answered::MaybeTaken(failure) => match text_of(&whole, "emails") {
-                Some(email) if self.is_taken(email, None, haste.deadline).await? => taken(emails()),
+                Some(email) if self.is_taken(email, None, haste).await? => taken(emails()),
                 _ => Err(failure),
             },
         }
@@ -62,7 +60,7 @@ impl Iadvize {
         haste: Haste,
     ) -> Result<Written, Failure> {
         check(self.transport.wire(), values)?;
-        let (user, before) = match self.transport.fetch("get", account, Some(haste.deadline)).await? {
+        let (user, before) = match self.transport.fetch("get", account, Some(haste)).await? {
             Fetched::Absent(asked_at) => return Ok(Written::Gone(asked_at)),
             Fetched::Found(seen) => self.usable(seen, haste).await?,
         };
@@ -75,22 +73,19 @@ impl Iadvize {
         }
         let sent = self.sent(&differing, Some(&user), haste).await?;
         if let Some(email) = text_of(&differing, "emails")
-            && self.is_taken(email, Some(account), haste.deadline).await?
+            && self.is_taken(email, Some(account), haste).await?
         {
             return Ok(Written::Exists { attribute: Some(emails()) });
         }
         // The last look before the call, so that the moment in between is short.
-        if self.presence == Presence::Respect
-            && !haste.urgent
-            && self.transport.is_connected(account, haste.deadline).await?
-        {
+        if self.presence == Presence::Respect && !haste.urgent && self.transport.is_connected(account, haste).await? {
             return Err(busy("logged_in", "the operator is logged in and would be thrown out"));
         }
         match self.transport.update(account, sent, haste).await? {
             Answered::Done(_) => self.taken_into_account(account, &differing, &before, haste).await,
             Answered::Taken(attribute) => Ok(Written::Exists { attribute: Some(attribute) }),
             Answered::MaybeTaken(failure) => match text_of(&differing, "emails") {
-                Some(email) if self.is_taken(email, Some(account), haste.deadline).await? => {
+                Some(email) if self.is_taken(email, Some(account), haste).await? => {
                     Ok(Written::Exists { attribute: Some(emails()) })
                 }
                 _ => Err(failure),
@@ -107,7 +102,7 @@ impl Iadvize {
         before: &Snapshot,
         haste: Haste,
     ) -> Result<Written, Failure> {
-        let after = match self.transport.fetch("read_back", account, Some(haste.deadline)).await {
+        let after = match self.transport.fetch("read_back", account, Some(haste)).await {
             Ok(Fetched::Found(seen)) => self.usable(seen, haste).await.map_err(Failure::in_doubt)?.1,
             Ok(Fetched::Absent(asked_at)) => return Ok(Written::Gone(asked_at)),
             Err(failure) => {
@@ -122,9 +117,7 @@ impl Iadvize {
         let Some((path, _)) = ignored.next() else { return Ok(Written::Done(after)) };
         // Whoever came to work meanwhile explains it; anything else a person has to look at.
         let at_work = match self.presence {
-            Presence::Respect => {
-                self.transport.is_connected(account, haste.deadline).await.map_err(Failure::in_doubt)?
-            }
+            Presence::Respect => self.transport.is_connected(account, haste).await.map_err(Failure::in_doubt)?,
             Presence::Ignore => true,
         };
         if at_work {
@@ -150,11 +143,11 @@ impl Iadvize {
         if !needs_tables(wire, values) {
             return body(wire, values, current, &super::Tables::default());
         }
-        let tables = self.tables(None, Some(haste.deadline)).await?;
+        let tables = self.tables(None, Some(haste)).await?;
         match body(wire, values, current, &tables) {
             // It may have been made since.
             Err(failure) if failure.code.as_str().starts_with("unknown_") => {
-                let tables = self.tables(Some(TABLES_AT_LEAST), Some(haste.deadline)).await?;
+                let tables = self.tables(Some(TABLES_AT_LEAST), Some(haste)).await?;
                 body(wire, values, current, &tables)
             }
             other => other,
@@ -162,7 +155,7 @@ impl Iadvize {
     }
 
     async fn usable(&self, seen: Seen, haste: Haste) -> Result<(Json, Snapshot), Failure> {
-        match self.current(seen, Some(haste.deadline)).await? {
+        match self.current(seen, Some(haste)).await? {
             Current::Usable(current) => Ok(*current),
             Current::Unreadable { code, attribute } => Err(unusable(code, attribute)),
         }
@@ -210,8 +203,7 @@ fn emails() -> AttributePath {
 }
 
 fn busy(code: &'static str, text: &'static str) -> Failure {
-    let failure = Failure::new(FailureClass::Busy, Code::known(code), text);
-    Failure { retry_after: Some(BUSY_FOR), ..failure }
+    Failure::new(FailureClass::Busy, Code::known(code), text)
 }
 
 fn in_doubt(text: &'static str) -> Failure {

@@ -714,3 +714,34 @@ async fn no_secret_of_an_operator_is_read() {
     assert!(!world.held(&account).to_string().contains(&key));
     assert_eq!(world.api, Api::Rest);
 }
+
+/// The configurations of `docs/systems/iadvize.md` are valid, and what a default cannot be is said with the attribute.
+#[test]
+fn the_configurations_of_the_page_are_valid() {
+    let environment: std::collections::BTreeMap<String, String> =
+        ["CHAT_PASSWORD", "CHAT_KEY"].map(|name| (name.to_owned(), "hush-hush".to_owned())).into();
+    let read = |text: &str| muster::config::Config::parse(text, "muster.toml", &environment);
+    let page = include_str!("../../../docs/systems/iadvize.md");
+    let examples: Vec<&str> = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let config = read(example).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.systems[&"chat".parse().unwrap()].kind.word(), "iadvize");
+        assert!(!format!("{config:?}").contains("hush-hush"));
+    }
+    let graphql = "transport = \"graphql\", username = \"a@x.example\", password = { env = \"CHAT_PASSWORD\" }";
+    let rest = "transport = \"rest\", key = { env = \"CHAT_KEY\" }";
+    for (auth, defaults, expected) in [
+        (graphql, "\"native.chatSlots\" = 7", "above the 6"),
+        (graphql, "\"native.chatSlots\" = \"two\"", "wrong kind"),
+        (graphql, "timezone = \"Mars/North\"", "time zone"),
+        (rest, "timezone = \"Europe/Paris\"", "timezone is none that this API"),
+        (graphql, "displayName = \"Ada\"", "displayName"),
+    ] {
+        let text = format!(
+            "[systems.chat]\nkind = \"iadvize\"\nurl = \"https://x.example\"\nauth = {{ {auth} }}\ndefaults = {{ {defaults} }}\n"
+        );
+        let errors = read(&text).unwrap_err().to_string();
+        assert!(errors.contains(expected) && !errors.contains("hush-hush"), "{errors}");
+    }
+}

@@ -137,12 +137,14 @@ pub(super) enum TypeKind {
     Interface,
 }
 
+/// Fields of a type, each with its arguments and its type.
+pub(super) type Fields = BTreeMap<String, (BTreeMap<String, TypeRef>, TypeRef)>;
+
 /// A type of a schema.
 #[derive(Debug)]
 pub(super) struct Type {
     pub kind: TypeKind,
-    /// Each field: its arguments and its type.
-    pub fields: BTreeMap<String, (BTreeMap<String, TypeRef>, TypeRef)>,
+    pub fields: Fields,
     /// Words of an enumeration.
     pub words: Vec<String>,
     /// Interfaces of an object.
@@ -285,7 +287,7 @@ impl Parser {
         Ok(Operation { is_mutation, name, variables, selection: self.selection()? })
     }
 
-    fn fields(&mut self) -> Parsed<BTreeMap<String, (BTreeMap<String, TypeRef>, TypeRef)>> {
+    fn fields(&mut self) -> Parsed<Fields> {
         let mut fields = BTreeMap::new();
         self.expect('{')?;
         while !self.skip('}') {
