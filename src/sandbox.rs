@@ -1,5 +1,6 @@
-//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce org
-//! and a SCIM 2.0 service provider on one loopback listener, with faults on demand and a log of every write.
+//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce
+//! org, a SCIM 2.0 service provider, SalesScreen and InitLive on one loopback listener, with faults on demand and a log of
+//! every write.
 //!
 //! It is written from the vendors' documents and the RFCs, and knows nothing of the rest of the crate: what it does is no
 //! proof of what Muster believes. State is in memory; each [`Sandbox`] is independent.
@@ -19,6 +20,7 @@ pub mod cli;
 mod clock;
 pub mod faults;
 mod imitation;
+mod initlive;
 mod keys;
 pub mod log;
 pub mod people;
@@ -40,6 +42,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
 pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
+pub use initlive::ORGANIZATION as INITLIVE_ORGANIZATION;
 pub use keys::ClientKey;
 pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
@@ -47,6 +50,7 @@ pub use scim::{Dialect, Preset, Quirk};
 
 use faults::Faults;
 use imitation::Imitation;
+use initlive::InitLive;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
 use salesscreen::SalesScreen;
@@ -61,6 +65,8 @@ pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
 pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
+/// Key that the imitation of InitLive knows. It protects nothing.
+pub const DEFAULT_INITLIVE_KEY: &str = "sandbox-initlive-key";
 /// Key that the imitation of SalesScreen knows. It protects nothing.
 pub const DEFAULT_SALESSCREEN_KEY: &str = "sandbox-salesscreen-key";
 
@@ -185,8 +191,9 @@ impl Sandbox {
             Scim::new(settings.scim_token.clone(), dialect, settings.scim_max_page, settings.scheme, Arc::clone(&log));
         let (salesforce, scim) = (Arc::new(salesforce), Arc::new(scim));
         let salesscreen = Arc::new(SalesScreen::new(Arc::clone(&log)));
-        let systems: [Arc<dyn Imitation>; 3] =
-            [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _, Arc::clone(&salesscreen) as _];
+        let initlive = Arc::new(InitLive::new(Arc::clone(&log)));
+        let systems: [Arc<dyn Imitation>; 4] =
+            [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _, salesscreen, initlive];
         let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
         let world = Arc::new(World { systems, salesforce, scim, log, faults: Faults::new() });
         let admin = Admin::new(Arc::clone(&world));
@@ -236,6 +243,11 @@ impl Sandbox {
     /// Where the imitation of SalesScreen is.
     pub fn salesscreen_url(&self) -> String {
         format!("{}/salesscreen", self.url())
+    }
+
+    /// Where the imitation of InitLive is: `/v4` follows.
+    pub fn initlive_url(&self) -> String {
+        format!("{}/initlive", self.url())
     }
 
     /// Client id of the connected app.

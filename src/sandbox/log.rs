@@ -23,12 +23,19 @@ pub enum System {
     /// Under `/salesscreen`.
     #[serde(rename = "salesscreen")]
     SalesScreen,
+    /// Under `/initlive`.
+    #[serde(rename = "initlive")]
+    InitLive,
 }
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 3] =
-        [(Self::Salesforce, "services"), (Self::Scim, "scim"), (Self::SalesScreen, "salesscreen")];
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::Salesforce, "services"),
+        (Self::Scim, "scim"),
+        (Self::SalesScreen, "salesscreen"),
+        (Self::InitLive, "initlive"),
+    ];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
