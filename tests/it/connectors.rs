@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test, also what is no test function")]
 
 mod http;
+mod initlive;
 mod salesforce;
 mod salesforce_writes;
 mod salesscreen;

@@ -32,6 +32,7 @@ mod redis_store;
 mod rules;
 mod sandbox;
 mod sandbox_crm;
+mod sandbox_initlive;
 mod sandbox_salesscreen;
 mod sandbox_scim;
 mod show;
