@@ -87,6 +87,8 @@ pub struct InitLive {
     concurrency: usize,
     /// Filters that showed to be ignored, by what they search for.
     ignored: Ignored,
+    /// Who has which partner's id, where no filter tells.
+    index: tokio::sync::Mutex<Option<search::Index>>,
 }
 
 /// See [`InitLive::ignored`].
@@ -119,6 +121,7 @@ impl InitLive {
             page_size: settings.page_size.max(1),
             concurrency,
             ignored: Ignored::default(),
+            index: tokio::sync::Mutex::default(),
         })
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::search::KEPT;
 use crate::domain::{AccountId, AttributePath, Comparison, Value};
 use crate::systems::{AttributeSchema, Schema, ValueKind};
 
@@ -17,8 +18,9 @@ pub const USERNAME: &str = "username";
 /// The member that holds the parts of the address.
 pub const ADDRESS: &str = "address";
 
-/// A list shows what was just written, as far as is known; some seconds are for copies of the data.
-const SEARCH_LAG: Duration = Duration::from_secs(5);
+/// A list shows what was just written, as far as is known; some seconds are for copies of the data, the rest for what the
+/// search keeps.
+const SEARCH_LAG: Duration = Duration::from_secs(5).saturating_add(KEPT);
 
 const TEXT: Comparison = Comparison { fold_case: false, trim: true, empty_is_clear: true };
 const EMAIL: Comparison = Comparison { fold_case: true, trim: true, empty_is_clear: true };

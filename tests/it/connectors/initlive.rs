@@ -210,6 +210,28 @@ async fn a_search_finds_who_has_the_value() {
     }
 }
 
+/// Thousands of searches for partners' ids read the list once, and what they find is looked at again.
+#[tokio::test]
+async fn searches_for_partners_share_a_walk() {
+    let sandbox = sandbox().await;
+    let connector = connector(&sandbox);
+    let ids = sandbox.admin().seed(Imitated::InitLive, 3, 1).unwrap();
+    let mark = |place: usize, partner: Json| {
+        sandbox.admin().edit(Imitated::InitLive, &ids[place], &json!({"externalId": partner})).unwrap();
+    };
+    mark(0, json!("003a"));
+    mark(1, json!("003b"));
+    let lists = || sandbox.admin().request_counts()[&(Imitated::InitLive, "list", 200)];
+    let search = async |partner: &str| connector.search(&[SearchKey::Partner(id(partner))]).await.unwrap()[0].len();
+    assert_eq!(search("003a").await, 1);
+    let before = lists();
+    mark(1, Json::Null);
+    for (partner, found) in [("003a", 1), ("003b", 0), ("003c", 0)] {
+        assert_eq!(search(partner).await, found, "{partner}");
+    }
+    assert_eq!(lists(), before);
+}
+
 /// R54, R54a: a user is created with the partner's id, and read back.
 #[tokio::test]
 async fn a_user_is_created() {
@@ -244,7 +266,8 @@ async fn a_creation_whose_answer_was_lost_is_found() {
         let pairs = [("emails", Some(&*email)), ("name.givenName", Some("U")), ("name.familyName", Some("V"))];
         let lost = failed(&connector, create(&partner, &pairs)).await;
         assert_eq!((lost.class, lost.in_doubt), (FailureClass::Transient, true), "{effect:?}");
-        let ours = connector.search(&[SearchKey::Partner(id(&partner))]).await.unwrap();
+        // What another connector of this kind finds: this one keeps what it saw for as long as the schema says.
+        let ours = self::connector(&sandbox).search(&[SearchKey::Partner(id(&partner))]).await.unwrap();
         assert_eq!(ours[0].len(), 1, "{effect:?}");
         let again = done(&connector, create(&partner, &pairs)).await;
         assert_eq!(again.account, ours[0][0].account);
