@@ -26,6 +26,8 @@ pub struct Walk {
     tail: Option<AccountId>,
     /// Whether a page did not begin where the one before ended.
     torn: bool,
+    /// Whether the first page had more users than were asked for.
+    beyond: bool,
     /// Whether the last page had fewer new users than were asked for: most likely it was the last one.
     short: bool,
 }
@@ -84,7 +86,8 @@ impl Walk {
         let again = self.page > 0 && first.is_some() && first == self.head && !(joins && ids.len() == 1);
         // A user without an id cannot be told from another one.
         let nameless = ids.iter().any(Option::is_none);
-        let everybody = self.page == 1 && self.received == ids.len() as u64 && ids.len() > asked + 1;
+        let unasked = self.beyond || ids.len() > asked + 1;
+        let everybody = self.page == 1 && self.received == ids.len() as u64 && unasked;
         self.torn |= nameless || self.tail.is_some() && !joins;
         let new = ids.len() - usize::from(joins);
         let after = if again {
@@ -95,6 +98,7 @@ impl Walk {
         } else {
             After::More
         };
+        self.beyond |= self.page == 0 && new > asked;
         self.page += 1;
         self.received += new as u64;
         self.head = first;
@@ -156,8 +160,9 @@ mod tests {
         let all: Vec<u64> = (1..=5).collect();
         let everybody = walk(|_, _, _| all.clone());
         assert_eq!((&everybody.0[..5], everybody.1), (&all[..], true));
-        let few = walk(|_, _, _| vec![1, 2, 3]);
-        assert!(few.1, "{few:?}");
+        for few in 3..=5 {
+            assert!(walk(|_, _, _| (1..=few).collect()).1, "{few}, of pages of 2");
+        }
         let first_page = walk(|_, _, take| all.iter().take(take).copied().collect());
         assert!(!first_page.1, "{first_page:?}");
         assert!(!walk(|_, _, _| vec![1, 2]).1, "two users, or the first two of many");
