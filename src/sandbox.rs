@@ -20,6 +20,7 @@ mod clock;
 pub mod faults;
 pub mod iadvize;
 mod imitation;
+mod initlive;
 mod keys;
 pub mod log;
 pub mod people;
@@ -41,6 +42,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 pub use admin::Admin;
 pub use faults::{Effect, Fault, FaultBody, Matcher, RefusedRows, RetryAfter, Totals};
+pub use initlive::ORGANIZATION as INITLIVE_ORGANIZATION;
 pub use keys::ClientKey;
 pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
@@ -49,6 +51,7 @@ pub use scim::{Dialect, Preset, Quirk};
 use faults::Faults;
 use iadvize::Iadvize;
 use imitation::Imitation;
+use initlive::InitLive;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
 use salesscreen::SalesScreen;
@@ -63,6 +66,8 @@ pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
 pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
+/// Key that the imitation of InitLive knows. It protects nothing.
+pub const DEFAULT_INITLIVE_KEY: &str = "sandbox-initlive-key";
 /// Key that the imitation of SalesScreen knows. It protects nothing.
 pub const DEFAULT_SALESSCREEN_KEY: &str = "sandbox-salesscreen-key";
 
@@ -190,6 +195,7 @@ impl Sandbox {
             Arc::clone(&salesforce) as _,
             Arc::clone(&scim) as _,
             Arc::new(Iadvize::new(Arc::clone(&log))),
+            Arc::new(InitLive::new(Arc::clone(&log))),
             Arc::new(SalesScreen::new(Arc::clone(&log))),
         ];
         let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
@@ -236,6 +242,11 @@ impl Sandbox {
     /// Where the SCIM endpoints are: `/Users` follows.
     pub fn scim_url(&self) -> String {
         format!("{}/scim/v2", self.url())
+    }
+
+    /// Where the imitation of InitLive is: `/v4` follows.
+    pub fn initlive_url(&self) -> String {
+        format!("{}/initlive", self.url())
     }
 
     /// Where the imitation of SalesScreen is.

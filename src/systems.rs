@@ -11,6 +11,7 @@ use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Fail
 pub mod budget;
 pub mod http;
 pub mod iadvize;
+pub mod initlive;
 pub mod kind;
 pub mod salesforce;
 pub mod salesscreen;

@@ -25,6 +25,9 @@ pub enum System {
     /// Under `/salesscreen`.
     #[serde(rename = "salesscreen")]
     SalesScreen,
+    /// Under `/initlive`.
+    #[serde(rename = "initlive")]
+    InitLive,
 }
 
 impl System {
@@ -33,6 +36,7 @@ impl System {
         (Self::Salesforce, "services"),
         (Self::Scim, "scim"),
         (Self::Iadvize, "iadvize"),
+        (Self::InitLive, "initlive"),
         (Self::SalesScreen, "salesscreen"),
     ];
 

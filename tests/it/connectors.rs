@@ -4,6 +4,7 @@
 
 mod http;
 mod iadvize;
+mod initlive;
 mod salesforce;
 mod salesforce_writes;
 mod salesscreen;

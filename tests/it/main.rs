@@ -34,6 +34,7 @@ mod salesscreen;
 mod sandbox;
 mod sandbox_crm;
 mod sandbox_iadvize;
+mod sandbox_initlive;
 mod sandbox_salesscreen;
 mod sandbox_scim;
 mod scope;
