@@ -5,9 +5,9 @@
 //!   account *attaches* the person: they become a member, and their profile stays as it is, in an answer that looks like a
 //!   success. So every creation is read back, and what is different is set, if the person's profile lets us.
 //! - A person who is in other organisations as well may keep their profile: then a change is refused, for this one person
-//!   and for good ([`errors::OWNED_ELSEWHERE`]).
+//!   and for good (module `errors`).
 //! - Lists are bare arrays without a count. What a walk through them proves is said in the module `walk`.
-//! - Filters may be ignored, so nobody is found by one unless they truly have the value ([`search`]).
+//! - Filters may be ignored, so nobody is found by one unless they truly have the value (module `search`).
 //!
 //! Update, paging, filters, error bodies and all members but `username`, `firstName` and `lastName` are unconfirmed; each
 //! stands in one place: `user`, `walk`, `search`, `errors`.

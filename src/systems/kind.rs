@@ -1,5 +1,5 @@
 //! What the rest of Muster asks of a kind of system before it is a [`System`](super::System): how its part of the
-//! configuration is read, and how it is set up. A new one is a folder beside this file and a line in [`KINDS`].
+//! configuration is read, and how it is set up. A new one is a folder beside this file and a line in `KINDS`.
 
 use std::any::Any;
 use std::fmt::{Debug, Display, Write};

@@ -8,7 +8,7 @@
 //! - the answer to a write shows what was sent, since that is all that anybody knows;
 //! - nobody's edit is seen, and nothing is conditional: the last write holds;
 //! - whether a user left out of a call keeps a name is unconfirmed, so each call carries every mapped value
-//!   ([`Schema::whole`]), and a clear travels as an empty text ([`user`]);
+//!   ([`Schema::whole`]), and a clear travels as an empty text (module `user`);
 //! - a team is named by a key that only the product's own settings show. One that does not exist is made on the spot, with
 //!   the same label as the right one, and its members play against nobody: so only keys that the configuration lists are
 //!   sent.
@@ -44,7 +44,7 @@ pub use errors::remedy;
 /// How unevenly calls may travel: two that are taken this far apart may arrive at the same moment.
 const TRAVEL: Duration = Duration::from_secs(1);
 
-/// What the vendor allows, 15 calls a second and 200 a minute, each over a stretch that is longer by [`TRAVEL`]: calls are
+/// What the vendor allows, 15 calls a second and 200 a minute, each over a stretch that is longer by `TRAVEL`: calls are
 /// counted when they are taken, and the vendor counts them when they arrive. The second loses nothing by that: at full
 /// pace the minute's calls are used up long before it ends.
 pub const WINDOWS: [Window; 2] = [
