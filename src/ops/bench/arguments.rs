@@ -27,7 +27,7 @@ pub struct Arguments {
     /// People in the roster that is loaded and then reconciled with nothing to do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     users: Option<u32>,
-    /// Changes in a round.
+    /// Changes in a round; rounded up to fives.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(400..=1_000_000))]
     changes: Option<u32>,
     /// Rounds; the figures are medians of them.
@@ -61,7 +61,7 @@ impl Arguments {
         Ok(Options {
             servers,
             rounds: self.rounds.unwrap_or(size(7, 1)) as usize,
-            changes: self.changes.unwrap_or(size(10_000, 800)),
+            changes: self.changes.unwrap_or(size(10_000, 2_000)).next_multiple_of(5),
             users: self.users.unwrap_or(size(20_000, 500)),
             called_users: size(2_000, 450) as usize,
             folder: self.folder,

@@ -210,8 +210,7 @@ where
     target.report_to(None);
     done?;
     working.await??;
-    let timing =
-        ledger.timing().context("all answers came at once: there is no rate of one; ask for more --changes")?;
+    let timing = ledger.timing().context("the answers came at once; ask for more --changes")?;
     Ok((timing, cost))
 }
 

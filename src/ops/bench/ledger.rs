@@ -21,16 +21,20 @@ pub struct Ledger {
 
 #[derive(Default)]
 struct Kept {
-    /// When the first answer came, and for how many accounts.
-    first: Option<(Instant, usize)>,
-    last: Option<Instant>,
+    /// Answers so far.
+    count: usize,
+    /// When a fifth of the answers was there, and how many came by then.
+    fifth: Option<(Instant, usize)>,
+    /// The same for four fifths.
+    four_fifths: Option<(Instant, usize)>,
     latencies: Vec<Duration>,
 }
 
 /// What a round came to.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Changes a second, from the first answer to the last.
+    /// Changes a second while the second to the fourth fifth of them were answered: then as much is under way at the
+    /// beginning as at the end.
     pub rate: f64,
     /// From the publish of a change to the target's answer, in rising order.
     pub latencies: Vec<Duration>,
@@ -74,8 +78,14 @@ impl Ledger {
         if answers == 0 {
             return;
         }
-        kept.first.get_or_insert((now, answers));
-        kept.last = Some(now);
+        kept.count += answers;
+        let (count, all) = (kept.count, self.published.len());
+        if 5 * count >= all {
+            kept.fifth.get_or_insert((now, count));
+        }
+        if 5 * count >= 4 * all {
+            kept.four_fifths.get_or_insert((now, count));
+        }
         drop(kept);
         self.count.fetch_add(answers, Ordering::Relaxed);
         self.changed.notify_waiters();
@@ -95,15 +105,14 @@ impl Ledger {
         }
     }
 
-    /// What the round came to; `None` if all answers came at once.
+    /// What the round came to; `None` if there is no time between the fifths.
     pub fn timing(&self) -> Option<Timing> {
         let mut kept = self.kept();
-        let (first, answers) = kept.first?;
-        let seconds = (kept.last? - first).as_secs_f64();
-        let rest = self.count.load(Ordering::Relaxed) - answers;
+        let ((from, before), (to, after)) = (kept.fifth?, kept.four_fifths?);
+        let (seconds, answers) = ((to - from).as_secs_f64(), after - before);
         let mut latencies = std::mem::take(&mut kept.latencies);
         latencies.sort_unstable();
-        (seconds > 0.0).then(|| Timing { rate: rest as f64 / seconds, latencies })
+        (seconds > 0.0).then(|| Timing { rate: answers as f64 / seconds, latencies })
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -157,9 +166,12 @@ mod tests {
         let ledger = Ledger::new(4, 1);
         ledger.publishing(0..4);
         ledger.answered([0, 1]);
-        assert!(ledger.timing().is_none(), "a rate takes two answers");
+        assert!(ledger.timing().is_none(), "the fifths are not over");
         ledger.answered([]);
+        std::thread::yield_now();
         ledger.answered([2, 3]);
+        let timing = ledger.timing().unwrap();
+        assert!(timing.rate > 0.0 && timing.latencies.len() == 3, "{timing:?}");
         ledger.wait_for(4, Duration::from_millis(1)).await.unwrap();
         assert!(ledger.wait_for(5, Duration::from_millis(1)).await.is_err());
     }

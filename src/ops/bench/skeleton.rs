@@ -68,7 +68,8 @@ impl Skeleton {
         };
         let all = u32::try_from(skeleton.source.all_editions().len())?;
         for first in (0..all).step_by(MAX_ITEMS) {
-            skeleton.store(&[first..all.min(first + MAX_ITEMS as u32)]).await?;
+            let page: Vec<u32> = (first..all.min(first + MAX_ITEMS as u32)).collect();
+            skeleton.store(&page).await?;
         }
         Ok(skeleton)
     }
@@ -112,13 +113,13 @@ impl Skeleton {
                     delivery = deliveries.next() => delivery.context("the broker ended the consumer")??,
                 },
             };
-            let mut items = numbers(&first)?.len();
+            let mut items = accounts(&first)?.len();
             let mut handful = vec![first];
             while items < room
                 && let Some(Some(delivery)) = deliveries.next().now_or_never()
             {
                 let delivery = delivery?;
-                let more = numbers(&delivery)?.len();
+                let more = accounts(&delivery)?.len();
                 if items + more > room {
                     held = Some(delivery);
                     break;
@@ -141,71 +142,56 @@ impl Skeleton {
 
     /// Mapper: two round trips to the store, commands with confirms, acknowledge.
     async fn map(self, handful: Vec<Delivery>) -> anyhow::Result<()> {
-        let ranges: Vec<_> = handful.iter().map(numbers).collect::<Result<_, _>>()?;
-        self.load(&ranges).await?;
-        self.store(&ranges).await?;
-        let size = commands_per_message(&self.target);
-        let mut pages: Vec<Vec<Range<u32>>> = vec![Vec::new()];
-        let mut left = size;
-        for range in ranges {
-            let mut first = range.start;
-            while first < range.end {
-                let count = range.end.saturating_sub(first).min(u32::try_from(left)?);
-                pages.last_mut().context("there is a page")?.push(first..first + count);
-                first += count;
-                left -= count as usize;
-                if left == 0 {
-                    pages.push(Vec::new());
-                    left = size;
-                }
-            }
-        }
-        let parcels: Vec<_> =
-            pages.iter().filter(|page| !page.is_empty()).map(|page| self.commands_for(page)).collect();
+        let ranges: Vec<_> = handful.iter().map(accounts).collect::<Result<_, _>>()?;
+        let numbers: Vec<u32> = ranges.into_iter().flatten().collect();
+        self.load(&numbers).await?;
+        self.store(&numbers).await?;
+        let pages = numbers.chunks(commands_per_message(&self.target));
+        let parcels: Vec<_> = pages.map(|page| self.commands_for(page)).collect();
         try_join_all(parcels.iter().map(|parcel| self.feeder.publish(&self.commands, parcel))).await?;
         acknowledge(handful).await
     }
 
-    /// A message of commands. Changes are published in the order of their accounts, so a page is one range of them.
-    fn commands_for(&self, page: &[Range<u32>]) -> Parcel {
-        let first = page.first().map_or(0, |range| range.start);
-        let count = page.last().map_or(0, |range| range.end - first);
+    /// A message of as many bytes as Muster's commands for these accounts. It begins with the accounts, four bytes each.
+    fn commands_for(&self, page: &[u32]) -> Parcel {
         let (command, envelope) = self.command_bytes;
-        let body = vec![b'x'; envelope + command * count as usize];
-        Parcel { id: uuid::Uuid::now_v7().to_string(), body: body.into(), first, count }
+        let mut body: Vec<u8> = page.iter().flat_map(|number| number.to_le_bytes()).collect();
+        body.resize(envelope + command * page.len(), b'x');
+        Parcel { id: uuid::Uuid::now_v7().to_string(), body: body.into(), first: 0, count: page.len() as u32 }
     }
 
     /// Writer: load, note, call, note, acknowledge.
     async fn write(self, handful: Vec<Delivery>) -> anyhow::Result<()> {
-        let ranges: Vec<_> = handful.iter().map(numbers).collect::<Result<_, _>>()?;
-        self.load(&ranges).await?;
-        self.store(&ranges).await?;
-        let writes: Vec<_> = ranges
-            .iter()
-            .flat_map(|range| range.clone())
-            .filter_map(|number| self.target.update_to(number, &self.source))
-            .collect();
+        let mut numbers = Vec::new();
+        for delivery in &handful {
+            let named = delivery.data.chunks_exact(4).take(accounts(delivery)?.len());
+            numbers.extend(named.map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])));
+        }
+        self.load(&numbers).await?;
+        self.store(&numbers).await?;
+        let updates = numbers.iter().filter_map(|number| self.target.update_to(*number, &self.source));
+        let writes: Vec<_> = updates.collect();
         let deadline = Instant::now() + DEADLINE;
         let batch = self.target.schema().batch.max(1);
         join_all(writes.chunks(batch).map(|writes| self.target.write(writes, deadline))).await;
-        self.store(&ranges).await?;
+        self.store(&numbers).await?;
         acknowledge(handful).await
     }
 
-    async fn load(&self, ranges: &[Range<u32>]) -> anyhow::Result<()> {
+    async fn load(&self, numbers: &[u32]) -> anyhow::Result<()> {
         let mut load = redis::cmd("HMGET");
         load.arg(&self.key);
-        ranges.iter().flat_map(|range| range.clone()).for_each(|number| {
+        numbers.iter().for_each(|number| {
             load.arg(number);
         });
         let _: Vec<Option<Vec<u8>>> = load.query_async(&mut self.redis.clone()).await?;
         Ok(())
     }
 
-    async fn store(&self, ranges: &[Range<u32>]) -> anyhow::Result<()> {
+    async fn store(&self, numbers: &[u32]) -> anyhow::Result<()> {
         let mut store = redis::cmd("HSET");
         store.arg(&self.key);
-        ranges.iter().flat_map(|range| range.clone()).for_each(|number| {
+        numbers.iter().for_each(|number| {
             store.arg(number).arg(&self.document[..]);
         });
         let _: u64 = store.query_async(&mut self.redis.clone()).await?;
@@ -213,7 +199,8 @@ impl Skeleton {
     }
 }
 
-fn numbers(delivery: &Delivery) -> anyhow::Result<Range<u32>> {
+/// The accounts that a delivery is about; of commands only how many they are.
+fn accounts(delivery: &Delivery) -> anyhow::Result<Range<u32>> {
     Parcel::numbers_of(&delivery.properties).context("a message is not the benchmark's")
 }
 
