@@ -12,16 +12,16 @@ use crate::domain::{ConnectionName, SystemName};
 
 mod attributes;
 mod connection;
-mod endpoint;
+pub(crate) mod endpoint;
 mod environment;
 mod excerpt;
 mod fingerprint;
 mod infrastructure;
 mod process;
 mod report;
-mod shape;
-mod system;
-mod table;
+pub(crate) mod shape;
+pub(crate) mod system;
+pub(crate) mod table;
 mod words;
 
 pub use attributes::AttributeConfig;
@@ -30,7 +30,7 @@ pub use environment::{Environment, ProcessEnvironment};
 pub use infrastructure::{BrokerConfig, Infrastructure, StoreConfig};
 pub use process::{LEASE_MARGIN, Listen, LogFormat, TelemetryConfig, WriterConfig};
 pub use report::{ConfigErrors, Mistake};
-pub use system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+pub use system::SystemConfig;
 
 use excerpt::Source;
 use shape::{Entries, parsed};

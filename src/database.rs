@@ -19,10 +19,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
 
 use leader::Leadership;
 use threads::{Job, Queue};
@@ -38,6 +40,15 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// How long SQLite waits for another process to end its transaction.
 const BUSY: Duration = Duration::from_secs(10);
+
+/// What is said of a file that another process keeps busy.
+const KEPT_BUSY: &str = "another process keeps the file busy";
+
+/// The wait before a file that was busy is opened again.
+const OPENING_PAUSE: Duration = Duration::from_millis(20);
+
+/// How long [`Database::close`] waits for what others in this process still do with the file.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Threads that read.
 const READERS: usize = 2;
@@ -64,7 +75,7 @@ impl From<rusqlite::Error> for DatabaseError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Unusable(text),
             Some(ErrorCode::DiskFull) => Self::Unavailable("the disk is full".to_owned()),
-            Some(ErrorCode::DatabaseBusy) => Self::Unavailable("another process keeps the file busy".to_owned()),
+            Some(ErrorCode::DatabaseBusy) => Self::Unavailable(KEPT_BUSY.to_owned()),
             _ => Self::Unavailable(text),
         }
     }
@@ -78,6 +89,8 @@ pub struct Database {
     leadership: Arc<Leadership>,
     writer: Queue,
     reader: Queue,
+    /// The threads, which end after their connections.
+    threads: TaskTracker,
 }
 
 impl Database {
@@ -100,13 +113,15 @@ impl Database {
         let lock = beside(&path, ".lock");
         let somebody_worked = lock.exists();
         let open = || {
-            let mut writer = connect(&path)?;
+            let mut writer = patiently(|| connect(&path))?;
             let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
-            let to_writer = threads::writer(writer, Arc::clone(&leadership))?;
-            let readers = (0..READERS).map(|_| connect(&path)).collect::<Result<_, _>>()?;
-            let to_readers = threads::readers(readers)?;
-            Ok(Self { path: path.as_path().into(), worked_before, leadership, writer: to_writer, reader: to_readers })
+            let threads = TaskTracker::new();
+            let to_writer = threads::writer(writer, Arc::clone(&leadership), &threads)?;
+            let readers = (0..READERS).map(|_| patiently(|| connect(&path))).collect::<Result<_, _>>()?;
+            let to_readers = threads::readers(readers, &threads)?;
+            let path = path.as_path().into();
+            Ok(Self { path, worked_before, leadership, writer: to_writer, reader: to_readers, threads })
         };
         open().map_err(|error| match error {
             DatabaseError::Unavailable(text) => DatabaseError::Unavailable(named(&text)),
@@ -149,12 +164,32 @@ impl Database {
     /// it waits, and says so in the log; whoever stops waiting has taken nothing. The process stays the working one until
     /// the last clone is dropped, or it dies.
     ///
-    /// What a process that died had taken out of the queues is put back first, each message's redelivery counted.
+    /// What a process that died had taken out of the queues is put back first, each message's redelivery counted, and the
+    /// leases of its readers end: no process but the working one has any.
     ///
     /// # Errors
     /// The lock file cannot be made, or the file cannot be written. It may be tried again.
     pub async fn lead(&self) -> Result<(), DatabaseError> {
         self.leadership.take(self).await
+    }
+
+    /// Whether a process takes messages out of the queues now, this one or another: what [`lead`](Self::lead) makes it.
+    /// One that died does not, from that moment on.
+    pub fn is_led(&self) -> bool {
+        self.leadership.is_held()
+    }
+
+    /// Closes the file, and returns once all that was asked of it is done and it is closed: the last process to do so
+    /// leaves one file, without `-wal` and `-shm`. Dropping the last clone closes it as well, but a process that ends just
+    /// then may end first, and leave them. So it is for the end of a program, after everything that has a clone.
+    pub async fn close(self) {
+        let threads = self.threads.clone();
+        drop(self);
+        threads.close();
+        if tokio::time::timeout(CLOSING, threads.wait()).await.is_err() {
+            // It loses nothing by that: what was confirmed is on the disk.
+            debug!("The file is still in use in this process and is not closed in order");
+        }
     }
 
     /// Writes a whole copy of the file as it is now, while work goes on, and puts it in place of `to` in one step. The
@@ -190,6 +225,20 @@ where
     });
     to.send(job).map_err(|_| DatabaseError::Closed)?;
     answer.await.unwrap_or_else(|_| Err(DatabaseError::Closed.into()))
+}
+
+/// Tries again while another process opens or closes the file: SQLite does not wait by itself where it sets up the log or
+/// folds it in.
+fn patiently<T>(attempt: impl Fn() -> Result<T, DatabaseError>) -> Result<T, DatabaseError> {
+    let until = Instant::now() + BUSY;
+    loop {
+        match attempt() {
+            Err(DatabaseError::Unavailable(text)) if text == KEPT_BUSY && Instant::now() < until => {
+                std::thread::sleep(OPENING_PAUSE);
+            }
+            other => return other,
+        }
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, DatabaseError> {

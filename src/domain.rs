@@ -16,6 +16,7 @@ pub mod id;
 pub mod link;
 pub mod outcome;
 pub mod pending;
+pub mod rate;
 pub mod resolve;
 pub mod rules;
 mod text;

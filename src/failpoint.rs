@@ -3,8 +3,8 @@
 //! `MUSTER_FAILPOINT=writer.answered:3` kills the process with SIGKILL when it passes `writer.answered` for the third
 //! time, so no destructor runs and nothing is flushed.
 
-/// Every name that [`hit`] is called with, by stage; tests walk this list.
-pub const NAMES: &[&str] = &[
+/// Every name that the stages call [`hit`] with, by stage; tests walk this list.
+pub const STAGES: &[&str] = &[
     "producer.leased",
     "producer.read",
     "producer.reserved",
@@ -25,6 +25,30 @@ pub const NAMES: &[&str] = &[
     "writer.acked",
 ];
 
+/// The names below the stages in the embedded mode, where queues and links share one file.
+pub const FILE: &[&str] = &[
+    // The lock is held, what a dead process had out is not yet put back.
+    "file.locked",
+    // It is put back.
+    "file.took_over",
+    // A link is replaced in a transaction that has more to do.
+    "file.replaced_link",
+    // All jobs of a group are done, and not committed.
+    "file.before_commit",
+    // The group is durable, and nobody was told.
+    "file.committed",
+    // Whoever published is about to hear that the messages are durable.
+    "file.published",
+    // Messages were taken out of their queues, and handed to nobody.
+    "file.taken",
+    // Deliveries were acknowledged or given back, and the file does not know.
+    "file.settling",
+    // Now it does.
+    "file.settled",
+    // Delayed messages are home, and no consumer was told.
+    "file.promoted",
+];
+
 /// Passes the place called `name`.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -38,7 +62,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    debug_assert!(NAMES.contains(&name), "{name} is missing from failpoint::NAMES");
+    debug_assert!(STAGES.contains(&name) || FILE.contains(&name), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));

@@ -15,6 +15,7 @@
 //! - [`broker`], [`store`], [`systems`]: the three edges, each a trait and its implementations.
 //! - [`database`]: the one file that is both broker and store of the embedded mode.
 //! - [`stages`]: producer, mapper, writer: read from the edges, ask the domain, write to the edges.
+//! - [`expression`]: conditions that people write about accounts.
 //! - [`config`]: one TOML file, parsed whole into validated types.
 //! - [`ops`]: what the command line does, a file per subject.
 //! - [`telemetry`]: metrics, logs, health pages.
@@ -26,6 +27,7 @@ pub mod broker;
 pub mod config;
 pub mod database;
 pub mod domain;
+pub mod expression;
 pub mod failpoint;
 pub mod ops;
 pub mod sandbox;

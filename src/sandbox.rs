@@ -18,6 +18,7 @@ pub mod admin;
 pub mod cli;
 mod clock;
 pub mod faults;
+mod imitation;
 mod keys;
 pub mod log;
 pub mod people;
@@ -25,11 +26,13 @@ pub mod salesforce;
 pub mod scim;
 mod serve;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum_server::Handle;
 use secrecy::{ExposeSecret, SecretString};
@@ -41,8 +44,8 @@ pub use log::{Actor, System, Write};
 pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUsers, SalesforceEdit, SalesforceOptions};
 pub use scim::{Dialect, Preset, Quirk};
 
-use clock::Clock;
 use faults::Faults;
+use imitation::Imitation;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
 use scim::Scim;
@@ -142,6 +145,7 @@ pub struct Sandbox {
 
 /// All that the parts of a sandbox share.
 struct World {
+    systems: BTreeMap<System, Arc<dyn Imitation>>,
     salesforce: Arc<Salesforce>,
     scim: Arc<Scim>,
     log: Arc<Log>,
@@ -149,11 +153,8 @@ struct World {
 }
 
 impl World {
-    fn clock(&self, system: System) -> &Clock {
-        match system {
-            System::Salesforce => &self.salesforce.clock,
-            System::Scim => &self.scim.clock,
-        }
+    fn imitation(&self, system: System) -> &Arc<dyn Imitation> {
+        &self.systems[&system]
     }
 }
 
@@ -178,11 +179,16 @@ impl Sandbox {
         let dialect = settings.dialect.clone();
         let scim =
             Scim::new(settings.scim_token.clone(), dialect, settings.scim_max_page, settings.scheme, Arc::clone(&log));
-        let world =
-            Arc::new(World { salesforce: Arc::new(salesforce), scim: Arc::new(scim), log, faults: Faults::new() });
+        let (salesforce, scim) = (Arc::new(salesforce), Arc::new(scim));
+        let systems: [Arc<dyn Imitation>; 2] = [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _];
+        let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
+        let world = Arc::new(World { systems, salesforce, scim, log, faults: Faults::new() });
         let admin = Admin::new(Arc::clone(&world));
         let people = people::generate_with(settings.users, settings.seed, settings.emails);
-        admin.seed_salesforce_with(&people).map_err(anyhow::Error::msg).context("making the users of the org")?;
+        admin
+            .seed_people(System::Salesforce, &people)
+            .map_err(anyhow::Error::msg)
+            .context("making the users of the org")?;
         let people = people::generate_with(settings.contacts, settings.seed, settings.emails);
         admin.seed_contacts(&people).map_err(anyhow::Error::msg).context("making the contacts of the org")?;
 
@@ -197,7 +203,8 @@ impl Sandbox {
                 (Some(tls), Some(pem))
             }
         };
-        let router = world.salesforce.router().merge(world.scim.router()).merge(admin::http::router(admin));
+        let systems = world.systems.values().map(|system| Arc::clone(system).router());
+        let router = systems.fold(admin::http::router(admin), Router::merge);
         let handle = Handle::new();
         let server = serve::spawn(listener, tls, Arc::clone(&world), router, handle.clone())?;
         Ok(Self { world, address, authority_pem, handle, server: Some(server), settings })
@@ -233,6 +240,11 @@ impl Sandbox {
     /// Bearer token of the SCIM service.
     pub fn scim_token(&self) -> &str {
         self.settings.scim_token.expose_secret()
+    }
+
+    /// Each system as it presents itself to those who want to connect it.
+    fn introductions(&self) -> Vec<imitation::Introduction> {
+        self.world.systems.values().map(|system| system.introduction(&self.url())).collect()
     }
 
     /// The certificate of the authority to trust, as PEM; `None` without TLS.

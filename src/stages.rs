@@ -18,7 +18,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
-use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Sides, SystemName};
+use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName};
+use crate::expression::Scope;
 use crate::store::{Commit, Committed, Count, Store, StoreError};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
@@ -69,6 +70,8 @@ pub struct Connection {
     pub ends: Sides<SharedSystem>,
     /// How often it is read without being asked; `None`: only when asked.
     pub every: Option<Duration>,
+    /// Which accounts it is about; `None`: all.
+    pub scope: Option<Scope>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
     template: Rules,
     keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
@@ -82,11 +85,21 @@ impl Connection {
         every: Option<Duration>,
         template: Rules,
     ) -> Self {
-        Self { name: template.connection.clone(), systems, ends, every, template, keyed: Mutex::new(None) }
+        let name = template.connection.clone();
+        Self { name, systems, ends, every, scope: None, template, keyed: Mutex::new(None) }
+    }
+
+    /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
+    /// told.
+    pub fn fits(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
+        match self.scope.as_ref().filter(|scope| scope.side() == side) {
+            Some(scope) => scope.fits(snapshot),
+            None => Some(true),
+        }
     }
 
     /// Brings an account id of a side to the form that its system gives it; `None` if it is none.
-    pub fn parse_id(&self, side: crate::domain::Side, id: &str) -> Option<AccountId> {
+    pub fn parse_id(&self, side: Side, id: &str) -> Option<AccountId> {
         (self.ends[side].schema().parse_id)(id)
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -260,6 +261,24 @@ pub struct Run {
 }
 
 impl Run {
+    /// One that reads nothing, and of which nothing is counted yet.
+    pub fn new(id: RunId, kind: RunKind, by: String, began_at: Timestamp) -> Self {
+        Self {
+            id,
+            kind,
+            by,
+            began_at,
+            only: None,
+            reading: Sides::default(),
+            read: 0,
+            expected: None,
+            changes: Vec::new(),
+            emitted: 0,
+            commands: Vec::new(),
+            failed: None,
+        }
+    }
+
     /// Changes that have no outcome yet.
     pub fn changes_in_flight(&self) -> i64 {
         i64::from(self.read) - self.changes.iter().map(|(_, count)| i64::from(*count)).sum::<i64>()
@@ -563,6 +582,16 @@ pub trait Store: Clone + Send + Sync + 'static {
         pause: Duration,
         reason: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Takes one call of a system, of all that its processes together may make of a kind (`bucket`). `None` if it was
+    /// taken; otherwise nothing was, and this is how long to wait at least.
+    fn take_call(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
     /// Notes what a system said of its own quota.
     fn note_usage(

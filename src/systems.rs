@@ -8,7 +8,9 @@ use async_trait::async_trait;
 
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Failure, Snapshot, Timestamp, Version};
 
+pub mod budget;
 pub mod http;
+pub mod kind;
 pub mod salesforce;
 pub mod scim;
 
@@ -192,6 +194,8 @@ pub struct Write {
     pub action: Action,
     /// Values under the system's own attribute names; `None` clears.
     pub values: Attributes,
+    /// It cannot wait until nobody works with the account (R24), nor until others have made their calls (B19).
+    pub urgent: bool,
 }
 
 /// What a write does.
@@ -259,8 +263,8 @@ pub trait System: Send + Sync + 'static {
     /// Reads accounts by id; one answer for each, in the same order.
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
 
-    /// Searches accounts; for each key, in the same order, the accounts that have the value. They truly have it: the
-    /// connector checks, since some systems ignore filters.
+    /// Searches accounts, by the keys of as many accounts as one write has; for each key, in the same order, the accounts
+    /// that have the value, each once. They truly have it: the connector checks, since some systems ignore filters.
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure>;
 
     /// Writes accounts, at most `schema().batch`; one answer for each, in the same order. Every request of it ends, and

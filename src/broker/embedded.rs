@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{Broker, BrokerError, BrokerHealth, Outgoing, PublishError, Queue, QueueDepth, delay};
 use crate::database::{Database, DatabaseError};
+use crate::failpoint::hit;
 use feed::Feeds;
 use parcel::Parcel;
 use settler::Settler;
@@ -118,6 +119,7 @@ impl Broker for EmbeddedBroker {
             let these = Arc::clone(&parcels);
             match shared.database.write(move |connection| tables::put(connection, &these, tables::now())).await {
                 Ok(()) => {
+                    hit("file.published");
                     shared.feeds.offer(parcels.iter().filter_map(Parcel::home));
                     return Ok(());
                 }

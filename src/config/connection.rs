@@ -1,14 +1,17 @@
 //! `[connections.<name>]`: the rules that keep the accounts of two systems in step.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::rules::{Flow, Leavers, OnExisting};
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
+use crate::expression::Scope;
+use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::shape::{Either, Entry, Flag, Lasting, List, Mapped, Word, Words, parsed};
-use super::system::{FIELD, SystemKind};
+use super::shape::{Either, Entry, Flag, Lasting, List, Mapped, Text, Word, Words, parsed};
+use super::system::FIELD;
 use super::table::Table;
 use super::words::suggestion;
 
@@ -25,6 +28,8 @@ pub struct ConnectionConfig {
     pub create: Create,
     /// When it runs by itself.
     pub schedule: Schedule,
+    /// Which accounts it is about; `None`: all.
+    pub scope: Option<Scope>,
     /// What happens when an account that is to be created exists already.
     pub on_existing: OnExisting,
     /// What follows when an account leaves.
@@ -137,7 +142,7 @@ impl ConnectionConfig {
 }
 
 /// What connections may refer to: every configured system, with its kind unless that has mistakes.
-pub(super) type Systems = BTreeMap<SystemName, Option<SystemKind>>;
+pub(super) type Systems = BTreeMap<SystemName, Option<Arc<dyn Kind>>>;
 
 pub(super) fn connection(
     table: &mut Table<'_, '_>,
@@ -159,6 +164,7 @@ pub(super) fn connection(
         "Whether accounts that are missing on the side written to are created without a command.",
     );
     let schedule = schedule(table);
+    let scope = scope(table);
     let on_existing = table.default(
         "on_existing",
         Words(&[("refuse", OnExisting::Refuse), ("link", OnExisting::Link)]),
@@ -195,6 +201,7 @@ pub(super) fn connection(
         direction: direction?,
         create: create?,
         schedule: schedule?,
+        scope: scope?,
         on_existing: on_existing?,
         leavers: leavers?,
         match_on: match_on?,
@@ -203,6 +210,30 @@ pub(super) fn connection(
     };
     connection.version = super::fingerprint::of_connection(&connection);
     Some(connection)
+}
+
+const CONDITION: Text<String> = Text {
+    what: "a condition",
+    rule: "a scope is a CEL condition on the attributes of one side, such as a.native.Sync__c == true",
+    parse: |text| Some(text.to_owned()),
+};
+
+/// The outer `None` is a mistake.
+fn scope(table: &mut Table<'_, '_>) -> Option<Option<Scope>> {
+    let text = table.optional(
+        "scope",
+        CONDITION,
+        "Which accounts it is about, as a CEL condition on one side: 'a.native.Sync__c == true'. Others are not linked; \
+         links of accounts that fit no longer stay, and are not written.",
+    );
+    let Some(text) = text? else { return Some(None) };
+    match Scope::parse(&text) {
+        Ok(scope) => Some(Some(scope)),
+        Err(error) => {
+            table.mistake("scope", format!("{error}"), CONDITION.rule);
+            None
+        }
+    }
 }
 
 pub(super) const ATTRIBUTE_RULE: &str =

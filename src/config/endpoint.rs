@@ -11,7 +11,7 @@ use super::shape::{Shape, Text};
 use super::table::{Found, Reader, Table};
 
 /// URL of a broker or a store: it may name a user, never a password.
-pub(super) struct ServerUrl {
+pub(crate) struct ServerUrl {
     pub schemes: [&'static str; 2],
     pub example: &'static str,
     /// The variable that the remedy for a password in the URL proposes.
@@ -51,7 +51,7 @@ impl Shape for ServerUrl {
 }
 
 /// URL of a system: no user, no password, no query.
-pub(super) struct SystemUrl {
+pub(crate) struct SystemUrl {
     pub example: &'static str,
 }
 
@@ -84,7 +84,7 @@ impl Shape for SystemUrl {
 }
 
 /// Reads the URL of a system, and refuses to send its credential in the clear over a network.
-pub(super) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: &str) -> Option<Url> {
+pub(crate) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: &str) -> Option<Url> {
     let url = table.required("url", SystemUrl { example }, doc);
     let allow_http = table.default(
         "allow_http",
@@ -111,7 +111,7 @@ pub(super) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: 
 }
 
 /// A secret by reference: `{ env = "NAME" }` or `{ file = "path" }`. One that is written into the file is refused.
-pub(super) struct Secret {
+pub(crate) struct Secret {
     /// The variable that the remedy for a literal proposes.
     pub variable: &'static str,
 }
@@ -207,14 +207,14 @@ fn reference(table: &mut Table<'_, '_>, remedy: &str) -> Option<SecretString> {
 }
 
 /// A file, by its path from the folder of the configuration.
-pub(super) const PATH: Text<String> = Text {
+pub(crate) const PATH: Text<String> = Text {
     what: "a path",
     rule: "the path of a file, from the folder of the configuration",
     parse: |text| (!text.is_empty() && !text.contains('\0')).then(|| text.to_owned()),
 };
 
 /// Reads a private key in PEM: `key_file = "path"`, or `key` by reference.
-pub(super) fn private_key(table: &mut Table<'_, '_>) -> Option<SecretString> {
+pub(crate) fn private_key(table: &mut Table<'_, '_>) -> Option<SecretString> {
     let path = table.optional("key_file", PATH, "The private key (PEM); the path begins at this file's folder.");
     let key = table.optional(
         "key",
@@ -238,7 +238,7 @@ pub(super) fn private_key(table: &mut Table<'_, '_>) -> Option<SecretString> {
 }
 
 /// Reads `ca_file`: certificates in PEM that a server's certificate must lead to.
-pub(super) fn ca_file(table: &mut Table<'_, '_>) -> Option<Option<PathBuf>> {
+pub(crate) fn ca_file(table: &mut Table<'_, '_>) -> Option<Option<PathBuf>> {
     let doc = "Certificates (PEM) to trust instead of the platform's; the path begins at this file's folder.";
     let Some(path) = table.optional("ca_file", PATH, doc)? else { return Some(None) };
     let text = table.file("ca_file", &path)?;
@@ -250,7 +250,7 @@ pub(super) fn ca_file(table: &mut Table<'_, '_>) -> Option<Option<PathBuf>> {
 }
 
 /// `muster`, in front of all names at the broker and the store, so that several installations can share one.
-pub(super) const PREFIX: Text<String> = Text {
+pub(crate) const PREFIX: Text<String> = Text {
     what: "a prefix",
     rule: "a prefix has 1 to 48 characters of a-z, 0-9, - and _, and begins with a letter",
     parse: |text| {

@@ -8,10 +8,11 @@ use siphasher::sip::SipHasher24;
 
 use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
 use crate::domain::{Side, Sides};
+use crate::systems::kind::Fingerprint;
 
 use super::attributes::AttributeConfig;
 use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
-use super::system::{SalesforceAuth, SalesforceConfig, ScimAuth, ScimConfig, SystemConfig, SystemKind};
+use super::system::SystemConfig;
 use super::{Config, Infrastructure, WriterConfig};
 
 /// Of everything that a connection says.
@@ -52,47 +53,9 @@ fn push(text: &mut String, key: &str, value: impl std::fmt::Display) {
 
 fn system_text(system: &SystemConfig) -> String {
     let mut text = format!("[system {}]\n", system.name);
-    match &system.kind {
-        SystemKind::Salesforce(SalesforceConfig {
-            url,
-            auth,
-            api_version,
-            fields,
-            defaults,
-            page_size: _,
-            request_timeout: _,
-            ca_file: _,
-        }) => {
-            push(&mut text, "salesforce", url);
-            match auth {
-                SalesforceAuth::ClientCredentials { client_id, client_secret: _ } => {
-                    push(&mut text, "client_id", client_id);
-                }
-                SalesforceAuth::JwtBearer { client_id, username, key: _, audience } => {
-                    push(&mut text, "client_id", client_id);
-                    push(&mut text, "username", username);
-                    push(&mut text, "audience", audience.as_deref().unwrap_or_default());
-                }
-            }
-            push(&mut text, "api_version", api_version);
-            push(&mut text, "fields", fields.join(","));
-            for ((object, field), value) in defaults {
-                let value = serde_json::to_string(value).expect("a value is JSON");
-                push(&mut text, "default", format_args!("{object}.{field} {value}"));
-            }
-        }
-        SystemKind::Scim(ScimConfig { url, auth, page_size: _, concurrency: _, request_timeout: _, ca_file: _ }) => {
-            push(&mut text, "scim", url);
-            push(
-                &mut text,
-                "auth",
-                match auth {
-                    ScimAuth::Bearer { .. } => "bearer",
-                    ScimAuth::None => "none",
-                },
-            );
-        }
-    }
+    let mut of = Fingerprint::default();
+    system.kind.fingerprint(&mut of);
+    text.push_str(&of.0);
     text
 }
 
@@ -103,6 +66,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         direction,
         create,
         schedule,
+        scope,
         on_existing,
         leavers,
         match_on,
@@ -143,6 +107,9 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     match schedule {
         Schedule::Manual => push(&mut text, "schedule", "manual"),
         Schedule::Every(every) => push(&mut text, "every", every.as_millis()),
+    }
+    if let Some(scope) = scope {
+        push(&mut text, "scope", scope);
     }
     push(
         &mut text,

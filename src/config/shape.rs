@@ -16,7 +16,7 @@ use super::table::{Found, Place, Reader, Table, entries};
 use super::words::{known_words, not_known, suggestion};
 
 /// The form of a value.
-pub(super) trait Shape {
+pub(crate) trait Shape {
     type Value;
 
     /// JSON Schema of it (draft 7, which editors use for TOML).
@@ -27,12 +27,12 @@ pub(super) trait Shape {
 }
 
 /// A form whose values can be written back, as defaults in the schema.
-pub(super) trait Scalar: Shape {
+pub(crate) trait Scalar: Shape {
     fn show(&self, value: &Self::Value) -> Json;
 }
 
 /// Text with a rule. It must never be a secret, since a wrong one is quoted.
-pub(super) struct Text<T> {
+pub(crate) struct Text<T> {
     /// What it should be, with its article: `a prefix`.
     pub what: &'static str,
     /// The rule.
@@ -66,12 +66,12 @@ impl<T: Display> Scalar for Text<T> {
 }
 
 /// Text that a type parses: names and attribute paths.
-pub(super) fn parsed<T: FromStr>(what: &'static str, rule: &'static str) -> Text<T> {
+pub(crate) fn parsed<T: FromStr>(what: &'static str, rule: &'static str) -> Text<T> {
     Text { what, rule, parse: |text| text.parse().ok() }
 }
 
 /// One of a few words.
-pub(super) struct Words<T: 'static>(pub &'static [(&'static str, T)]);
+pub(crate) struct Words<T: 'static>(pub &'static [(&'static str, T)]);
 
 impl<T: Copy + PartialEq> Shape for Words<T> {
     type Value = T;
@@ -99,7 +99,7 @@ impl<T: Copy + PartialEq> Scalar for Words<T> {
 }
 
 /// A single word, for what stands beside a table.
-pub(super) struct Word<T>(pub &'static str, pub fn() -> T);
+pub(crate) struct Word<T>(pub &'static str, pub fn() -> T);
 
 impl<T> Shape for Word<T> {
     type Value = T;
@@ -128,7 +128,7 @@ impl<T> Scalar for Word<T> {
 }
 
 /// Yes or no.
-pub(super) struct Flag;
+pub(crate) struct Flag;
 
 impl Shape for Flag {
     type Value = bool;
@@ -154,7 +154,7 @@ impl Scalar for Flag {
 }
 
 /// A whole number within a range.
-pub(super) struct Whole<T>(pub RangeInclusive<T>);
+pub(crate) struct Whole<T>(pub RangeInclusive<T>);
 
 impl<T: Copy + PartialOrd + Display + TryFrom<i64> + Into<u64>> Shape for Whole<T> {
     type Value = T;
@@ -187,7 +187,7 @@ impl<T: Copy + PartialOrd + Display + TryFrom<i64> + Into<u64>> Scalar for Whole
 }
 
 /// A duration within a range, as text: `15m`, `1h30m`, `250ms`.
-pub(super) struct Lasting(pub RangeInclusive<Duration>);
+pub(crate) struct Lasting(pub RangeInclusive<Duration>);
 
 impl Shape for Lasting {
     type Value = Duration;
@@ -221,14 +221,14 @@ impl Scalar for Lasting {
 }
 
 /// A duration as the file writes it.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let text =
         SignedDuration::try_from(duration).map_or_else(|_| "for ever".to_owned(), |signed| format!("{signed:#}"));
     text.replace(' ', "")
 }
 
 /// A list without repetitions.
-pub(super) struct List<S> {
+pub(crate) struct List<S> {
     pub of: S,
     /// Whether it may be empty.
     pub least: usize,
@@ -279,7 +279,7 @@ where
 }
 
 /// A form whose values become something else.
-pub(super) struct Mapped<S, M>(pub S, pub M);
+pub(crate) struct Mapped<S, M>(pub S, pub M);
 
 impl<S: Shape, T, M: Fn(S::Value) -> T> Shape for Mapped<S, M> {
     type Value = T;
@@ -294,7 +294,7 @@ impl<S: Shape, T, M: Fn(S::Value) -> T> Shape for Mapped<S, M> {
 }
 
 /// A table.
-pub(super) struct Sub<F>(pub F);
+pub(crate) struct Sub<F>(pub F);
 
 impl<T, F: Fn(&mut Table<'_, '_>) -> Option<T>> Shape for Sub<F> {
     type Value = T;
@@ -315,7 +315,7 @@ impl<T, F: Fn(&mut Table<'_, '_>) -> Option<T>> Shape for Sub<F> {
 }
 
 /// Text, or a table for what the text cannot say.
-pub(super) struct Either<S, F>(pub S, pub F);
+pub(crate) struct Either<S, F>(pub S, pub F);
 
 impl<S: Shape, F: Fn(&mut Table<'_, '_>) -> Option<S::Value>> Shape for Either<S, F> {
     type Value = S::Value;
@@ -339,7 +339,7 @@ impl<S: Scalar, F: Fn(&mut Table<'_, '_>) -> Option<S::Value>> Scalar for Either
 }
 
 /// A plain value: text, a whole number, or yes or no.
-pub(super) struct Plain;
+pub(crate) struct Plain;
 
 impl Shape for Plain {
     type Value = Value;
@@ -364,7 +364,7 @@ impl Shape for Plain {
 }
 
 /// A table of plain values whose keys are names that the file chooses.
-pub(super) struct Pairs<K, S> {
+pub(crate) struct Pairs<K, S> {
     pub name: Text<K>,
     pub value: S,
 }
@@ -406,13 +406,13 @@ impl<K: Ord, S: Shape> Scalar for Pairs<K, S> {
 }
 
 /// A table whose keys are names that the file chooses.
-pub(super) struct Entries<K, F> {
+pub(crate) struct Entries<K, F> {
     pub name: Text<K>,
     pub read: F,
 }
 
 /// One of [`Entries`]; without a value if that has mistakes.
-pub(super) struct Entry<K, T> {
+pub(crate) struct Entry<K, T> {
     pub name: K,
     pub place: Place,
     pub value: Option<T>,

@@ -16,13 +16,13 @@ use super::words::{known_words, nearest, not_known, suggestion};
 
 /// A place in the file: where, and under which key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub span: Range<usize>,
     pub key: String,
 }
 
 /// A mistake at its place.
-pub(super) struct Raw {
+pub(crate) struct Raw {
     pub place: Place,
     pub problem: String,
     pub remedy: String,
@@ -32,7 +32,7 @@ pub(super) struct Raw {
 
 /// Kinds of mistakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Syntax,
     Missing,
     UnknownKey,
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 }
 
 /// What is shared by all tables while a file is read.
-pub(super) struct Reader<'e> {
+pub(crate) struct Reader<'e> {
     pub environment: &'e dyn Environment,
     /// Relative paths begin here: the folder of the file.
     pub folder: &'e Path,
@@ -70,7 +70,7 @@ impl<'e> Reader<'e> {
 }
 
 /// A value that was found, and where.
-pub(super) struct Found<'v> {
+pub(crate) struct Found<'v> {
     pub value: &'v DeValue<'v>,
     pub place: Place,
 }
@@ -107,7 +107,7 @@ struct Property {
 }
 
 /// A table being read, or only described.
-pub(super) struct Table<'t, 'e> {
+pub(crate) struct Table<'t, 'e> {
     /// The table in the file; `None` while it is only described. Then nothing is missing and nothing is wrong.
     node: Option<&'t DeTable<'t>>,
     place: Place,
@@ -365,7 +365,7 @@ impl<'t, 'e> Table<'t, 'e> {
 }
 
 /// One of the forms that a table can have.
-pub(super) struct Variant<T> {
+pub(crate) struct Variant<T> {
     /// The word that chooses it.
     pub word: &'static str,
     pub doc: &'static str,
@@ -373,7 +373,7 @@ pub(super) struct Variant<T> {
 }
 
 /// The entries of a table with names that the file chooses, each with its place.
-pub(super) fn entries<'v>(found: &Found<'v>) -> Vec<(&'v Spanned<toml::de::DeString<'v>>, Found<'v>)> {
+pub(crate) fn entries<'v>(found: &Found<'v>) -> Vec<(&'v Spanned<toml::de::DeString<'v>>, Found<'v>)> {
     let table = found.value.as_table().into_iter().flat_map(DeTable::iter);
     table
         .map(|(name, value)| {

@@ -1,13 +1,13 @@
 //! Sentences about words that are not known.
 
 /// "... is not known", with the text cut to a length that a person reads.
-pub(super) fn not_known(text: &str) -> String {
+pub(crate) fn not_known(text: &str) -> String {
     let cut: String = text.chars().take(60).collect();
     format!("{cut:?} is not known")
 }
 
 /// The known word nearest to a wrong one, and all of them.
-pub(super) fn suggestion(wrong: &str, known: &[&str]) -> String {
+pub(crate) fn suggestion(wrong: &str, known: &[&str]) -> String {
     match nearest(wrong, known) {
         Some(word) => format!("did you mean {word:?}? {}", known_words(known)),
         None => known_words(known),
@@ -15,7 +15,7 @@ pub(super) fn suggestion(wrong: &str, known: &[&str]) -> String {
 }
 
 /// The known word that a wrong one was probably meant to be.
-pub(super) fn nearest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
     known
         .iter()
         // Long texts are no misspelt keys, and the comparison is quadratic.
@@ -27,7 +27,7 @@ pub(super) fn nearest<'w>(wrong: &str, known: &[&'w str]) -> Option<&'w str> {
 }
 
 /// A list of words, as a sentence.
-pub(super) fn known_words(known: &[&str]) -> String {
+pub(crate) fn known_words(known: &[&str]) -> String {
     let quoted: Vec<_> = known.iter().map(|word| format!("{word:?}")).collect();
     match quoted.as_slice() {
         [] => "nothing is known here".to_owned(),

@@ -121,6 +121,14 @@ CREATE TABLE systems (
   allowed INTEGER
 ) STRICT, WITHOUT ROWID;
 
+-- Calls taken lately, so that the windows of a system hold over a restart.
+CREATE TABLE calls (
+  system TEXT NOT NULL,
+  bucket TEXT NOT NULL,
+  at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX calls_by_time ON calls (system, bucket, at);
+
 CREATE TABLE instances (
   role TEXT NOT NULL,
   name TEXT NOT NULL,

@@ -210,6 +210,38 @@ async fn a_backup_never_replaces_a_file_at_work() {
     assert_eq!(marks(&other).await, [0]);
 }
 
+/// Who works is known to everybody who has the file open, and ends with whoever does.
+#[tokio::test]
+async fn whether_somebody_works_is_known_at_once() {
+    let (first, _directory) = file().await;
+    let second = Database::open(first.path()).unwrap();
+    assert!(!first.is_led() && !second.is_led());
+    first.lead().await.unwrap();
+    assert!(first.is_led() && second.is_led());
+    first.close().await;
+    assert!(!second.is_led());
+    second.lead().await.unwrap();
+    assert!(second.is_led());
+}
+
+/// Whoever closes the file last leaves everything in it, and nothing beside it.
+#[tokio::test]
+async fn the_last_to_close_leaves_one_file() {
+    let (first, directory) = file().await;
+    let second = Database::open(first.path()).unwrap();
+    first.write(|connection| mark(connection, 1)).await.unwrap();
+    first.close().await;
+    let log = directory.path().join("muster.db-wal");
+    assert!(log.exists(), "somebody works on");
+    second.write(|connection| mark(connection, 2)).await.unwrap();
+    let path = second.path().to_owned();
+    second.close().await;
+    assert!(!log.exists() && !directory.path().join("muster.db-shm").exists());
+    let copy = directory.path().join("copy.db");
+    fs::copy(path, &copy).unwrap();
+    assert_eq!(marks(&Database::open(&copy).unwrap()).await, [0, 1, 2]);
+}
+
 /// When nothing is asked any more the file is one file again.
 #[tokio::test]
 async fn the_log_is_emptied_at_rest() {
@@ -239,4 +271,26 @@ async fn the_next_process_leads_once_the_first_has_done_its_last_job() {
     last.await.unwrap().unwrap();
     waiting.await.unwrap();
     assert_eq!(marks(&second).await, [0, 1]);
+}
+
+/// Processes come and go, each of which opens the file and folds its log in at the end: nobody is turned away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn those_who_open_and_close_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("muster.db");
+    let come_and_go = |_: u8| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            for _ in 0..25 {
+                let database = Database::open(&path).unwrap();
+                run(&database, "CREATE TABLE IF NOT EXISTS test_visits (n); INSERT INTO test_visits VALUES (1)")
+                    .await
+                    .unwrap();
+                database.close().await;
+            }
+        })
+    };
+    for task in (0..4).map(come_and_go).collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
 }

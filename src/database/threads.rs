@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::leader::Leadership;
 use super::{BUSY, DatabaseError, defect};
+use crate::failpoint::hit;
 
 /// Jobs in one transaction at most.
 const GROUP: usize = 256;
@@ -39,9 +41,13 @@ impl std::fmt::Debug for Queue {
 }
 
 /// Starts the thread that writes. It keeps the process the working one until its last job is done.
-pub(super) fn writer(mut connection: Connection, leadership: Arc<Leadership>) -> Result<Queue, DatabaseError> {
+pub(super) fn writer(
+    mut connection: Connection,
+    leadership: Arc<Leadership>,
+    threads: &TaskTracker,
+) -> Result<Queue, DatabaseError> {
     let (queue, jobs) = mpsc::channel();
-    spawn("muster-file-writer", move || {
+    spawn("muster-file-writer", threads, move || {
         write_in_groups(&mut connection, &jobs);
         if let Err((_, error)) = connection.close() {
             debug!("The file was not closed in order: {error}");
@@ -52,13 +58,16 @@ pub(super) fn writer(mut connection: Connection, leadership: Arc<Leadership>) ->
 }
 
 /// Starts a thread that reads for each of these connections.
-pub(super) fn readers(connections: Vec<Connection>) -> Result<Queue, DatabaseError> {
+pub(super) fn readers(connections: Vec<Connection>, threads: &TaskTracker) -> Result<Queue, DatabaseError> {
     let (queue, jobs) = mpsc::channel();
     let jobs = Arc::new(Mutex::new(jobs));
     for connection in connections {
         connection.pragma_update(None, "query_only", true)?;
         let jobs = Arc::clone(&jobs);
-        spawn("muster-file-reader", move || read_one_by_one(&connection, &jobs))?;
+        spawn("muster-file-reader", threads, move || {
+            read_one_by_one(&connection, &jobs);
+            drop(connection);
+        })?;
     }
     Ok(Queue(queue))
 }
@@ -129,8 +138,12 @@ fn write_group(connection: &Connection, first: Job, jobs: &Receiver<Job>) {
     // On some errors (a full disk) SQLite undoes the whole transaction, and all that was done in it.
     let ended = match connection.is_autocommit() {
         true => Err(undone()),
-        false => connection.execute_batch("COMMIT").map_err(DatabaseError::from),
+        false => {
+            hit("file.before_commit");
+            connection.execute_batch("COMMIT").map_err(DatabaseError::from)
+        }
     };
+    hit("file.committed");
     if !connection.is_autocommit() {
         roll_back(connection);
     }
@@ -179,7 +192,11 @@ fn read_one_by_one(connection: &Connection, jobs: &Mutex<Receiver<Job>>) {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DatabaseError> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+fn spawn(name: &str, threads: &TaskTracker, work: impl FnOnce() + Send + 'static) -> Result<(), DatabaseError> {
+    let running = threads.token();
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        work();
+        drop(running);
+    });
     spawned.map(drop).map_err(|error| DatabaseError::Unavailable(format!("no thread for the file: {error}")))
 }

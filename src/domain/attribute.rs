@@ -39,6 +39,14 @@ impl AttributePath {
         Self("id".into())
     }
 
+    /// `native.<field>`: a field of one system that has no canonical name.
+    ///
+    /// # Errors
+    /// If the name cannot be part of a path.
+    pub fn native(field: &str) -> Result<Self, PathError> {
+        format!("native.{field}").parse()
+    }
+
     /// Whether this is `id`.
     pub fn is_id(&self) -> bool {
         &*self.0 == "id"

@@ -54,8 +54,11 @@ impl Risk {
     /// The kinds that a write of these values is of, in order. Deletions and relinks are no values: who asks for one
     /// names it.
     pub fn of(wanted: &Pending) -> Vec<Self> {
-        if matches!(wanted.need, Need::Create { .. }) {
-            return vec![Self::Create];
+        match wanted.need {
+            Need::Create { .. } => return vec![Self::Create],
+            // It only searches.
+            Need::Find { .. } => return Vec::new(),
+            Need::Update { .. } => {}
         }
         let changes = |names: &[&str]| wanted.values.keys().any(|path| names.contains(&path.as_str()));
         let clears = wanted.values.values().any(Option::is_none);

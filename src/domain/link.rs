@@ -67,6 +67,10 @@ pub struct SideState {
     /// Set while a refused write waits for a person: no new command until what is pending, or the rules, change.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<Burial>,
+    /// The account does not fit the connection's scope (any more): the link stays, and nothing is written to either side
+    /// (R8).
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_scope: bool,
     /// Proofs in a row that the account is not there.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub absence: Option<Absence>,

@@ -12,7 +12,7 @@ use super::rules::{Occasion, Rules};
 /// What a side of a link lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pending {
-    /// Whether the account is to be created or changed.
+    /// Whether the account is to be created, found or changed.
     pub need: Need,
     /// The values, under the names that the link keeps them by.
     pub values: Attributes,
@@ -20,11 +20,17 @@ pub struct Pending {
     pub generations: Vec<(AttributePath, u32)>,
 }
 
-/// Whether an account is to be created or changed.
+/// Whether an account is to be created, found or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// There is none yet; it will carry its partner's id.
     Create {
+        /// The account on the other side.
+        partner: AccountId,
+    },
+    /// There is to be none any more, since its partner left; but a creation that was begun before has no answer. What
+    /// it may have left is to be found, so that the account does not stay as it is with nobody to look after it.
+    Find {
         /// The account on the other side.
         partner: AccountId,
     },
@@ -35,12 +41,26 @@ pub enum Need {
     },
 }
 
+impl Need {
+    /// Whether the link knows no account yet.
+    pub fn has_no_account(&self) -> bool {
+        match self {
+            Self::Create { .. } | Self::Find { .. } => true,
+            Self::Update { .. } => false,
+        }
+    }
+}
+
 impl Pending {
     /// Stands for what is pending under these rules: a refusal holds as long as it stays the same.
     pub fn digest(&self, rules: &Rules) -> Digest {
         let mut hasher = SipHasher24::new();
         hasher.write_u64(rules.version);
-        hasher.write_u8(u8::from(matches!(self.need, Need::Create { .. })));
+        hasher.write_u8(match self.need {
+            Need::Update { .. } => 0,
+            Need::Create { .. } => 1,
+            Need::Find { .. } => 2,
+        });
         for (path, generation) in &self.generations {
             hasher.write(path.as_str().as_bytes());
             hasher.write_u8(0);
@@ -66,7 +86,7 @@ pub fn pending(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
 /// What `side` lacks, whether or not it was refused before.
 pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
     let need = need(link, side, rules)?;
-    let creating = matches!(need, Need::Create { .. });
+    let creating = need.has_no_account();
     let mut values = Attributes::new();
     let mut generations = Vec::new();
     for (path, register) in writable(link, side, rules, creating) {
@@ -82,15 +102,17 @@ pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
 /// Whether `side` lacks something that is on hold.
 pub fn is_held(link: &Link, side: Side, rules: &Rules) -> bool {
     need(link, side, rules).is_some_and(|need| {
-        let creating = matches!(need, Need::Create { .. });
-        writable(link, side, rules, creating).any(|(_, register)| register.hold.is_some())
+        writable(link, side, rules, need.has_no_account()).any(|(_, register)| register.hold.is_some())
     })
 }
 
-/// Whether there is an account to write, or one to create, and both sides were read in this epoch.
+/// Whether there is an account to write, or one to create or to find, and both sides were read in this epoch.
 fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     let (own, other) = (&link.sides[side], &link.sides[side.other()]);
     let partner = other.account.clone()?;
+    if own.out_of_scope || other.out_of_scope {
+        return None;
+    }
     if other.seen_at.is_none() || own.is_gone() {
         return None;
     }
@@ -101,7 +123,10 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
                 .registers
                 .get(&AttributePath::active())
                 .is_some_and(|register| register.value == Some(Value::Bool(false)));
-            (rules.create[side] && !leaver && !other.is_gone()).then_some(Need::Create { partner })
+            match leaver || other.is_gone() {
+                false => rules.create[side].then_some(Need::Create { partner }),
+                true => (!own.intents.is_empty()).then_some(Need::Find { partner }),
+            }
         }
     }
 }

@@ -211,6 +211,21 @@ impl Resolution {
     }
 }
 
+impl Resolution {
+    /// The same, where the account that was seen on `side` fits the connection's scope or does not; `None` leaves it as
+    /// it was. Once it fits again, the other side is behind by whatever happened meanwhile.
+    pub fn in_scope(mut self, side: Side, fits: Option<bool>, rules: &Rules) -> Self {
+        let Some(out_of_scope) = fits.map(|fits| !fits) else { return self };
+        if self.outcome == ChangeOutcome::Stale || self.link.sides[side].out_of_scope == out_of_scope {
+            return self;
+        }
+        self.link.sides[side].out_of_scope = out_of_scope;
+        self.changed = true;
+        self.emits = Sides::from_fn(|side| pending(&self.link, side, rules).is_some());
+        self
+    }
+}
+
 /// What a snapshot of `side` does to the link. The caller has made sure that the snapshot was read in the link's epoch
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {

@@ -1,5 +1,6 @@
 //! What a writer does about one side of one link, as pure steps on the link: [`plan`] what to do, [`begin`] before the
-//! request leaves, and one of [`finish`], [`withdraw`], [`give_up`], [`bury`] and [`adopt`] when its answer is known.
+//! request leaves, and one of [`finish`], [`withdraw`], [`give_up`],
+//! [`forget_creations`], [`bury`] and [`adopt`] when its answer is known.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,7 +67,7 @@ pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     if let Some(lease) = state.leased(now) {
         return Plan::Leased { until: lease.until };
     }
-    if matches!(wanted.need, Need::Create { .. })
+    if wanted.need.has_no_account()
         && let Some(until) = state.intents.iter().map(|intent| intent.until).max()
         && until > now
     {
@@ -230,6 +231,14 @@ pub fn withdraw(link: &Link, side: Side, token: Token) -> Option<Link> {
 /// `None`: the lease moved on, nothing is touched.
 pub fn give_up(link: &Link, side: Side, token: Token) -> Option<Link> {
     leaving(link, side, token)
+}
+
+/// Gives the side back after a search that found nothing of the creations begun before, which are all over by then: none
+/// of them left anything. `None`: the lease moved on, nothing is touched.
+pub fn forget_creations(link: &Link, side: Side, token: Token) -> Option<Link> {
+    let mut after = leaving(link, side, token)?;
+    after.sides[side].intents.clear();
+    Some(after)
 }
 
 /// Marks what is wanted as refused until a person, the rules or the values change.

@@ -249,7 +249,13 @@ async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<
     }
     match connect::open(config, Arc::new(Metrics::new())).await? {
         Opened::Distributed(pipeline) => serve_with(command, &pipeline, &Mode::Distributed, config, form).await,
-        Opened::Embedded(pipeline, file) => serve_with(command, &pipeline, &Mode::Embedded(file), config, form).await,
+        Opened::Embedded(pipeline, file) => {
+            let exit = serve_with(command, &pipeline, &Mode::Embedded(file.clone()), config, form).await;
+            // So that whoever copies the file afterwards has everything in it.
+            drop(pipeline);
+            file.close().await;
+            exit
+        }
     }
 }
 
@@ -276,7 +282,7 @@ async fn serve_with<B: Broker, S: Store>(
         }
         Command::Status => status::run(pipeline, mode, form).await,
         Command::Explain { account, attribute, connection, offline } => {
-            explain::run(pipeline, &explain::Ask { account, attribute, connection, offline }, form).await
+            explain::run(pipeline, mode, &explain::Ask { account, attribute, connection, offline }, form).await
         }
         Command::Dead { command } => match command {
             DeadCommand::List { connection, code } => {

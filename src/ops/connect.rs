@@ -9,14 +9,20 @@ use crate::broker::amqp::{AmqpBroker, AmqpSettings};
 use crate::broker::embedded::EmbeddedBroker;
 use crate::config::{BrokerConfig, Config, Infrastructure, StoreConfig};
 use crate::database::Database;
+use crate::domain::SystemName;
 use crate::stages::{Pipeline, Settings};
+use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::redis::{RedisSettings, RedisStore};
+use crate::systems::budget::CallBudget;
 use crate::telemetry::metrics::Metrics;
 
+mod calls;
 mod systems;
 
-pub use systems::{Connections, Systems, Unfit, connections, preflight, systems};
+pub use systems::{Connections, Systems, Unfit, connections, preflight, systems, systems_with};
+
+use calls::SharedCalls;
 
 /// The pipeline over RabbitMQ and Redis.
 pub type Distributed = Pipeline<AmqpBroker, RedisStore>;
@@ -65,9 +71,9 @@ pub async fn distributed(
     store: &StoreConfig,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Distributed> {
-    let systems = systems(config)?;
-    let connections = connections(config, &systems)?;
     let store = redis(store)?;
+    let systems = systems_with(config, shared_calls(&store))?;
+    let connections = connections(config, &systems)?;
     for warning in store.verify().await? {
         tracing::warn!("{warning}");
     }
@@ -78,12 +84,19 @@ pub async fn distributed(
 /// Opens the file.
 async fn embedded(config: &Config, path: &Path, metrics: Arc<Metrics>) -> anyhow::Result<(Embedded, Database)> {
     // Before the file is made: a configuration that cannot work says so first.
-    let systems = systems(config)?;
-    let connections = connections(config, &systems)?;
+    connections(config, &systems(config)?)?;
     let database = Database::open(path)?;
     let (broker, store) = (EmbeddedBroker::open(&database), EmbeddedStore::open(&database).await?);
+    let systems = systems_with(config, shared_calls(&store))?;
+    let connections = connections(config, &systems)?;
     let settings = settings(config, EMBEDDED_PREFETCH);
     Ok((pipeline(broker, store, systems, connections, settings, metrics), database))
+}
+
+/// Counts of calls that all processes on a store share.
+fn shared_calls<S: Store + Clone>(store: &S) -> impl Fn(&SystemName) -> Arc<dyn CallBudget> {
+    let store = store.clone();
+    move |system| Arc::new(SharedCalls { store: store.clone(), system: system.clone() })
 }
 
 fn pipeline<B, S>(

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
+use super::connect::Mode;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::sync::UsageError;
+use super::worker::{self, Role};
 use crate::broker::Broker;
 use crate::domain::resolve::Lost;
 use crate::domain::{ConnectionName, DeadLetter, LetterId, Side, Sides, Snapshot, Timestamp, Value};
@@ -42,12 +44,18 @@ pub struct Ask {
 }
 
 /// Explains an account on every connection that has it.
-pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, ask: &Ask, form: Form) -> anyhow::Result<Exit> {
+pub async fn run<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    ask: &Ask,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let idle = idle(&worker::missing(&pipeline.store).await?, mode);
     let meant = find::find(pipeline, &ask.account, ask.connection.as_ref(), ask.offline).await?;
     let mut reports = Vec::new();
     let mut unmapped = Vec::new();
     for meant in &meant {
-        let known = gather(pipeline, meant, ask.offline).await?;
+        let known = gather(pipeline, meant, idle.clone(), ask.offline).await?;
         let mut report = report::Report::new(meant, &known, pipeline);
         let is_mapped = ask.attribute.as_ref().is_none_or(|name| report.narrow(name));
         if is_mapped { &mut reports } else { &mut unmapped }.push(report);
@@ -87,8 +95,8 @@ struct Known {
     kept: Vec<JournalEntry>,
     /// Accounts in the way of one that is to be created, and the attribute that they share with it.
     rivals: Vec<Rival>,
-    /// Kinds of workers that nobody runs.
-    missing: Vec<&'static str>,
+    /// Who would have to run for anything to be written, if nobody does: the beginning of a sentence.
+    idle: Option<String>,
 }
 
 /// An account that has a value which an account to be created needs for itself.
@@ -112,7 +120,23 @@ enum Look {
     Absent,
 }
 
-async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, meant: &Meant, offline: bool) -> anyhow::Result<Known> {
+/// Why nothing is written while these stages are missing; `None`: it is.
+fn idle(missing: &[Role], mode: &Mode) -> Option<String> {
+    match mode {
+        Mode::Embedded(_) => missing.first().map(|_| "`muster run` is not at work".to_owned()),
+        Mode::Distributed => {
+            let role = missing.iter().find(|role| **role != Role::Producer)?;
+            Some(format!("No {} is running", role.as_str()))
+        }
+    }
+}
+
+async fn gather<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    meant: &Meant,
+    idle: Option<String>,
+    offline: bool,
+) -> anyhow::Result<Known> {
     let connection = &meant.connection;
     let (store, name) = (&pipeline.store, &connection.name);
     let mut systems = Sides::<SystemState>::default();
@@ -133,9 +157,6 @@ async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, meant: &Meant, o
         Some(link) => store.journal(name, link.id, KEPT).await?,
         None => Vec::new(),
     };
-    let instances = store.instances().await?;
-    let missing = super::worker::Role::ALL.into_iter().map(super::worker::Role::as_str);
-    let missing = missing.filter(|role| !instances.iter().any(|instance| instance.role == *role)).collect();
     let (a, b) = tokio::join!(look(meant, Side::A, &systems.a, offline), look(meant, Side::B, &systems.b, offline));
     let mut rivals = Vec::new();
     for side in Side::BOTH {
@@ -143,7 +164,7 @@ async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, meant: &Meant, o
             rivals.extend(rivals_on(meant, side).await);
         }
     }
-    Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, missing })
+    Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, idle })
 }
 
 async fn look(meant: &Meant, side: Side, system: &SystemState, offline: bool) -> Look {

@@ -54,7 +54,10 @@ pub async fn run(config: &Config, ask: &Ask, stop: CancellationToken, form: Form
         Infrastructure::File { path } => {
             let database = Database::open(path)?;
             let (store, is_other) = EmbeddedStore::look(&database).await?;
-            with.plan(Some((&store, is_other))).await
+            let exit = with.plan(Some((&store, is_other))).await;
+            drop(store);
+            database.close().await;
+            exit
         }
     }
 }

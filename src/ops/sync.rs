@@ -74,7 +74,7 @@ pub async fn run<B: Broker, S: Store>(
         Mode::Embedded(_) => (missing.is_empty(), Until::Over),
     };
     if is_served && !ask.wait {
-        return asked(name, &request, &missing, form);
+        return asked(name, &request, &missing, mode, form);
     }
     let own = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -124,11 +124,21 @@ pub(super) async fn follow_new<B: Broker, S: Store>(
     follow(pipeline, name, &request, Until::Over, opens_at, form).await
 }
 
-fn asked(name: &ConnectionName, request: &SyncRequest, missing: &[Role], form: Form) -> anyhow::Result<Exit> {
+fn asked(
+    name: &ConnectionName,
+    request: &SyncRequest,
+    missing: &[Role],
+    mode: &Mode,
+    form: Form,
+) -> anyhow::Result<Exit> {
     match form {
         Form::Json => output::object(&serde_json::json!({ "connection": name, "run": request.run })),
         Form::Text => {
-            output::line(format!("Asked the producer for run {}; follow it with `muster status`", request.run));
+            let whom = match mode {
+                Mode::Distributed => "the producer",
+                Mode::Embedded(_) => "the process at work",
+            };
+            output::line(format!("Asked {whom} for run {}; follow it with `muster status`", request.run));
             for role in missing {
                 output::line(format!("No {0} is running: start muster-{0}, or use --wait", role.as_str()));
             }

@@ -14,7 +14,7 @@ use super::log::{Request, System, Write};
 use super::people::Person;
 use super::salesforce::SalesforceEdit;
 use super::scim::Dialect;
-use super::{World, people};
+use super::{World, people, salesforce, scim};
 
 /// One effect a line, as a fault has it under `effect`.
 pub(super) const FAULT_EXAMPLES: &str = r#"
@@ -61,33 +61,23 @@ pub const HELP: &str = r#"The administrator's API, JSON in and out, without a to
 
   POST   /_admin/seed                        {"system": "scim", "users": 100, "seed": 7, "missing_emails": true}
                                              {"system": "salesforce", "contacts": 50}
-  POST   /_admin/salesforce/users            creates a user from fields (also: contacts, accounts, profiles)
-  POST   /_admin/salesforce/users/{id}       edits it, like a person at the screen; null clears, SystemModstamp may be set
-  POST   /_admin/salesforce/users/{id}/deactivate
-  DELETE /_admin/salesforce/users/{id}       takes it out of sight (contacts: deletes)
-  POST   /_admin/salesforce/contacts/{id}/undelete
-  POST   /_admin/salesforce/contacts/{id}/merge      {"loser": "003..."}
-  POST   /_admin/salesforce/settings         {"daily_requests": 10, "used_requests": 0, "max_page": 3, "token_seconds": 60,
-                                              "flow": "disabled", "permitted_users": "self-authorized", "licences": 5, "reserved_usernames": ["a@b.example"],
-                                              "access": {"User.Title": "hidden"}, "every_write_moves_stamp": true,
-                                              "duplicate_rule": "alert"}
-  POST   /_admin/salesforce/expire-sessions  all tokens die
-  POST   /_admin/salesforce/drop-cursors     all query locators die
-  POST   /_admin/scim/users                  creates a user (also: groups); schemas may be left out
-  POST   /_admin/scim/users/{id}             edits it: {"title": "Agent", "name.familyName": "Byron", "nickName": null}
-  POST   /_admin/scim/users/{id}/deactivate
-  DELETE /_admin/scim/users/{id}
-  PUT    /_admin/scim/dialect                ["patch-no-content", {"truncate-at": 40}, ...] or a name of --scim-dialect
-  PUT    /_admin/scim/max-page               200
+  POST   /_admin/{system}/{records}          creates a record from fields: salesforce/users, scim/users, ...
+  POST   /_admin/{system}/{records}/{id}     edits it, like a person at the screen; null clears
+  POST   /_admin/{system}/users/{id}/deactivate
+  DELETE /_admin/{system}/{records}/{id}     deletes it
+  POST   /_admin/{system}/settings           changes limits and switches, see below
   POST   /_admin/clock                       {"system": "salesforce", "offset_ms": -600000}
+"#;
 
+const FAULTS_HELP: &str = r#"
 A fault strikes requests that fit all of what stands under "on" (nothing: every request): "system", "method", "path" and
 "body" (parts of them), then of those "every" n-th, with "probability" (drawn from "seed"), at most "times". Effects:
 "#;
 
-/// [`HELP`] with the effects.
+/// The HTTP API, in words: [`HELP`], what single systems have, and the effects of faults.
 pub fn help() -> String {
-    format!("{HELP}{FAULT_EXAMPLES}")
+    let systems: String = [salesforce::HELP, scim::HELP].map(|help| help.trim_start_matches('\n')).concat();
+    format!("{HELP}\n{systems}{FAULTS_HELP}{FAULT_EXAMPLES}")
 }
 
 /// The administrator's view, in the process. Refusals of the systems come back as text.
@@ -169,7 +159,7 @@ impl Admin {
 
     /// How far a system's clock is ahead of the machine's, in milliseconds.
     pub fn set_clock(&self, system: System, offset_ms: i64) {
-        self.world.clock(system).set_offset_ms(offset_ms);
+        self.world.imitation(system).clock().set_offset_ms(offset_ms);
     }
 
     /// Adds generated people, unlogged, as data that was there before. Returns their ids.
@@ -185,14 +175,7 @@ impl Admin {
     /// # Errors
     /// If they are there already.
     pub fn seed_people(&self, system: System, people: &[Person]) -> Result<Vec<String>, String> {
-        match system {
-            System::Salesforce => self.seed_salesforce_with(people),
-            System::Scim => self.world.scim.seed(people),
-        }
-    }
-
-    pub(super) fn seed_salesforce_with(&self, people: &[Person]) -> Result<Vec<String>, String> {
-        self.world.salesforce.seed(people, 0)
+        self.world.imitation(system).seed(people)
     }
 
     /// Adds these people as contacts of the org, unlogged. Returns their ids.
@@ -221,23 +204,17 @@ impl Admin {
 
     /// All accounts of a system: Salesforce users, the robot included, or SCIM users.
     pub fn accounts(&self, system: System) -> Vec<Value> {
-        self.records(system, default_object(system))
+        self.records(system, self.account_object(system))
     }
 
     /// All records of one kind: `User`, `Contact`, `Profile`; `Users`, `Groups`.
     pub fn records(&self, system: System, object: &str) -> Vec<Value> {
-        match system {
-            System::Salesforce => self.world.salesforce.records(object),
-            System::Scim => self.world.scim.records(object),
-        }
+        self.world.imitation(system).records(object)
     }
 
     /// One account.
     pub fn account(&self, system: System, id: &str) -> Option<Value> {
-        match system {
-            System::Salesforce => self.world.salesforce.record(default_object(system), id),
-            System::Scim => self.world.scim.record(default_object(system), id),
-        }
+        self.world.imitation(system).record(self.account_object(system), id)
     }
 
     /// Creates an account as a person would; its id.
@@ -245,7 +222,7 @@ impl Admin {
     /// # Errors
     /// What the system refuses.
     pub fn create(&self, system: System, fields: &Value) -> Result<String, String> {
-        self.create_record(system, default_object(system), fields)
+        self.create_record(system, self.account_object(system), fields)
     }
 
     /// Creates a record of any kind; its id.
@@ -253,11 +230,7 @@ impl Admin {
     /// # Errors
     /// What the system refuses.
     pub fn create_record(&self, system: System, object: &str, fields: &Value) -> Result<String, String> {
-        let fields = object_of(fields)?;
-        match system {
-            System::Salesforce => self.world.salesforce.create(object, fields),
-            System::Scim => self.world.scim.administrator_creates(object, fields),
-        }
+        self.world.imitation(system).create(object, object_of(fields)?)
     }
 
     /// Edits an account as a person would: `{"Title": "Agent"}`, `{"name.familyName": "Byron"}`; null clears.
@@ -265,7 +238,7 @@ impl Admin {
     /// # Errors
     /// What the system refuses.
     pub fn edit(&self, system: System, id: &str, fields: &Value) -> Result<(), String> {
-        self.edit_record(system, default_object(system), id, fields)
+        self.edit_record(system, self.account_object(system), id, fields)
     }
 
     /// Edits a record of any kind.
@@ -273,11 +246,7 @@ impl Admin {
     /// # Errors
     /// What the system refuses.
     pub fn edit_record(&self, system: System, object: &str, id: &str, fields: &Value) -> Result<(), String> {
-        let fields = object_of(fields)?;
-        match system {
-            System::Salesforce => self.world.salesforce.edit(object, id, fields),
-            System::Scim => self.world.scim.administrator_edits(object, id, fields),
-        }
+        self.world.imitation(system).edit(object, id, object_of(fields)?)
     }
 
     /// Deactivates an account as a person would.
@@ -285,11 +254,8 @@ impl Admin {
     /// # Errors
     /// What the system refuses.
     pub fn deactivate(&self, system: System, id: &str) -> Result<(), String> {
-        let field = match system {
-            System::Salesforce => "IsActive",
-            System::Scim => "active",
-        };
-        self.edit(system, id, &Value::Object(Map::from_iter([(field.to_owned(), Value::Bool(false))])))
+        let (field, value) = self.world.imitation(system).deactivation();
+        self.edit(system, id, &Value::Object(Map::from_iter([(field.to_owned(), value)])))
     }
 
     /// Deletes an account. A Salesforce user, which cannot be deleted, goes out of the integration user's sight.
@@ -297,7 +263,7 @@ impl Admin {
     /// # Errors
     /// If there is none.
     pub fn delete(&self, system: System, id: &str) -> Result<(), String> {
-        self.delete_record(system, default_object(system), id)
+        self.delete_record(system, self.account_object(system), id)
     }
 
     /// Deletes a record of any kind.
@@ -305,10 +271,27 @@ impl Admin {
     /// # Errors
     /// If there is none.
     pub fn delete_record(&self, system: System, object: &str, id: &str) -> Result<(), String> {
-        match system {
-            System::Salesforce => self.world.salesforce.delete(object, id),
-            System::Scim => self.world.scim.administrator_deletes(object, id),
-        }
+        self.world.imitation(system).delete(object, id)
+    }
+
+    /// Changes limits and switches of a system, as [`help`] names them.
+    ///
+    /// # Errors
+    /// If there is no such switch.
+    pub fn configure(&self, system: System, settings: Value) -> Result<(), String> {
+        self.world.imitation(system).configure(settings)
+    }
+
+    /// What a system calls the records of a path: `users`, `contacts`.
+    pub(super) fn object(&self, system: System, word: &str) -> Result<&'static str, String> {
+        let objects = self.world.imitation(system).objects();
+        let known = objects.iter().find(|(known, _)| *known == word);
+        known.map(|(_, name)| *name).ok_or_else(|| format!("{word} is nothing that this system has"))
+    }
+
+    /// What a system calls its accounts.
+    pub(super) fn account_object(&self, system: System) -> &'static str {
+        self.world.imitation(system).objects()[0].1
     }
 
     /// Changes limits, rights and switches of the org.
@@ -316,7 +299,7 @@ impl Admin {
     /// # Errors
     /// If a field does not exist.
     pub fn configure_salesforce(&self, edit: SalesforceEdit) -> Result<(), String> {
-        self.world.salesforce.configure(edit)
+        self.world.salesforce.change(edit)
     }
 
     /// All tokens of the org die; their number.
@@ -337,13 +320,6 @@ impl Admin {
     /// Most resources of a page of the SCIM service.
     pub fn set_scim_max_page(&self, max_page: usize) {
         self.world.scim.set_max_page(max_page);
-    }
-}
-
-fn default_object(system: System) -> &'static str {
-    match system {
-        System::Salesforce => "User",
-        System::Scim => "Users",
     }
 }
 

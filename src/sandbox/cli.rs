@@ -86,43 +86,29 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         std::fs::write(&file, pem).with_context(|| format!("writing {}", file.display()))?;
         notes.push(format!("trust       {}", file.display()));
     }
-    if arguments.client_secret_file.is_none() {
-        notes.push(format!("secret      export CRM_SECRET={DEFAULT_CLIENT_SECRET}"));
+    let kept = |variable: &str| match variable {
+        "CRM_SECRET" => arguments.client_secret_file.is_some(),
+        "DIRECTORY_TOKEN" => arguments.scim_token_file.is_some(),
+        _ => false,
+    };
+    for introduction in sandbox.introductions() {
+        let told = introduction.secrets.into_iter().filter(|(variable, _)| !kept(variable));
+        notes.extend(told.map(|(variable, default)| format!("secret      export {variable}={default}")));
     }
-    if arguments.scim_token_file.is_none() {
-        notes.push(format!("token       export DIRECTORY_TOKEN={DEFAULT_SCIM_TOKEN}"));
-    }
-    writeln!(std::io::stdout(), "{}", greeting(&sandbox, arguments.users, &notes))?;
+    writeln!(std::io::stdout(), "{}", greeting(&sandbox, &notes))?;
     until_told_to_stop().await?;
     sandbox.shutdown().await
 }
 
-fn greeting(sandbox: &Sandbox, users: usize, notes: &[String]) -> String {
-    format!(
-        "\
-Salesforce  {salesforce} ({users} users)
-SCIM 2.0    {scim}
-faults      {url}/_admin (open it for help)
-{notes}
-
-In muster.toml:
-
-[systems.crm]
-kind = \"salesforce\"
-url = \"{salesforce}\"
-auth = {{ flow = \"client-credentials\", client_id = \"{client_id}\", client_secret = {{ env = \"CRM_SECRET\" }} }}
-
-[systems.directory]
-kind = \"scim\"
-url = \"{scim}\"
-auth = {{ flow = \"bearer\", token = {{ env = \"DIRECTORY_TOKEN\" }} }}
-",
-        salesforce = sandbox.salesforce_url(),
-        scim = sandbox.scim_url(),
-        url = sandbox.url(),
-        client_id = sandbox.client_id(),
-        notes = notes.join("\n"),
-    )
+fn greeting(sandbox: &Sandbox, notes: &[String]) -> String {
+    let introductions = sandbox.introductions();
+    let mut lines: Vec<&str> = introductions.iter().map(|introduction| introduction.headline.as_str()).collect();
+    let faults = format!("faults      {}/_admin (open it for help)", sandbox.url());
+    lines.push(&faults);
+    lines.extend(notes.iter().map(String::as_str));
+    let configuration: Vec<&str> =
+        introductions.iter().map(|introduction| introduction.configuration.as_str()).collect();
+    format!("{}\n\nIn muster.toml:\n\n{}", lines.join("\n"), configuration.join("\n"))
 }
 
 fn read_secret(file: &Path) -> anyhow::Result<String> {
@@ -146,7 +132,7 @@ mod tests {
     #[tokio::test]
     async fn the_greeting_is_a_configuration() {
         let sandbox = Sandbox::start(SandboxSettings::default()).await.unwrap();
-        let greeting = greeting(&sandbox, 0, &[]);
+        let greeting = greeting(&sandbox, &[]);
         let (_, configuration) = greeting.split_once("In muster.toml:").unwrap();
         let configuration: toml::Table = toml::from_str(configuration).unwrap();
         assert_eq!(configuration["systems"]["crm"]["url"].as_str().unwrap(), sandbox.salesforce_url());

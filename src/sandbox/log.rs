@@ -23,13 +23,13 @@ pub enum System {
 }
 
 impl System {
+    /// All of them, each with the first part of the paths under which it answers.
+    const ALL: [(Self, &'static str); 2] = [(Self::Salesforce, "services"), (Self::Scim, "scim")];
+
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
-        match path.split('/').nth(1)? {
-            "services" => Some(Self::Salesforce),
-            "scim" => Some(Self::Scim),
-            _ => None,
-        }
+        let first = path.split('/').nth(1)?;
+        Self::ALL.into_iter().find(|(_, known)| *known == first).map(|(system, _)| system)
     }
 }
 
@@ -214,80 +214,5 @@ impl Log {
         lock(&self.writes).clear();
         *lock(&self.requests) = Requests::default();
         self.tick();
-    }
-}
-
-/// What a request asks for, in one word.
-pub(super) fn operation(system: System, method: &str, path: &str) -> &'static str {
-    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
-    match system {
-        System::Salesforce => match segments.as_slice() {
-            ["services", "oauth2", "token"] => "token",
-            ["services", "oauth2", ..] => "session",
-            ["services", "data", _, "query" | "queryAll"] => "query",
-            ["services", "data", _, "query" | "queryAll", _] => "query-more",
-            ["services", "data", _, "composite", "sobjects", rest @ ..] => collections_operation(method, rest.len()),
-            ["services", "data", _, "sobjects", _, "describe"] => "describe",
-            ["services", "data", _, "sobjects", _, ..] => record_operation(method),
-            _ => "discover",
-        },
-        System::Scim => match segments.last() {
-            Some(&".search") => "search",
-            Some(&"Bulk") => "bulk",
-            Some(&("Users" | "Groups")) if method == "GET" => "list",
-            _ if segments.iter().any(|segment| matches!(*segment, "Users" | "Groups")) => record_operation(method),
-            _ => "discover",
-        },
-    }
-}
-
-/// `named` counts what follows `composite/sobjects`: nothing, an object, or an object and a field.
-fn collections_operation(method: &str, named: usize) -> &'static str {
-    match (method, named) {
-        ("POST", 0) => "create-many",
-        ("PATCH", 0) => "update-many",
-        ("PATCH", _) => "upsert-many",
-        ("DELETE", _) => "delete-many",
-        _ => "read-many",
-    }
-}
-
-fn record_operation(method: &str) -> &'static str {
-    match method {
-        "GET" => "read",
-        "POST" => "create",
-        "PUT" => "replace",
-        "PATCH" => "update",
-        "DELETE" => "delete",
-        _ => "other",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_named_by_what_they_ask_for() {
-        for (method, path, expected) in [
-            ("POST", "/services/oauth2/token", "token"),
-            ("GET", "/services/data", "discover"),
-            ("GET", "/services/data/v66.0/query", "query"),
-            ("GET", "/services/data/v66.0/query/01gRM000000003xYAA-2000", "query-more"),
-            ("GET", "/services/data/v66.0/sobjects/User/describe", "describe"),
-            ("PATCH", "/services/data/v66.0/sobjects/User/005RM000001iKYtYAM", "update"),
-            ("POST", "/services/data/v66.0/composite/sobjects", "create-many"),
-            ("PATCH", "/services/data/v66.0/composite/sobjects/", "update-many"),
-            ("PATCH", "/services/data/v66.0/composite/sobjects/Contact/Partner_Id__c", "upsert-many"),
-            ("POST", "/services/data/v66.0/composite/sobjects/Contact", "read-many"),
-            ("GET", "/scim/v2/Users", "list"),
-            ("POST", "/scim/v2/Users", "create"),
-            ("POST", "/scim/v2/Users/.search", "search"),
-            ("PUT", "/scim/v2/Users/17", "replace"),
-            ("GET", "/scim/v2/Schemas", "discover"),
-        ] {
-            let system = System::of_path(path).unwrap();
-            assert_eq!(operation(system, method, path), expected, "{method} {path}");
-        }
     }
 }

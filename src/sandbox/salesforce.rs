@@ -6,6 +6,7 @@
 
 mod administration;
 mod collections;
+mod composite;
 mod describe;
 mod error;
 mod id;
@@ -29,6 +30,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, patch, post};
 use secrecy::SecretString;
 
+pub(super) use administration::HELP;
 pub use administration::SalesforceEdit;
 pub use object::{Access, CustomField, CustomKind};
 pub use org::DuplicateRule;
@@ -85,7 +87,7 @@ pub(super) struct ConnectedApp {
 
 /// One org.
 pub(super) struct Salesforce {
-    pub clock: Clock,
+    clock: Clock,
     org: Mutex<Org>,
     sessions: Mutex<session::Sessions>,
     cursors: Mutex<query::Cursors>,
@@ -142,29 +144,9 @@ impl Salesforce {
         }
     }
 
-    pub fn router(self: &Arc<Self>) -> Router {
-        let data = Router::new()
-            .route("/", get(describe::resources))
-            .route("/limits", get(describe::limits))
-            .route("/query", get(query::query))
-            .route("/queryAll", get(query::query))
-            .route("/query/{locator}", get(query::more))
-            .route("/queryAll/{locator}", get(query::more))
-            .route("/sobjects", get(describe::objects))
-            .route("/sobjects/{object}", get(describe::object).post(rows::create))
-            .route("/sobjects/{object}/describe", get(describe::describe))
-            .route("/sobjects/{object}/{id}", any(rows::row))
-            .route("/sobjects/{object}/{field}/{value}", any(rows::row_by_external_id))
-            .route(
-                "/composite/sobjects",
-                post(collections::create).patch(collections::update).delete(collections::delete),
-            )
-            .route("/composite/sobjects/{object}", get(collections::retrieve).post(collections::retrieve_by_post))
-            .route("/composite/sobjects/{object}/{field}", patch(collections::upsert))
-            .fallback(|| async { ApiError::not_found() })
-            .method_not_allowed_fallback(|method: axum::http::Method| async move {
-                ApiError::method(method.as_str(), "HEAD,GET")
-            })
+    fn api(self: &Arc<Self>) -> Router {
+        let data = resources()
+            .route("/composite", post(composite::composite))
             .layer(middleware::from_fn_with_state(Arc::clone(self), admit));
         Router::new()
             .route("/services/oauth2/token", post(session::token))
@@ -174,6 +156,11 @@ impl Salesforce {
             .nest("/services/data/{version}", data)
             .fallback(|| async { ApiError::not_found() })
             .with_state(Arc::clone(self))
+    }
+
+    /// What a composite call can ask for.
+    fn resources(self: &Arc<Self>) -> Router {
+        Router::new().nest("/services/data/{version}", resources()).with_state(Arc::clone(self))
     }
 
     /// Ends the session of a request, as if it had timed out just then.
@@ -205,6 +192,29 @@ impl Salesforce {
             request: request.to_owned(),
         });
     }
+}
+
+/// The resources below a version.
+fn resources() -> Router<Arc<Salesforce>> {
+    Router::new()
+        .route("/", get(describe::resources))
+        .route("/limits", get(describe::limits))
+        .route("/query", get(query::query))
+        .route("/queryAll", get(query::query))
+        .route("/query/{locator}", get(query::more))
+        .route("/queryAll/{locator}", get(query::more))
+        .route("/sobjects", get(describe::objects))
+        .route("/sobjects/{object}", get(describe::object).post(rows::create))
+        .route("/sobjects/{object}/describe", get(describe::describe))
+        .route("/sobjects/{object}/{id}", any(rows::row))
+        .route("/sobjects/{object}/{field}/{value}", any(rows::row_by_external_id))
+        .route("/composite/sobjects", post(collections::create).patch(collections::update).delete(collections::delete))
+        .route("/composite/sobjects/{object}", get(collections::retrieve).post(collections::retrieve_by_post))
+        .route("/composite/sobjects/{object}/{field}", patch(collections::upsert))
+        .fallback(|| async { ApiError::not_found() })
+        .method_not_allowed_fallback(|method: axum::http::Method| async move {
+            ApiError::method(method.as_str(), "HEAD,GET")
+        })
 }
 
 /// Checks of every call below a version: the session, the version, the quota; and the usage that every answer tells.

@@ -1,5 +1,6 @@
 //! An imitation of a SCIM 2.0 service provider: RFC 7643 and RFC 7644 to the letter, unless a [`Quirk`] says otherwise.
 
+mod administration;
 mod bulk;
 mod dialect;
 mod directory;
@@ -18,20 +19,18 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+pub(super) use administration::HELP;
 pub use dialect::{Dialect, Preset, Quirk};
 
 use super::clock::Clock;
 use super::faults::Withhold;
 use super::log::{Actor, Contents, Entry, Log, System};
-use super::people::Person;
 use super::{Scheme, lock};
 use directory::{Directory, Done, Precondition, Resource};
 use error::ScimError;
-use http::Refused;
 use project::Projection;
 use schema::Type;
 
@@ -40,7 +39,7 @@ const DEFAULT_PAGE: usize = 100;
 
 /// One service provider.
 pub(super) struct Scim {
-    pub clock: Clock,
+    clock: Clock,
     directory: Mutex<Directory>,
     dialect: Mutex<Dialect>,
     max_page: Mutex<usize>,
@@ -100,7 +99,7 @@ impl Scim {
         Value::Object(projection.apply(resource.kind, fields))
     }
 
-    fn create(&self, kind: Type, input: &Value, caller: &Caller) -> Result<Done, ScimError> {
+    fn post(&self, kind: Type, input: &Value, caller: &Caller) -> Result<Done, ScimError> {
         let dialect = self.dialect();
         if caller.actor == Actor::Client {
             dialect::check_body(&dialect, input)?;
@@ -144,7 +143,7 @@ impl Scim {
         self.write(caller, "PATCH", |directory, now| directory.patch(kind, id, request, precondition, &dialect, now))
     }
 
-    fn delete(&self, kind: Type, id: &str, precondition: &Precondition, caller: &Caller) -> Result<Done, ScimError> {
+    fn remove(&self, kind: Type, id: &str, precondition: &Precondition, caller: &Caller) -> Result<Done, ScimError> {
         let dialect = self.dialect();
         self.write(caller, "DELETE", |directory, _| directory.delete(kind, id, precondition, &dialect))
     }
@@ -176,87 +175,4 @@ impl Scim {
         }
         Ok(done)
     }
-}
-
-/// What an administrator does to the directory. Refusals are told as text.
-impl Scim {
-    /// Adds people, unlogged, as data that was there before. Returns their ids.
-    pub fn seed(&self, people: &[Person]) -> Result<Vec<String>, String> {
-        let now_ms = self.clock.now_ms();
-        let mut directory = lock(&self.directory);
-        let mut added = Vec::with_capacity(people.len());
-        for person in people {
-            let done = directory
-                .create(Type::User, &directory::user_of(person, None), &Dialect::new(), now_ms)
-                .map_err(told)?;
-            added.extend(done.after.map(|resource| resource.id.clone()));
-        }
-        Ok(added)
-    }
-
-    pub fn administrator_creates(&self, endpoint: &str, fields: &Map<String, Value>) -> Result<String, String> {
-        let kind = Type::of_endpoint(endpoint).ok_or("no such endpoint")?;
-        let mut fields = fields.clone();
-        fields.entry("schemas").or_insert_with(|| json!([kind.schema().id]));
-        let done = self.create(kind, &Value::Object(fields), &administrator()).map_err(told)?;
-        Ok(done.after.map(|resource| resource.id.clone()).unwrap_or_default())
-    }
-
-    /// Sets attributes, each under a path of PATCH; null clears.
-    pub fn administrator_edits(&self, endpoint: &str, id: &str, fields: &Map<String, Value>) -> Result<(), String> {
-        let kind = Type::of_endpoint(endpoint).ok_or("no such endpoint")?;
-        let operations: Vec<Value> = fields
-            .iter()
-            .map(|(path, value)| match value {
-                Value::Null => json!({"op": "remove", "path": path}),
-                value => json!({"op": "replace", "path": path, "value": value}),
-            })
-            .collect();
-        let request = json!({"schemas": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"], "Operations": operations});
-        self.patch(kind, id, &request, &Precondition::None, &administrator()).map_err(told)?;
-        Ok(())
-    }
-
-    pub fn administrator_deletes(&self, endpoint: &str, id: &str) -> Result<(), String> {
-        let kind = Type::of_endpoint(endpoint).ok_or("no such endpoint")?;
-        self.delete(kind, id, &Precondition::None, &administrator()).map_err(told)?;
-        Ok(())
-    }
-
-    /// All users or groups.
-    pub fn records(&self, endpoint: &str) -> Vec<Value> {
-        let Some(kind) = Type::of_endpoint(endpoint) else { return Vec::new() };
-        let directory = lock(&self.directory);
-        directory.all(kind).map(|resource| Value::Object(directory.with_groups(resource))).collect()
-    }
-
-    pub fn record(&self, endpoint: &str, id: &str) -> Option<Value> {
-        let kind = Type::of_endpoint(endpoint)?;
-        let directory = lock(&self.directory);
-        directory.get(kind, id).ok().map(|resource| Value::Object(directory.with_groups(resource)))
-    }
-
-    pub fn set_dialect(&self, dialect: Dialect) {
-        *lock(&self.dialect) = dialect;
-    }
-
-    pub fn set_max_page(&self, max_page: usize) {
-        *lock(&self.max_page) = max_page.max(1);
-    }
-}
-
-fn administrator() -> Caller {
-    Caller { actor: Actor::Administrator, request: String::new(), base: String::new(), withhold: None }
-}
-
-fn told(error: ScimError) -> String {
-    match error.scim_type {
-        Some(scim_type) => format!("{scim_type}: {}", error.detail),
-        None => error.detail,
-    }
-}
-
-/// The refusal with a status of one's own, in this system's shape.
-pub(super) fn refusal(status: StatusCode) -> Response {
-    Refused(ScimError::new(status, status.canonical_reason().unwrap_or("refused")), Dialect::new()).into_response()
 }

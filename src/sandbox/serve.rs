@@ -18,7 +18,8 @@ use tower::{ServiceExt, service_fn};
 use super::World;
 use super::clock::{http_date, iso_ms};
 use super::faults::{Effect, garble, instead};
-use super::log::{Request, System, operation};
+use super::imitation::Imitation;
+use super::log::{Request, System};
 
 /// Largest body that a client may send.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -83,8 +84,9 @@ async fn serve(
     let id = world.log.next_request();
     let method = parts.method.to_string();
     let path = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let operation = operation(system, &method, parts.uri.path());
-    let at = iso_ms(world.clock(system).now_ms());
+    let imitation = world.imitation(system);
+    let operation = imitation.operation(&method, parts.uri.path(), &body);
+    let at = iso_ms(imitation.clock().now_ms());
     let strike = world.faults.strike(system, &method, &path, &body);
     let (fault, effect) = strike.map_or((None, None), |(id, effect)| (Some(id), Some(effect)));
     parts.extensions.insert(Received { id: id.clone(), uri: parts.uri.clone() });
@@ -97,14 +99,14 @@ async fn serve(
     let request = HttpRequest::from_parts(parts, Body::from(body));
     let answer = match effect {
         None => Ok(run(router, request).await),
-        Some(effect) => struck(&world, router, system, request, effect).await,
+        Some(effect) => struck(&world, router, imitation.as_ref(), request, effect).await,
     };
     let status = answer.as_ref().map_or(0, |response| response.status().as_u16());
     world.log.answered(Request { id: id.clone(), at, system, method, path, operation, status, fault });
     let mut response = answer?;
     let headers = response.headers_mut();
     if let (Ok(date), Ok(id)) =
-        (HeaderValue::from_str(&http_date(world.clock(system).now_ms())), HeaderValue::from_str(&id))
+        (HeaderValue::from_str(&http_date(imitation.clock().now_ms())), HeaderValue::from_str(&id))
     {
         headers.insert(header::DATE, date);
         headers.insert("x-sandbox-request", id);
@@ -116,7 +118,7 @@ async fn serve(
 async fn struck(
     world: &World,
     router: Router,
-    system: System,
+    imitation: &dyn Imitation,
     mut request: HttpRequest<Body>,
     effect: Effect,
 ) -> Result<Response, Cut> {
@@ -124,7 +126,11 @@ async fn struck(
         Effect::Cut => return Err(Cut),
         Effect::Slow { ms } => tokio::time::sleep(Duration::from_millis(*ms)).await,
         Effect::Hang => world.faults.hold(|| world.log.tick()).await,
-        Effect::ExpiredSession if system == System::Salesforce => world.salesforce.expire_session_of(request.headers()),
+        Effect::ExpiredSession => {
+            if let Some(refusal) = imitation.expire_session(request.headers()) {
+                return Ok(refusal);
+            }
+        }
         _ => {}
     }
     if let Some(withhold) = effect.withholds() {
@@ -133,8 +139,7 @@ async fn struck(
     if let Some(row_fault) = effect.row_fault() {
         request.extensions_mut().insert(row_fault);
     }
-    let now_ms = world.clock(system).now_ms();
-    let made_up = instead(&effect, system, now_ms);
+    let made_up = instead(&effect, imitation);
     let is_applied = made_up.is_none() || matches!(effect, Effect::AppliedThenStatus { .. });
     if !is_applied {
         return made_up.ok_or(Cut);

@@ -73,6 +73,9 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             None => {}
         }
     }
+    if let Some(scope) = &config.scope {
+        problems.extend(scope.problems(schemas[scope.side()]));
+    }
     if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
         // The domain can decide by time, but nobody compares the two systems' clocks yet.
         problems.push(
@@ -129,7 +132,8 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
-    Ok(Connection::new(systems, ends, every(config.schedule), rules))
+    let connection = Connection::new(systems, ends, every(config.schedule), rules);
+    Ok(Connection { scope: config.scope.clone(), ..connection })
 }
 
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.
@@ -147,7 +151,7 @@ fn write_back(
 ) -> Option<(AttributePath, AttributeRule)> {
     let field = config.ends[side].partner.as_ref().filter(|field| field.write_back)?;
     let mut names = Sides { a: AttributePath::id(), b: AttributePath::id() };
-    names[side] = crate::systems::salesforce::native_path(&field.name);
+    names[side] = AttributePath::native(&field.name).ok()?;
     // Under a name of its own, since both sides may do so, with fields of one name.
     let path = format!("id.{}", side.other()).parse().expect("letters and a dot are a path");
     let comparison = Sides::from_fn(|side| {

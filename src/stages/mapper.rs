@@ -338,12 +338,13 @@ impl Desk<'_> {
         match &change.seen {
             Sighting::Present { snapshot } => {
                 let side = change.side;
-                let (link, claim) = match self.link_for(change, found.link) {
+                let fits = self.connection.fits(side, snapshot);
+                let (link, claim) = match self.link_for(change, found.link, fits) {
                     Ok(Some(linked)) => linked,
                     Ok(None) => return self.unlinked(change, ChangeOutcome::OutOfScope),
                     Err(holder) => return self.refused(change, &holder),
                 };
-                let resolution = resolve(&link, side, snapshot, self.rules, self.now);
+                let resolution = resolve(&link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules);
                 let mut mapped = self.resolved(change, resolution, claim);
                 if found.open_letter {
                     mapped.commit.close.push(LetterId::of_account(&self.connection.name, side, &snapshot.account));
@@ -375,7 +376,12 @@ impl Desk<'_> {
     /// The link that a snapshot belongs to, with the claims that it newly takes. `None`: nobody asked for one.
     /// An error names the account that is linked already.
     #[allow(clippy::type_complexity, reason = "a link and its claims, or none, or who is in the way")]
-    fn link_for(&self, change: &Change, found: Option<(Link, usize)>) -> Result<Option<(Link, Vec<Claim>)>, AccountId> {
+    fn link_for(
+        &self,
+        change: &Change,
+        found: Option<(Link, usize)>,
+        fits: Option<bool>,
+    ) -> Result<Option<(Link, Vec<Claim>)>, AccountId> {
         let Sighting::Present { snapshot } = &change.seen else { return Ok(None) };
         let side = change.side;
         match found {
@@ -410,7 +416,7 @@ impl Desk<'_> {
                     None => {
                         let active = AttributePath::active();
                         let leaver = snapshot.attributes.get(&active) == Some(&Some(Value::Bool(false)));
-                        let wanted = self.rules.contributes(side) && !leaver;
+                        let wanted = self.rules.contributes(side) && !leaver && fits == Some(true);
                         Ok(wanted.then(|| {
                             (Link::new(id, self.epoch, Origin::FirstMatch, side, snapshot.account.clone()), vec![own])
                         }))

@@ -6,6 +6,10 @@ use crate::systems::{AttributeSchema, Schema, ValueKind};
 
 /// Checks values under the target's own names against its schema. The failure is permanent and names the attribute.
 pub(crate) fn validate(wanted: &Pending, values: &Attributes, schema: &Schema) -> Result<(), Failure> {
+    if matches!(wanted.need, Need::Find { .. }) {
+        // Nothing is sent yet.
+        return Ok(());
+    }
     let creating = matches!(wanted.need, Need::Create { .. });
     for attribute in &schema.attributes {
         match values.get(&attribute.path) {

@@ -38,6 +38,7 @@ use super::{
     Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
 };
@@ -276,6 +277,16 @@ impl Store for EmbeddedStore {
 
     async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
         self.pause(system, pause, reason).await
+    }
+
+    async fn take_call(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> Result<Option<Duration>, StoreError> {
+        self.take(system, bucket, windows, urgent).await
     }
 
     async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {

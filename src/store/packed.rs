@@ -80,6 +80,8 @@ struct PackedSide {
     lease: Option<Lease>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     dead: Option<Burial>,
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    out_of_scope: bool,
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     absence: Option<Absence>,
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
@@ -150,13 +152,15 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         })
     };
     let mut side = |state: &SideState| {
-        let SideState { account, seen: _, seen_at, intents, lease, dead, absence, partial, last_write } = state;
+        let SideState { account, seen: _, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write } =
+            state;
         PackedSide {
             account: account.clone(),
             seen_at: seen_at.as_ref().map(&mut place),
             intents: intents.clone(),
             lease: *lease,
             dead: dead.clone(),
+            out_of_scope: *out_of_scope,
             absence: *absence,
             partial: *partial,
             last_write: last_write.clone().map(PackedWrite::from),
@@ -203,10 +207,21 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
         .collect();
     let version = |place: usize| versions.get(place).cloned().ok_or(UnpackError::Version);
     let side = |side: PackedSide| -> Result<SideState, UnpackError> {
-        let PackedSide { account, seen_at, intents, lease, dead, absence, partial, last_write } = side;
+        let PackedSide { account, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
-        Ok(SideState { account, seen: BTreeMap::new(), seen_at, intents, lease, dead, absence, partial, last_write })
+        Ok(SideState {
+            account,
+            seen: BTreeMap::new(),
+            seen_at,
+            intents,
+            lease,
+            dead,
+            out_of_scope,
+            absence,
+            partial,
+            last_write,
+        })
     };
     let mut link =
         Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
@@ -340,13 +355,27 @@ mod tests {
             proptest::collection::vec(intents, 0..2),
             proptest::option::of(any::<u64>().prop_map(|token| Lease { token: Token(token), until: Timestamp(9) })),
             proptest::option::of(digests.prop_map(|pending| Burial { pending, code: "email_exists".to_owned() })),
+            any::<bool>(),
             proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
             any::<bool>(),
             proptest::option::of(last_write::tests::last_writes()),
         )
-            .prop_map(|(account, seen, seen_at, intents, lease, dead, absence, partial, last_write)| {
-                SideState { account, seen, seen_at, intents, lease, dead, absence, partial, last_write }
-            })
+            .prop_map(
+                |(account, seen, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write)| {
+                    SideState {
+                        account,
+                        seen,
+                        seen_at,
+                        intents,
+                        lease,
+                        dead,
+                        out_of_scope,
+                        absence,
+                        partial,
+                        last_write,
+                    }
+                },
+            )
     }
 
     fn links() -> impl Strategy<Value = Link> {

@@ -32,6 +32,7 @@ use super::{
     AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
     Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
 };
@@ -247,6 +248,16 @@ impl Store for RedisStore {
 
     async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
         self.pause(system, pause, reason).await
+    }
+
+    async fn take_call(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> Result<Option<Duration>, StoreError> {
+        self.take(system, bucket, windows, urgent).await
     }
 
     async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::CallReport;
+use super::budget::Limits;
 use crate::domain::attribute::MAX_VALUE_BYTES;
 use crate::domain::{Code, Failure, FailureClass, Timestamp, Value};
 
@@ -44,6 +45,8 @@ pub struct HttpSettings {
     pub concurrency: usize,
     /// Certificates to trust besides those of the machine, in PEM.
     pub ca_file: Option<PathBuf>,
+    /// How often the system may be called, if it says so.
+    pub limits: Option<Limits>,
 }
 
 /// A client that cannot be set up. Trying again does not help.
@@ -92,22 +95,29 @@ pub struct Call {
     pub effect: Effect,
     /// It ends by then and is not begun later; without one, the request's own time limit holds.
     pub deadline: Option<Instant>,
+    /// It may use the calls that are kept for urgent work.
+    pub urgent: bool,
 }
 
 impl Call {
     /// A call that reads, within the request's own time limit.
     pub fn read(operation: &'static str) -> Self {
-        Self { operation, effect: Effect::Read, deadline: None }
+        Self { operation, effect: Effect::Read, deadline: None, urgent: false }
     }
 
     /// A call that may change something, and ends by `deadline`.
     pub fn write(operation: &'static str, deadline: Instant) -> Self {
-        Self { operation, effect: Effect::Write, deadline: Some(deadline) }
+        Self { operation, effect: Effect::Write, deadline: Some(deadline), urgent: false }
     }
 
     /// The same, with this deadline.
     pub fn by(self, deadline: Option<Instant>) -> Self {
         Self { deadline, ..self }
+    }
+
+    /// The same, urgent or not.
+    pub fn urgent(self, urgent: bool) -> Self {
+        Self { urgent, ..self }
     }
 }
 
@@ -118,6 +128,7 @@ pub struct Http {
     clock: SystemClock,
     request_timeout: Duration,
     permits: Semaphore,
+    limits: Option<Limits>,
     report: Mutex<Report>,
 }
 
@@ -148,6 +159,7 @@ impl Http {
             clock: SystemClock::default(),
             request_timeout: settings.request_timeout,
             permits: Semaphore::new(concurrency),
+            limits: settings.limits.clone(),
             report: Mutex::default(),
         })
     }
@@ -173,6 +185,7 @@ impl Http {
             None => self.permits.acquire().await,
         };
         let _permit = permit.expect("the semaphore is never closed");
+        self.take_call(call).await?;
         let sent = Instant::now();
         if call.deadline.is_some_and(|deadline| deadline <= sent) {
             return Err(not_sent());
@@ -189,6 +202,25 @@ impl Http {
         };
         *self.locked().calls.entry((call.operation, status)).or_default() += 1;
         result
+    }
+
+    /// Waits until the system's windows have room for one more call.
+    ///
+    /// # Errors
+    /// They have none before the call would be too late. It is throttled then: by ourselves, as the system would.
+    async fn take_call(&self, call: Call) -> Result<(), Failure> {
+        let Some(limits) = &self.limits else { return Ok(()) };
+        let limit = call.deadline.unwrap_or_else(|| Instant::now() + self.request_timeout);
+        while let Some(wait) = limits.budget.take("calls", &limits.windows, call.urgent).await? {
+            let ready = Instant::now() + wait;
+            if ready >= limit {
+                let text = "the calls that the system allows are used up";
+                let failure = Failure::new(FailureClass::Throttled, Code::known("own_rate_limit"), text);
+                return Err(Failure { retry_after: Some(wait), ..failure });
+            }
+            tokio::time::sleep_until(ready).await;
+        }
+        Ok(())
     }
 
     async fn exchange(&self, effect: Effect, request: RequestBuilder, sent: Instant) -> Result<Answer, Failure> {
@@ -292,6 +324,11 @@ impl std::fmt::Debug for Answer {
 }
 
 impl Answer {
+    /// One of several answers that came in this one.
+    pub fn part(&self, status: StatusCode, body: &serde_json::Value) -> Self {
+        Self { status, body: body.to_string(), ..self.clone() }
+    }
+
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()

@@ -16,6 +16,7 @@ use crate::domain::{AccountId, Code, Failure, Snapshot, Timestamp, Value};
 
 mod assertion;
 mod client;
+pub(super) mod config;
 mod errors;
 mod fields;
 mod id;
@@ -28,6 +29,7 @@ mod session;
 mod soql;
 mod write;
 
+pub use config::{SalesforceAuth, SalesforceConfig};
 pub use errors::remedy;
 pub use fields::{is_field_name, native_path};
 pub use id::parse_id;
@@ -102,6 +104,7 @@ impl Org {
             request_timeout: settings.request_timeout,
             concurrency: CONCURRENCY,
             ca_file: settings.ca_file,
+            limits: None,
         })?;
         let proof = match settings.login {
             Login::ClientCredentials { client_id, client_secret } => Proof::Secret { client_id, client_secret },

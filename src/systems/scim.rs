@@ -1,5 +1,6 @@
 //! SCIM 2.0 (RFC 7643, RFC 7644): the Users of any server that speaks it. Read, searched and written.
 
+pub use config::{ScimAuth, ScimConfig};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::domain::{AccountId, Code, Failure, Snapshot, SystemName, Timestamp};
 
 mod attributes;
 mod client;
+pub(super) mod config;
 mod edit;
 mod errors;
 mod listing;
@@ -79,6 +81,7 @@ impl Scim {
             request_timeout: settings.request_timeout,
             concurrency,
             ca_file: settings.ca_file,
+            limits: None,
         })?;
         Ok(Self {
             client: Client::new(http, settings.url, settings.token),

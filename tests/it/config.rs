@@ -3,16 +3,19 @@
 // clippy.toml allows it in test functions, but does not see that all of this crate is a test.
 #![allow(clippy::unwrap_used)]
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use muster::config::{
-    BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, SalesforceAuth,
-    Schedule, StoreConfig, SystemKind,
+    BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, Schedule,
+    StoreConfig,
 };
 use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
 use muster::domain::{Side, Sides};
+use muster::systems::salesforce::{SalesforceAuth, SalesforceConfig};
+use muster::systems::scim::ScimConfig;
 use secrecy::ExposeSecret;
 
 const CANARY: &str = "CANARY";
@@ -35,6 +38,12 @@ fn broken() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/config/broken.toml")).unwrap()
 }
 
+/// What the file says of a system of this kind.
+fn kind<'c, K: 'static>(config: &'c Config, name: &str) -> &'c K {
+    let kind: &dyn Any = &*config.systems[&name.parse().unwrap()].kind;
+    kind.downcast_ref().unwrap()
+}
+
 #[test]
 fn the_example_is_valid() {
     let config = parse(&example()).unwrap_or_else(|errors| panic!("{errors}"));
@@ -45,7 +54,7 @@ fn the_example_is_valid() {
     assert_eq!(connection.leavers, Leavers::Deactivate);
     assert_eq!(connection.attribute(&"emails".parse().unwrap()).unwrap().flow, Flow::Towards(Side::B));
     assert_eq!(connection.attribute(&"phoneNumbers".parse().unwrap()), None);
-    assert_eq!(config.systems[&"directory".parse().unwrap()].kind.as_str(), "scim");
+    assert_eq!(config.systems[&"directory".parse().unwrap()].kind.word(), "scim");
     let (broker, _) = servers(&config);
     assert_eq!(broker.url_with_password().expose_secret(), "amqp://muster:CANARY%2FBROKER_PASSWORD@localhost:5672/%2f");
 }
@@ -129,7 +138,7 @@ fn every_mistake_is_reported_at_once() {
 #[test]
 fn no_secret_is_printed() {
     let config = parse(&example()).unwrap();
-    let SystemKind::Salesforce(crm) = &config.systems[&"crm".parse().unwrap()].kind else { panic!("crm") };
+    let crm: &SalesforceConfig = kind(&config, "crm");
     let SalesforceAuth::ClientCredentials { client_secret, .. } = &crm.auth else { panic!("auth") };
     assert_eq!(client_secret.expose_secret(), "CANARY/CRM_SECRET");
     assert_clean(&format!("{config:?} {config:#?}"));
@@ -187,8 +196,8 @@ fn relative_paths_begin_at_the_file() {
     let path = folder.path().join("muster.toml");
     std::fs::write(&path, text).unwrap();
     let config = Config::load(&path, &environment()).unwrap_or_else(|errors| panic!("{errors}"));
-    let SystemKind::Scim(scim) = &config.systems[&"directory".parse().unwrap()].kind else { panic!("scim") };
-    let muster::config::ScimAuth::Bearer { token } = &scim.auth else { panic!("token") };
+    let scim: &ScimConfig = kind(&config, "directory");
+    let muster::systems::scim::ScimAuth::Bearer { token } = &scim.auth else { panic!("token") };
     assert_eq!(token.expose_secret(), "CANARY/file");
 }
 

@@ -31,15 +31,19 @@ async fn sandbox(users: usize, contacts: usize) -> (Sandbox, Admin) {
     (sandbox, admin)
 }
 
-/// An installation between the two, with these lines in the table of the connection.
-fn home(sandbox: &Sandbox, connection: &str) -> Home {
+/// The configuration of the org, with what users need that are created in it.
+pub(super) fn crm_with_defaults(sandbox: &Sandbox) -> String {
     let profiles = sandbox.admin().records(System::Salesforce, "Profile");
     let profile = profiles[1]["Id"].as_str().unwrap();
     let defaults: Vec<String> =
         DEFAULTS.iter().chain([&("ProfileId", profile)]).map(|(name, value)| format!("{name} = \"{value}\"")).collect();
-    let defaults = format!("defaults = {{ {} }}\n", defaults.join(", "));
+    format!("{}defaults = {{ {} }}\n", crm(sandbox), defaults.join(", "))
+}
+
+/// An installation between the two, with these lines in the table of the connection.
+fn home(sandbox: &Sandbox, connection: &str) -> Home {
     let directory = directory(&sandbox.scim_url()) + "page_size = 200\n";
-    Home::with(&(crm(sandbox) + &defaults + &directory + &format!("[connections.{CONNECTION}]\n{connection}")))
+    Home::with(&(crm_with_defaults(sandbox) + &directory + &format!("[connections.{CONNECTION}]\n{connection}")))
 }
 
 /// The people of the org by the partner that they name.
@@ -187,7 +191,8 @@ async fn the_partners_id_is_written_back() {
     let own = json!({"Partner_Id__c": "mine", "Title": "Agent"});
     admin.edit(System::Salesforce, id(&active[4]), &own).unwrap();
     let edited = home.sync(&[]).await;
-    assert_eq!((edited.emitted, edited.commands("applied")), (1, 1), "{edited:?}");
+    // The other side may be read before it is written, and asks for the same write then.
+    assert_eq!((edited.commands("applied"), edited.commands("dead")), (1, 0), "{edited:?}");
     home.sync(&["--full"]).await;
     let user = admin.account(System::Salesforce, id(&active[4])).unwrap();
     assert_eq!((&user["Partner_Id__c"], &user["Title"]), (&json!("mine"), &json!("Agent")));

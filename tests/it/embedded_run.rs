@@ -22,7 +22,7 @@ pub(super) struct Home {
 }
 
 /// A `muster run` at work.
-struct Running {
+pub(super) struct Running {
     child: Child,
     stdout: Lines<BufReader<ChildStdout>>,
     log: PathBuf,
@@ -46,7 +46,7 @@ impl Home {
         self.folder.path().join(name)
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir(self.folder.path())
@@ -130,7 +130,7 @@ impl Home {
     }
 
     /// Starts a `muster run`, and waits until it works.
-    async fn run(&self, name: &str, failpoint: Option<&str>) -> Running {
+    pub(super) async fn run(&self, name: &str, failpoint: Option<&str>) -> Running {
         let mut running = self.begin(name, failpoint);
         running.greeting().await;
         running
@@ -169,7 +169,7 @@ impl Running {
     }
 
     /// Asks it to stop, and waits for its end.
-    async fn stop(mut self) -> String {
+    pub(super) async fn stop(mut self) -> String {
         self.signal("TERM");
         let stopped = self.line().await;
         assert_eq!(stopped["stopped"], true);
@@ -179,7 +179,7 @@ impl Running {
     }
 
     /// Waits for its end by a failpoint.
-    async fn killed(mut self) {
+    pub(super) async fn killed(mut self) {
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it does not end").unwrap();
         assert!(status.code().is_none() && self.log().contains("failpoint"), "{status:?}\n{}", self.log());
     }
@@ -322,6 +322,30 @@ async fn a_letter_is_discarded_and_taken_back() {
     let nothing = home.muster(&["dead", "retry", id]).await;
     assert!(nothing.status == 2 && nothing.stderr.contains("there is no open letter"), "{nothing:?}");
     run.stop().await;
+}
+
+/// A `run` that was killed is known to be dead at once: `status` says so, and the next sync does the work itself. It leaves
+/// all that it knows in one file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_is_not_taken_for_alive() {
+    let (sandbox, admin) = sandbox(20).await;
+    let home = Home::new(&sandbox);
+    let mut run = home.run("run", None).await;
+    let heard = async { while home.status().await["instances"].as_array().unwrap().len() < 3 {} };
+    tokio::time::timeout(PATIENCE, heard).await.expect("the stages are never heard of");
+    run.child.kill().await.unwrap();
+    assert_eq!(home.status().await["instances"], json!([]));
+    let status = home.done(&["status"]).await;
+    assert!(status.contains("Nothing works on ") && status.contains("start `muster run`"), "{status}");
+    // Nobody else would serve it.
+    home.done(&["sync", CONNECTION]).await;
+    assert_everybody_once(&admin);
+
+    let names =
+        std::fs::read_dir(home.path("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("muster.db")).collect();
+    names.sort();
+    assert_eq!(names, ["muster.db", "muster.db.lock"]);
 }
 
 /// A second `run` waits, names the first, and takes over when that ends.

@@ -18,10 +18,12 @@ mod conformance {
     crate::store::suite!(super::fresh().await);
 }
 
-/// An empty store. Its folder is taken away while the file is open, so nothing is left behind.
+/// An empty store that this process works on. Its folder is taken away while the file is open, so nothing is left behind.
 pub async fn fresh() -> EmbeddedStore {
     let folder = TempDir::new().unwrap();
-    open(&folder.path().join("muster.db")).await
+    let database = Database::open(&folder.path().join("muster.db")).unwrap();
+    database.lead().await.unwrap();
+    EmbeddedStore::open(&database).await.unwrap()
 }
 
 /// The store in this file, as one more process would open it.
@@ -161,6 +163,20 @@ async fn a_file_made_anew_waits_for_the_requests_of_the_lost_one() {
     drop(open(&path).await);
     let state = open(&path).await.epoch(&connection()).await.unwrap();
     assert!(state.began_at > Timestamp(0) && state.began_at <= state.now);
+}
+
+/// B3: whoever works on the file after another process reads at once: the leases of the other's readers ended with it.
+#[tokio::test]
+async fn leases_of_readers_end_with_their_process() {
+    let (_folder, path) = folder();
+    let (store, _) = worked_on(&path).await;
+    let (minute, lease) = (Duration::from_secs(60), LeaseName::Reader(Side::A));
+    let next = Database::open(&path).unwrap();
+    let next_store = EmbeddedStore::open(&next).await.unwrap();
+    assert!(!next_store.lease(&connection(), &lease, Token(2), minute).await.unwrap());
+    drop(store);
+    next.lead().await.unwrap();
+    assert!(next_store.lease(&connection(), &lease, Token(2), minute).await.unwrap());
 }
 
 /// Commands work on the file beside a running instance: each sees at once what the other did.

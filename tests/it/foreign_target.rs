@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
 
-use super::processes::{Installation, active_users, connection, crm, directory};
+use super::processes::{Installation, Mode, active_users, connection, crm, directory};
 
 /// The program: named by `MUSTER_TEST_SCIM2_SERVER`, else on the `PATH`.
 fn program() -> PathBuf {
@@ -132,16 +132,15 @@ async fn pass_on(
     response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
 }
 
-/// R17, R21, R43, R75, R76, B23: 500 users of an org reach a service that others wrote, each once, under the id that
+/// 500 users of an org reach a service that others wrote, each once, under the id that
 /// they have in the org and without a password; with nothing to do nothing is written, ten edits are ten writes, and a
 /// deactivation arrives as `active: false`.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_nobody_here_wrote() {
+async fn a_target_that_nobody_here_wrote_is_kept_in_step(mode: Mode) {
     let sandbox = Sandbox::start(SandboxSettings { users: 500, ..SandboxSettings::default() }).await.unwrap();
     let admin = sandbox.admin();
     let service = Service::start().await;
-    let mut muster =
-        Installation::patient(&(crm(&sandbox) + &directory(&service.url) + &connection("schedule = \"manual\""))).await;
+    let systems = crm(&sandbox) + &directory(&service.url) + &connection("schedule = \"manual\"");
+    let mut muster = Installation::patient_on(mode, &systems).await;
     muster.start().await;
 
     let expected: BTreeSet<String> =
@@ -197,4 +196,16 @@ async fn a_target_that_nobody_here_wrote() {
     assert_eq!(inactive.len(), 1);
     assert_eq!(inactive[0]["externalId"], json!(leaver));
     assert_eq!(muster.letters().await, Vec::<Value>::new());
+}
+
+/// R17, R21, R43, R75, R76, B23: over RabbitMQ and Redis.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_nobody_here_wrote_over_servers() {
+    a_target_that_nobody_here_wrote_is_kept_in_step(Mode::Servers).await;
+}
+
+/// R17, R21, R43, R75, R76, B23: over one file.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_nobody_here_wrote_over_a_file() {
+    a_target_that_nobody_here_wrote_is_kept_in_step(Mode::File).await;
 }

@@ -1,23 +1,34 @@
 //! Processes that die at every step, servers that go away in the middle, and what is left of the guarantees: both sides
 //! equal, nobody created twice, every outcome counted once.
 
+pub mod edits;
+mod embedded;
+pub mod judge;
+mod log;
+mod plan;
+mod power_loss;
+mod restore;
+
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
 use muster::domain::ChangeOutcome;
 use muster::failpoint;
-use muster::sandbox::{Actor, Admin, Sandbox, SandboxSettings, System, Write};
-use muster::store::{Run, RunKind, Store};
+use muster::sandbox::{Admin, Sandbox, SandboxSettings, System};
+use muster::store::{RunKind, Store};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::edits::{edit_some, people};
+use self::judge::{assert_in_step, assert_nothing_lost_and_nothing_doubled, backward_writes, runs, settle};
+use self::plan::{Plan, keep_filled, seed};
 use super::pipeline::{
-    CONNECTION, End, ONE_WAY, PATIENCE, Parts, Rig, Role, Worker, assert_adds_up, directory, directory_by_partner,
-    org_and_directory, until, within,
+    CONNECTION, End, ONE_WAY, Parts, Place, Rig, Role, Worker, assert_adds_up, directory, directory_by_partner,
+    org_and_directory, within,
 };
 use super::proxy::Proxy;
 use super::rabbitmq::RabbitMq;
@@ -30,253 +41,11 @@ const USERS: usize = 2_000;
 /// Kills that must have happened at least, over all failpoints.
 const KILLS: u32 = 50;
 
-/// What a person may edit in the org, and where it arrives in the directory.
-const MAPPED: [(&str, &str); 6] = [
-    ("Username", "/userName"),
-    ("FirstName", "/name/givenName"),
-    ("LastName", "/name/familyName"),
-    ("Title", "/title"),
-    ("Email", "/emails/0/value"),
-    ("IsActive", "/active"),
-];
-
-/// The failpoints that are still to be reached, by role, and those that were.
-struct Plan {
-    left: Mutex<BTreeMap<Role, VecDeque<String>>>,
-    /// How often each was reached.
-    reached: Mutex<BTreeMap<String, u32>>,
-    /// Kills of the whole plan.
-    whole: BTreeMap<Role, usize>,
-}
-
-impl Plan {
-    /// Every failpoint some times, in an order and after a number of passes that `random` draws.
-    fn draw(random: &mut fastrand::Rng) -> Self {
-        let mut left = BTreeMap::<Role, Vec<String>>::new();
-        for name in failpoint::NAMES {
-            let role = Role::of_failpoint(name);
-            // A producer that is killed leaves a lease behind that lasts ten seconds.
-            let times = if role == Role::Producer { 1 } else { 4 };
-            let passes = match *name {
-                "producer.ended_reading" => 1..=1,
-                "producer.leased" => 1..=8,
-                "writer.noted_intent" | "writer.searched" | "writer.answered" | "writer.committed" => 1..=40,
-                "writer.received" | "writer.loaded" | "writer.acked" => 1..=6,
-                _ => 1..=3,
-            };
-            for _ in 0..times {
-                left.entry(role).or_default().push(format!("{name}:{}", random.u64(passes.clone())));
-            }
-        }
-        for names in left.values_mut() {
-            random.shuffle(names);
-        }
-        let whole = left.iter().map(|(role, names)| (*role, names.len())).collect();
-        let left = left.into_iter().map(|(role, names)| (role, names.into())).collect();
-        Self { left: Mutex::new(left), reached: Mutex::default(), whole }
-    }
-
-    fn next(&self, role: Role) -> Option<String> {
-        self.left.lock().unwrap().get_mut(&role)?.pop_front()
-    }
-
-    /// It was killed before it came there.
-    fn put_back(&self, role: Role, failpoint: String) {
-        self.left.lock().unwrap().entry(role).or_default().push_back(failpoint);
-    }
-
-    fn note(&self, name: &str) {
-        *self.reached.lock().unwrap().entry(name.to_owned()).or_default() += 1;
-    }
-
-    fn kills(&self) -> u32 {
-        self.reached.lock().unwrap().values().sum()
-    }
-
-    fn is_done(&self) -> bool {
-        self.whole.keys().all(|role| self.is_done_for(*role))
-    }
-
-    fn is_done_for(&self, role: Role) -> bool {
-        let reached = self.reached.lock().unwrap();
-        let of_role = reached.iter().filter(|(name, _)| Role::of_failpoint(name) == role);
-        of_role.map(|(_, count)| *count as usize).sum::<usize>() >= self.whole[&role]
-    }
-}
-
-/// Keeps one place of a role filled: whoever dies is replaced, by one with the next failpoint of the plan.
-async fn keep_filled(
-    rig: Arc<Rig>,
-    role: Role,
-    plan: Arc<Plan>,
-    mut kills: mpsc::UnboundedReceiver<()>,
-    stop: CancellationToken,
-) {
-    loop {
-        let failpoint = plan.next(role);
-        if failpoint.is_none() && role == Role::Producer {
-            // One that may live would take the leases, and the others would never come to their ends.
-            until("the failpoints of producers are reached", || async { plan.is_done_for(role) }).await;
-        }
-        let mut worker = rig.start(role, failpoint.as_deref());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            end = worker.ended() => match end {
-                End::Failpoint(name) => plan.note(&name),
-                other => panic!("a {role:?} ended unasked: {other:?}"),
-            },
-            Some(()) = kills.recv() => {
-                worker.kill().await;
-                match (worker.ended().await, failpoint) {
-                    (End::Failpoint(name), _) => plan.note(&name),
-                    (_, Some(failpoint)) => plan.put_back(role, failpoint),
-                    (_, None) => {}
-                }
-            }
-        }
-    }
-}
-
-/// Edits some people of the org: renames, new titles, and now and then somebody leaves.
-fn edit_some(admin: &Admin, people: &[String], random: &mut fastrand::Rng, edits: &mut u32) {
-    for _ in 0..12 {
-        *edits += 1;
-        let somebody = &people[random.usize(..people.len())];
-        let fields = match *edits % 12 {
-            0 => json!({ "IsActive": false }),
-            n if n % 2 == 0 => json!({ "LastName": format!("Renamed {edits}") }),
-            _ => json!({ "Title": format!("Title {edits}") }),
-        };
-        admin.edit(System::Salesforce, somebody, &fields).unwrap();
-    }
-}
-
-fn people(admin: &Admin) -> Vec<String> {
-    admin.accounts(System::Salesforce).iter().map(|user| user["Id"].as_str().unwrap().to_owned()).collect()
-}
-
-/// As the two systems compare them: addresses without case, nothing and empty are the same.
-fn comparable(field: &str, value: Option<&Value>) -> Value {
-    match value {
-        None | Some(Value::Null) => Value::Null,
-        Some(Value::String(text)) if text.is_empty() => Value::Null,
-        Some(Value::String(text)) if matches!(field, "Username" | "Email") => text.trim().to_lowercase().into(),
-        Some(value) => value.clone(),
-    }
-}
-
-/// What differs between the two sides. Somebody who left before an account was made for them has none.
-fn differences(admin: &Admin) -> Vec<String> {
-    let (org, directory) = (admin.accounts(System::Salesforce), admin.accounts(System::Scim));
-    let by_partner = directory_by_partner(&directory);
-    let mut differences = Vec::new();
-    for user in &org {
-        let id = user["Id"].as_str().unwrap();
-        let Some(account) = by_partner.get(id) else {
-            if user["IsActive"] == true {
-                differences.push(format!("{id} has no account"));
-            }
-            continue;
-        };
-        for (field, place) in MAPPED {
-            let (here, there) = (comparable(field, user.get(field)), comparable(field, account.pointer(place)));
-            if here != there {
-                differences.push(format!("{id} {field}: {here} in the org, {there} in the directory"));
-            }
-        }
-    }
-    if directory.len() != by_partner.len() {
-        differences.push(format!("{} accounts of the directory name nobody", directory.len() - by_partner.len()));
-    }
-    differences
-}
-
-/// Asserts that both sides are equal, and, by the directory's own log, that nobody was created twice.
-fn assert_in_step(admin: &Admin) {
-    let differences = differences(admin);
-    assert!(
-        differences.is_empty(),
-        "{} differences: {:#?}",
-        differences.len(),
-        &differences[..differences.len().min(20)]
-    );
-    let writes = admin.writes(0);
-    for name in ["externalId", "userName"] {
-        let mut created = BTreeSet::new();
-        for write in writes.iter().filter(|write| write.system == System::Scim && write.created) {
-            let text = write.after.as_ref().unwrap()[name].as_str().unwrap().to_lowercase();
-            assert!(created.insert(text), "created twice: {write:#?}");
-        }
-    }
-    let deleted = writes.iter().find(|write| write.method == "DELETE");
-    assert!(deleted.is_none(), "{deleted:#?}");
-}
-
-/// I5: what was written of one attribute of one account never goes back to an older value of its source. Returns the
-/// writes that do.
-fn backward_writes(writes: &[Write]) -> Vec<&Write> {
-    // The values that each attribute had in the org, oldest first.
-    let mut history = BTreeMap::<(String, &str), Vec<Value>>::new();
-    for write in writes.iter().filter(|write| write.system == System::Salesforce) {
-        for (field, _) in MAPPED {
-            let values = history.entry((write.account.clone(), field)).or_default();
-            for state in [&write.before, &write.after].into_iter().flatten() {
-                let value = comparable(field, state.get(field));
-                if values.last() != Some(&value) {
-                    values.push(value);
-                }
-            }
-        }
-    }
-    let mut reached = BTreeMap::<(String, &str), usize>::new();
-    let mut backward = Vec::new();
-    for write in writes.iter().filter(|write| write.system == System::Scim && write.actor == Actor::Client) {
-        let Some(after) = &write.after else { continue };
-        let partner = after["externalId"].as_str().unwrap_or_default().to_owned();
-        for (field, place) in MAPPED {
-            let Some(values) = history.get(&(partner.clone(), field)) else { continue };
-            let value = comparable(field, after.pointer(place));
-            let age = values.iter().rposition(|known| *known == value);
-            let age = age.unwrap_or_else(|| panic!("{field} was never {value} in the org: {write:#?}"));
-            let newest = reached.entry((partner.clone(), field)).or_default();
-            if age < *newest {
-                backward.push(write);
-            }
-            *newest = age.max(*newest);
-        }
-    }
-    backward
-}
-
-async fn runs(store: &impl Store) -> Vec<Run> {
-    store.runs(&CONNECTION.parse().unwrap(), 1_000).await.unwrap()
-}
-
-/// Waits until every run is over, live ones included.
-async fn settle(store: &impl Store) {
-    let began = Instant::now();
-    loop {
-        let mut left = runs(store).await;
-        left.retain(|run| !run.is_over());
-        if left.is_empty() {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "still not over: {left:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn seed() -> u64 {
-    std::env::var("MUSTER_SEED")
-        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("MUSTER_SEED is a number"))
-}
-
 /// R17, R18, B1, B16: killed at every failpoint, from outside, with the broker killed and the store cut off, the two
 /// sides come to be equal, nobody is created twice and every outcome is counted once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     let (seed, began) = (seed(), Instant::now());
-    show(format_args!("MUSTER_SEED={seed}"));
     let mut random = fastrand::Rng::with_seed(seed);
 
     let mut node = Some(RabbitMq::private().await);
@@ -286,15 +55,19 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
     let sandbox = Sandbox::start(SandboxSettings { users: USERS, seed, ..SandboxSettings::default() }).await.unwrap();
     let admin = sandbox.admin();
     let parts = Parts {
-        amqp: node.as_ref().unwrap().url(),
-        redis: format!("redis://{}/", proxy.addr()),
+        place: Place::Servers { amqp: node.as_ref().unwrap().url(), redis: format!("redis://{}/", proxy.addr()) },
         systems: org_and_directory(&sandbox),
         connection: ONE_WAY,
     };
     let rig = Arc::new(Rig::new("killed-at-every-step", &parts));
     let store = rig.store(&redis);
 
-    let plan = Arc::new(Plan::draw(&mut random));
+    let failpoints = failpoint::STAGES.iter().map(|name| match Role::of_failpoint(name) {
+        // A producer that is killed leaves a lease behind that lasts ten seconds.
+        Role::Producer => (Role::Producer, *name, 1),
+        role => (role, *name, 4),
+    });
+    let plan = Arc::new(Plan::draw(&mut random, failpoints));
     let (stop, mut crew) = (CancellationToken::new(), JoinSet::new());
     let mut places = Vec::new();
     for role in [Role::Producer, Role::Producer, Role::Mapper, Role::Mapper, Role::Writer, Role::Writer] {
@@ -371,23 +144,8 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
         plan.kills(),
         began.elapsed()
     ));
-    for (name, count) in plan.reached.lock().unwrap().iter() {
-        show(format_args!("{count:4} {name}"));
-    }
-    assert_in_step(&admin);
-    for run in runs(&store).await {
-        assert_adds_up(&run);
-        assert_eq!(run.failed, None, "{run:#?}");
-    }
-    let letters = rig.muster(&["dead", "list", "--json"]).await;
-    assert_eq!(letters.stdout, "", "{letters:?}");
-    let writes = admin.writes(0);
-    let backward = backward_writes(&writes);
-    assert!(backward.is_empty(), "{backward:#?}");
-    for name in failpoint::NAMES {
-        assert!(plan.reached.lock().unwrap().contains_key(*name), "{name} was never reached");
-    }
-    assert!(plan.kills() >= KILLS, "only {} kills", plan.kills());
+    plan.assert_reached(failpoint::STAGES, KILLS);
+    assert_nothing_lost_and_nothing_doubled(&rig, &admin, &store).await;
     assert!(runs(&store).await.iter().any(|run| run.kind != RunKind::Live));
     rig.passed();
 }
@@ -395,8 +153,8 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
 /// What all tests but the great one need: shared servers, one sandbox, an org that leads.
 async fn small_rig(name: &str, redis: &RedisServer, sandbox: &Sandbox) -> Rig {
     let broker = RabbitMq::shared().await;
-    let amqp = broker.url().clone();
-    let parts = Parts { amqp, redis: redis.url().to_owned(), systems: org_and_directory(sandbox), connection: ONE_WAY };
+    let place = Place::Servers { amqp: broker.url().clone(), redis: redis.url().to_owned() };
+    let parts = Parts { place, systems: org_and_directory(sandbox), connection: ONE_WAY };
     Rig::new(name, &parts)
 }
 
@@ -568,7 +326,8 @@ default_system = "directory"
 create = "automatic"
 schedule = "manual""#;
     let systems = directory("crm", &first) + &directory("directory", &second);
-    let parts = Parts { amqp: broker.url().clone(), redis: redis.url().to_owned(), systems, connection };
+    let place = Place::Servers { amqp: broker.url().clone(), redis: redis.url().to_owned() };
+    let parts = Parts { place, systems, connection };
     let rig = Rig::new("kill-two-way", &parts);
     let (leader, follower, store) = (first.admin(), second.admin(), rig.store(redis));
     let somebody = leader.accounts(System::Scim)[0]["id"].as_str().unwrap().to_owned();

@@ -7,7 +7,9 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use muster::database::Database;
 use muster::sandbox::Sandbox;
+use muster::store::embedded::EmbeddedStore;
 use muster::store::redis::{RedisSettings, RedisStore};
 use muster::store::{Run, Store};
 use serde_json::Value;
@@ -27,6 +29,8 @@ pub enum Role {
     Producer,
     Mapper,
     Writer,
+    /// All three in one process: `muster run`.
+    Run,
 }
 
 impl Role {
@@ -35,6 +39,7 @@ impl Role {
             Self::Producer => env!("CARGO_BIN_EXE_muster-producer"),
             Self::Mapper => env!("CARGO_BIN_EXE_muster-mapper"),
             Self::Writer => env!("CARGO_BIN_EXE_muster-writer"),
+            Self::Run => env!("CARGO_BIN_EXE_muster"),
         }
     }
 
@@ -62,10 +67,8 @@ pub struct Rig {
 
 /// What a rig is made of.
 pub struct Parts<'p> {
-    /// The broker, `amqp://user:password@host:port`.
-    pub amqp: Url,
-    /// Where the programs find the store.
-    pub redis: String,
+    /// Where it keeps what it knows.
+    pub place: Place,
     /// `[systems.crm]` and `[systems.directory]`.
     pub systems: String,
     /// Lines that follow in `[connections.crm-directory]`.
@@ -99,6 +102,19 @@ auth = {{ flow = "bearer", token = {{ env = "DIRECTORY_TOKEN" }} }}
 "#,
         sandbox.scim_url()
     )
+}
+
+/// Where an installation keeps queues and links.
+pub enum Place {
+    /// On servers.
+    Servers {
+        /// The broker, `amqp://user:password@host:port`.
+        amqp: Url,
+        /// Where the programs find the store.
+        redis: String,
+    },
+    /// In one file, [`Rig::file`].
+    File,
 }
 
 /// The org leads, the directory follows.
@@ -149,6 +165,9 @@ impl Rig {
         let log = self.directory.join(format!("{number:03}-{role:?}{armed}.log").to_lowercase());
         let mut command = self.command(role.program(), &log);
         command.stdout(Stdio::null());
+        if role == Role::Run {
+            command.arg("run");
+        }
         if let Some(failpoint) = failpoint {
             command.env("MUSTER_FAILPOINT", failpoint);
         }
@@ -179,6 +198,16 @@ impl Rig {
     /// A store of the test's own with the keys of this rig, at another address than that of the programs perhaps.
     pub fn store(&self, redis: &RedisServer) -> RedisStore {
         RedisStore::open(&RedisSettings { prefix: self.prefix.clone(), ..RedisSettings::new(redis.url()) }).unwrap()
+    }
+
+    /// The file of [`Place::File`].
+    pub fn file(&self) -> PathBuf {
+        self.directory.join("muster.db")
+    }
+
+    /// The store in that file, open beside the programs until it is dropped.
+    pub async fn file_store(&self) -> EmbeddedStore {
+        EmbeddedStore::look(&Database::open(&self.file()).unwrap()).await.unwrap().0
     }
 
     /// The test went well: nobody needs to see what the programs said. The last word of a test, since a rig may outlive
@@ -231,10 +260,13 @@ fn show_logs(directory: &Path) {
 }
 
 fn configuration(prefix: &str, parts: &Parts<'_>) -> String {
-    let mut amqp = parts.amqp.clone();
-    amqp.set_password(None).unwrap();
-    format!(
-        r#"
+    let place = match &parts.place {
+        Place::File => String::new(),
+        Place::Servers { amqp, redis } => {
+            let mut amqp = amqp.clone();
+            amqp.set_password(None).unwrap();
+            format!(
+                r#"
 [broker]
 url = "{amqp}"
 password = {{ env = "BROKER_PASSWORD" }}
@@ -243,7 +275,12 @@ prefix = "{prefix}"
 [store]
 url = "{redis}"
 prefix = "{prefix}"
-
+"#
+            )
+        }
+    };
+    format!(
+        r#"{place}
 {systems}
 [writer]
 lease = "3s"
@@ -257,7 +294,6 @@ a = "crm"
 b = "directory"
 {connection}
 "#,
-        redis = parts.redis,
         systems = parts.systems,
         connection = parts.connection,
     )
@@ -311,6 +347,11 @@ impl Worker {
     /// Kills it with SIGKILL, and returns when it is gone.
     pub async fn kill(&mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Whether it calls itself so: its process id.
+    pub fn is(&self, name: &str) -> bool {
+        self.child.id().is_some_and(|id| id.to_string() == name.trim())
     }
 
     /// Sends it a signal: `STOP`, `CONT`, `TERM`.

@@ -1,13 +1,17 @@
 //! `muster plan`: what it names is what a sync then does, and it does nothing itself.
 
+mod both_ways;
+mod situations;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use muster::sandbox::{Actor, Admin, Dialect, Quirk, Sandbox, SandboxSettings, System, Write};
 use serde_json::{Value, json};
 
-use super::embedded_run::Home;
-use super::processes::{CONNECTION, Installation, Outcome, active_users, connection, crm, directory};
+use super::explain::masked;
+use super::place::{On, Place};
+use super::processes::{CONNECTION, active_users, connection, crm, directory};
 use super::redis_server::RedisServer;
 
 /// The longest line of a page.
@@ -16,69 +20,42 @@ const WIDTH: usize = 100;
 /// The longest title that the target keeps.
 const KEPT_CHARS: usize = 40;
 
+/// How long a write may take.
+const WRITER: &str = "lease = \"8s\"\nrequest_timeout = \"6s\"";
+
 /// The attributes of the tests.
 const MAPPED: [&str; 5] = ["userName", "emails", "name.familyName", "title", "active"];
 
-/// Where an installation keeps what it knows.
-enum Place {
-    Servers(Installation),
-    File(Home),
-}
-
-impl Place {
-    async fn muster(&self, arguments: &[&str]) -> Outcome {
-        match self {
-            Self::Servers(muster) => muster.muster(arguments).await,
-            Self::File(muster) => muster.muster(arguments).await,
-        }
-    }
-
-    async fn sync(&self, more: &[&str]) {
-        let report = match self {
-            Self::Servers(muster) => muster.sync(more).await,
-            Self::File(muster) => muster.sync(more).await,
-        };
-        assert_eq!(report.failed, None);
-    }
-
-    async fn letters(&self) -> Vec<Value> {
-        match self {
-            Self::Servers(muster) => muster.letters().await,
-            Self::File(muster) => muster.letters().await,
-        }
-    }
-
-    /// All that is kept. Of the file its rows, since SQLite moves them from its log into the file when it likes.
-    async fn dump(&self) -> BTreeMap<String, Vec<u8>> {
-        let mut dump = BTreeMap::new();
-        match self {
-            Self::File(muster) => {
-                for entry in std::fs::read_dir(muster.path("")).unwrap() {
-                    let path = entry.unwrap().path();
-                    let name = path.file_name().unwrap().to_str().unwrap();
-                    if !name.starts_with("muster.db") {
-                        dump.insert(name.to_owned(), std::fs::read(&path).unwrap());
-                    }
-                }
-                let path = muster.path("muster.db");
-                if path.exists() {
-                    dump.extend(rows(&path));
+/// All that is kept. Of the file its rows, since SQLite moves them from its log into the file when it likes.
+async fn dump(muster: &Place) -> BTreeMap<String, Vec<u8>> {
+    let mut dump = BTreeMap::new();
+    match muster {
+        Place::File(muster) => {
+            for entry in std::fs::read_dir(muster.path("")).unwrap() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                if !name.starts_with("muster.db") {
+                    dump.insert(name.to_owned(), std::fs::read(&path).unwrap());
                 }
             }
-            Self::Servers(muster) => {
-                let redis = RedisServer::shared().await;
-                let keys: Vec<String> = redis.ask(&["KEYS", &format!("*{}*", muster.prefix())]).await.unwrap();
-                for key in keys {
-                    let left: i64 = redis.ask(&["PTTL", &key]).await.unwrap();
-                    // What is about to be forgotten may be forgotten meanwhile.
-                    if !(0..=600_000).contains(&left) {
-                        dump.insert(key.clone(), redis.ask(&["DUMP", &key]).await.unwrap());
-                    }
+            let path = muster.path("muster.db");
+            if path.exists() {
+                dump.extend(rows(&path));
+            }
+        }
+        Place::Servers(muster) => {
+            let redis = RedisServer::shared().await;
+            let keys: Vec<String> = redis.ask(&["KEYS", &format!("*{}*", muster.prefix())]).await.unwrap();
+            for key in keys {
+                let left: i64 = redis.ask(&["PTTL", &key]).await.unwrap();
+                // What is about to be forgotten may be forgotten meanwhile.
+                if !(0..=600_000).contains(&left) {
+                    dump.insert(key.clone(), redis.ask(&["DUMP", &key]).await.unwrap());
                 }
             }
         }
-        dump
     }
+    dump
 }
 
 /// The rows of each table of the file.
@@ -160,7 +137,7 @@ fn planned(items: &[Value]) -> Changes {
 
 /// Plans, syncs, and compares. Then there is nothing left to do. What was planned, and the sum.
 async fn assert_done_as_planned(muster: &Place, admin: &Admin, more: &[&str]) -> (Vec<Value>, Value) {
-    let (known, count) = (muster.dump().await, admin.write_count());
+    let (known, count) = (dump(muster).await, admin.write_count());
     let asked = admin.requests().len();
     let outcome = muster.muster(&[&["plan", CONNECTION, "--json"], more].concat()).await;
     assert_eq!((outcome.status, &*outcome.stderr), (4, ""), "{outcome:?}");
@@ -177,10 +154,10 @@ async fn assert_done_as_planned(muster: &Place, admin: &Admin, more: &[&str]) ->
     for request in &admin.requests()[asked..] {
         assert!(request.method == "GET" || request.operation == "token", "{request:?}");
     }
-    assert!(muster.dump().await == known, "the store was changed");
+    assert!(dump(muster).await == known, "the store was changed");
 
     let letters: BTreeSet<_> = muster.letters().await.iter().map(|letter| letter["id"].to_string()).collect();
-    muster.sync(more).await;
+    assert_eq!(muster.sync(more).await.failed, None);
     let writes = admin.writes(count);
     assert!(writes.iter().all(|write| (write.actor, write.system) == (Actor::Client, System::Scim)));
     assert_eq!(planned(&items), done(&writes));
@@ -275,14 +252,43 @@ async fn world() -> (Sandbox, String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_over_a_file_is_what_a_sync_does() {
     let (sandbox, systems) = world().await;
-    let muster = Home::with(&format!("[writer]\nlease = \"8s\"\nrequest_timeout = \"6s\"\n\n{systems}"));
-    a_plan_is_what_a_sync_does(&Place::File(muster), &sandbox.admin()).await;
+    a_plan_is_what_a_sync_does(&On::File.installation(&systems, WRITER).await, &sandbox.admin()).await;
 }
 
 /// The same over RabbitMQ and Redis.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_over_servers_is_what_a_sync_does() {
     let (sandbox, systems) = world().await;
-    let muster = Installation::patient(&systems).await;
-    a_plan_is_what_a_sync_does(&Place::Servers(muster), &sandbox.admin()).await;
+    a_plan_is_what_a_sync_does(&On::Servers.installation(&systems, WRITER).await, &sandbox.admin()).await;
+}
+
+/// The page, with something of every kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_plan() {
+    let (sandbox, systems) = world().await;
+    let admin = sandbox.admin();
+    let muster = On::File.installation(&systems, WRITER).await;
+    muster.sync(&[]).await;
+    let users = active_users(&admin);
+    let id = |number: usize| users[number]["Id"].as_str().unwrap();
+    admin.edit(System::Salesforce, id(0), &json!({"Title": "Captain"})).unwrap();
+    admin.edit(System::Salesforce, id(1), &json!({"Title": null, "LastName": "Lovelace"})).unwrap();
+    admin.deactivate(System::Salesforce, id(2)).unwrap();
+    let new = admin.seed(System::Salesforce, 1, 99).unwrap().remove(0);
+    let mut others = admin.accounts(System::Salesforce).into_iter();
+    let back = others.find(|user| user["IsActive"] == false && user["Id"] != users[2]["Id"]).unwrap();
+    let other = back["Id"].as_str().unwrap();
+    admin.create(System::Scim, &json!({"userName": back["Username"]})).unwrap();
+    admin.edit(System::Salesforce, other, &json!({"IsActive": true})).unwrap();
+    let page = muster.muster(&["plan", "--full"]).await;
+    assert_eq!(page.status, 4, "{page:?}");
+    let mut names = vec![(new, "NEW".to_owned()), (other.to_owned(), "OTHER".to_owned())];
+    for copy in admin.accounts(System::Scim) {
+        if let Some(number) = users.iter().position(|user| user["Id"] == copy["externalId"]) {
+            names.push((id(number).to_owned(), format!("USER-{number}")));
+            names.push((copy["id"].as_str().unwrap().to_owned(), format!("COPY-{number}")));
+        }
+    }
+    let names: Vec<_> = names.iter().map(|(id, name)| (&**id, &**name)).collect();
+    insta::assert_snapshot!("plan", masked(page.stdout, &names));
 }

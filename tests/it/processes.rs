@@ -1,11 +1,12 @@
 //! An installation of Muster as an operator has one: a configuration file, worker processes, and the command line, all
-//! of them the real binaries, on the RabbitMQ and Redis of the tests with prefixes of its own.
+//! of them the real binaries, on the RabbitMQ and Redis of the tests with prefixes of its own, or on one file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use muster::broker::amqp::{AmqpBroker, AmqpSettings};
@@ -26,13 +27,25 @@ const PATIENCE: Duration = Duration::from_secs(1200);
 /// What a process may be.
 const ROLES: [&str; 4] = ["producer", "mapper", "writer", "run"];
 
+/// Where an installation keeps queues and links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// On RabbitMQ and Redis: a process for each stage.
+    Servers,
+    /// In one file: `muster run`.
+    File,
+}
+
 /// One installation. Its processes end with it; a test that fails shows what they logged.
 pub struct Installation {
     directory: PathBuf,
     prefix: String,
-    amqp: url::Url,
+    /// Its broker; none over a file.
+    amqp: Option<url::Url>,
     patience: &'static str,
     workers: Vec<Worker>,
+    /// Of all its commands, in KiB.
+    peak_of_commands: AtomicU64,
 }
 
 /// A worker process.
@@ -121,16 +134,29 @@ impl Installation {
 
     /// The same for a slow target or a loaded machine, whose writes take longer.
     pub async fn patient(systems: &str) -> Self {
-        Self::with(systems, "lease = \"8s\"\nrequest_timeout = \"6s\"").await
+        Self::patient_on(Mode::Servers, systems).await
+    }
+
+    /// The same in this mode.
+    pub async fn patient_on(mode: Mode, systems: &str) -> Self {
+        Self::on(mode, systems, "lease = \"8s\"\nrequest_timeout = \"6s\"").await
     }
 
     /// The same with these lines in its table `[writer]`.
     pub async fn with(systems: &str, patience: &'static str) -> Self {
+        Self::on(Mode::Servers, systems, patience).await
+    }
+
+    async fn on(mode: Mode, systems: &str, patience: &'static str) -> Self {
         let prefix = format!("it-{}", uuid::Uuid::new_v4().simple());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&prefix);
         std::fs::create_dir_all(&directory).unwrap();
-        let amqp = RabbitMq::shared().await.url().clone();
-        let installation = Self { directory, prefix, amqp, patience, workers: Vec::new() };
+        let amqp = match mode {
+            Mode::Servers => Some(RabbitMq::shared().await.url().clone()),
+            Mode::File => None,
+        };
+        let (workers, peak_of_commands) = (Vec::new(), AtomicU64::new(0));
+        let installation = Self { directory, prefix, amqp, patience, workers, peak_of_commands };
         installation.configure(systems).await;
         installation
     }
@@ -142,15 +168,19 @@ impl Installation {
 
     /// Writes the configuration anew. Workers that run keep the old one.
     pub async fn configure(&self, systems: &str) {
-        let redis = RedisServer::shared().await.url();
-        let mut amqp = self.amqp.clone();
-        amqp.set_password(None).unwrap();
         let Self { prefix, patience, .. } = self;
-        let text = format!(
-            "[broker]\nurl = \"{amqp}\"\npassword = {{ env = \"AMQP_PASSWORD\" }}\nprefix = \"{prefix}\"\n\n[store]\n\
-             url = \"{redis}\"\nprefix = \"{prefix}\"\n\n[writer]\n{patience}\n\n\
-             [telemetry]\nlisten = \"off\"\n\n{systems}"
-        );
+        let place = match self.amqp.clone() {
+            None => String::new(),
+            Some(mut amqp) => {
+                let redis = RedisServer::shared().await.url();
+                amqp.set_password(None).unwrap();
+                format!(
+                    "[broker]\nurl = \"{amqp}\"\npassword = {{ env = \"AMQP_PASSWORD\" }}\nprefix = \"{prefix}\"\n\n\
+                     [store]\nurl = \"{redis}\"\nprefix = \"{prefix}\"\n\n"
+                )
+            }
+        };
+        let text = format!("{place}[writer]\n{patience}\n\n[telemetry]\nlisten = \"off\"\n\n{systems}");
         std::fs::write(self.config(), text).unwrap();
     }
 
@@ -166,16 +196,20 @@ impl Installation {
 
     /// Where its broker is.
     pub fn amqp(&self) -> &url::Url {
-        &self.amqp
+        self.amqp.as_ref().expect("it has a broker")
     }
 
     /// Its broker, for messages of the test's own.
     pub fn broker(&self) -> AmqpBroker {
-        AmqpBroker::open(AmqpSettings::new(&self.amqp, None).unwrap().with_prefix(&self.prefix).unwrap())
+        AmqpBroker::open(AmqpSettings::new(self.amqp(), None).unwrap().with_prefix(&self.prefix).unwrap())
     }
 
-    /// Starts one worker of each kind, and waits until they are at work: `sync` would do the work itself before.
+    /// Starts one worker of each kind, or `run` over a file, and waits until they are at work: `sync` would do the work
+    /// itself before.
     pub async fn start(&mut self) {
+        if self.amqp.is_none() {
+            return self.start_run().await;
+        }
         for role in ["producer", "mapper", "writer"] {
             self.start_worker(role, None);
         }
@@ -234,32 +268,45 @@ impl Installation {
         self.workers.extract_if(.., ended).count() > 0
     }
 
-    /// Peak memory of each worker, in KiB.
+    /// Peak memory of each worker, and of the commands that were run, in KiB.
     pub fn peak_memory_kib(&self) -> Vec<(&'static str, u64)> {
-        let peak = |pid: u32| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().to_owned();
-            line.trim().trim_end_matches(" kB").parse().unwrap()
-        };
-        self.workers.iter().map(|worker| (worker.role, peak(worker.child.id().unwrap()))).collect()
+        let workers =
+            self.workers.iter().map(|worker| (worker.role, peak_kib(worker.child.id().unwrap()).expect("it runs")));
+        workers.chain([("command", self.peak_of_commands.load(Ordering::Relaxed))]).collect()
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env("MUSTER_CONFIG", self.config())
-            .env("AMQP_PASSWORD", self.amqp.password().unwrap_or("guest"))
+            .env("AMQP_PASSWORD", self.amqp.as_ref().and_then(|amqp| amqp.password()).unwrap_or("guest"))
             .env("CRM_SECRET", muster::sandbox::DEFAULT_CLIENT_SECRET)
             .env("DIRECTORY_TOKEN", muster::sandbox::DEFAULT_SCIM_TOKEN)
             .env("USER", "ada")
             .env_remove("RUST_BACKTRACE")
+            .current_dir(&self.directory)
             .kill_on_drop(true);
         command
     }
 
     /// Runs `muster` with these arguments.
     pub async fn muster(&self, arguments: &[&str]) -> Outcome {
-        let output = self.command(env!("CARGO_BIN_EXE_muster")).args(arguments).stdin(Stdio::null()).output();
+        let mut command = self.command(env!("CARGO_BIN_EXE_muster"));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        let pid = child.id().unwrap();
+        let watch = async {
+            loop {
+                self.peak_of_commands.fetch_max(peak_kib(pid).unwrap_or(0), Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let output = async {
+            tokio::select! {
+                output = child.wait_with_output() => output,
+                () = watch => unreachable!("it watches on"),
+            }
+        };
         let output = tokio::time::timeout(PATIENCE, output).await;
         let output = output.unwrap_or_else(|_| panic!("muster {arguments:?} hangs")).unwrap();
         Outcome {
@@ -310,6 +357,13 @@ impl Installation {
         }
         text
     }
+}
+
+/// Peak memory of a process, unless it has ended.
+fn peak_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
 }
 
 impl Drop for Installation {

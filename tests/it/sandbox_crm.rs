@@ -550,3 +550,41 @@ async fn a_list_of_ids_is_as_long_as_a_uri_may_be() {
     assert_eq!(json_of(all(600).send().await.unwrap()).await.as_array().unwrap().len(), 600);
     assert_eq!(all(900).send().await.unwrap().status(), 414);
 }
+
+/// Five queries cost one call of the quota, and each is answered or refused for itself.
+#[tokio::test]
+async fn several_queries_are_one_call() {
+    let guest = Guest::with_users(3).await;
+    let get = |number: usize, soql: &str| {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", soql).finish();
+        let url = format!("/services/data/v66.0/query?{query}");
+        json!({"method": "GET", "url": url, "referenceId": format!("q{number}")})
+    };
+    let send =
+        async |parts: Vec<Value>| guest.send(Method::POST, "/composite", json!({ "compositeRequest": parts })).await;
+    let used = async || {
+        let answer = guest.salesforce(Method::GET, "/limits").send().await.unwrap();
+        let usage = answer.headers()["sforce-limit-info"].to_str().unwrap().to_owned();
+        usage.trim_start_matches("api-usage=").split('/').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = used().await;
+    let (status, answer) = send(vec![get(0, "SELECT Id FROM User LIMIT 2"), get(1, "SELECT Nothing FROM User")]).await;
+    assert_eq!((status, used().await), (200, before + 2), "this question costs one itself");
+    let [good, bad] = answer["compositeResponse"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!((&good["httpStatusCode"], good["body"]["records"].as_array().unwrap().len()), (&json!(200), 2));
+    assert_eq!((&bad["httpStatusCode"], &bad["body"][0]["errorCode"]), (&json!(400), &json!("INVALID_FIELD")));
+    assert_eq!((&good["referenceId"], &bad["referenceId"]), (&json!("q0"), &json!("q1")));
+
+    let query = "SELECT Id FROM User LIMIT 1";
+    let mut with_header = get(0, query);
+    with_header["httpHeaders"] = json!({"Authorization": "Bearer x"});
+    for parts in [
+        vec![],
+        (0..6).map(|number| get(number, query)).collect(),
+        vec![get(1, query), get(1, query)],
+        vec![with_header],
+        vec![json!({"method": "GET", "url": "https://elsewhere.example/", "referenceId": "q0"})],
+    ] {
+        assert_eq!(send(parts).await.0, 400);
+    }
+}

@@ -41,6 +41,7 @@ macro_rules! suite {
             runs_are_listed_newest_first_and_begun_once,
             requests_wait_until_they_are_served,
             a_longer_pause_stays,
+            no_window_of_calls_is_ever_exceeded,
             processes_that_work_are_heard_of,
             accounts_are_listed_page_by_page,
             all_claims_are_listed_page_by_page,
@@ -125,20 +126,7 @@ pub async fn begin<S: Store>(store: &S, id: &str, kind: RunKind, read: u32) -> R
 }
 
 fn run(id: &str, kind: RunKind, began_at: Timestamp) -> Run {
-    Run {
-        id: run_id(id),
-        kind,
-        by: "schedule".to_owned(),
-        began_at,
-        only: None,
-        reading: Sides { a: true, b: true },
-        read: 0,
-        expected: None,
-        changes: vec![],
-        emitted: 0,
-        commands: vec![],
-        failed: None,
-    }
+    Run { reading: Sides { a: true, b: true }, ..Run::new(run_id(id), kind, "schedule".to_owned(), began_at) }
 }
 
 fn change(run: &RunId, number: u32, outcome: ChangeOutcome, a: bool, b: bool) -> Commit {

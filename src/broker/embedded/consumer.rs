@@ -15,6 +15,7 @@ use super::settler::Settler;
 use super::tables::{self, Settlement};
 use crate::broker::{Consumer, Queue, delay};
 use crate::database::{Database, DatabaseError};
+use crate::failpoint::hit;
 
 /// The longest wait for the file to take back what was not handed out.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
@@ -164,7 +165,11 @@ impl Work {
             let wishes = ids.into_iter().zip(limits);
             wishes.map(|(queue, limit)| Ok(tables::take(connection, queue, limit, BYTES)?)).collect()
         };
-        for (wish, (taken, more)) in wishes.iter().zip(self.database.write(take).await?) {
+        let taken = self.database.write(take).await?;
+        if taken.iter().any(|(taken, _)| !taken.is_empty()) {
+            hit("file.taken");
+        }
+        for (wish, (taken, more)) in wishes.iter().zip(taken) {
             if more {
                 self.feed.still_wants(wish.slot);
             }

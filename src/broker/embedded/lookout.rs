@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::feed::Feeds;
 use super::tables;
 use crate::database::{Database, DatabaseError};
+use crate::failpoint::hit;
 
 /// The wait between two looks. One look reads a few rows.
 const LOOK: Duration = Duration::from_millis(100);
@@ -52,6 +53,7 @@ async fn look(database: &Database, feeds: &Feeds) -> Result<(), DatabaseError> {
     while more {
         let promote = |connection: &_| -> Result<_, DatabaseError> { Ok(tables::promote(connection, tables::now())?) };
         more = database.write(promote).await?;
+        hit("file.promoted");
         feeds.offer_all();
     }
     Ok(())

@@ -10,6 +10,7 @@ use super::feed::Feeds;
 use super::tables::{self, Settlement};
 use crate::broker::delay;
 use crate::database::{Database, DatabaseError};
+use crate::failpoint::hit;
 
 /// Settlements in one transaction at most.
 const BATCH: usize = 1000;
@@ -66,8 +67,12 @@ async fn work(database: Database, feeds: Arc<Feeds>, mut inbox: mpsc::UnboundedR
             }
         }
         let come_back = settled.iter().any(|one| one.settlement != Settlement::Done);
-        if !settled.is_empty() && write(&database, settled.into()).await.is_err() {
-            return;
+        if !settled.is_empty() {
+            hit("file.settling");
+            if write(&database, settled.into()).await.is_err() {
+                return;
+            }
+            hit("file.settled");
         }
         if come_back {
             feeds.offer_all();

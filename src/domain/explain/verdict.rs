@@ -33,6 +33,11 @@ pub enum Verdict {
         /// Why the other one has none.
         why: NoAccount,
     },
+    /// An account does not fit the connection's scope (any more).
+    OutOfScope {
+        /// Its side.
+        side: Side,
+    },
     /// An account must be read before anything follows.
     Unread {
         /// Its side.
@@ -101,6 +106,9 @@ impl Facts<'_> {
         }
         if let Some(side) = first(&|side| matches!(self.today[side], Some(Sight::Absent))) {
             return Verdict::Missing { side };
+        }
+        if let Some(side) = first(&|side| state(side).out_of_scope) {
+            return Verdict::OutOfScope { side };
         }
         if let Some(side) = first(&|side| self.is_refused(side)) {
             return Verdict::Refused { side };

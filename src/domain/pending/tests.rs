@@ -1,9 +1,10 @@
 //! What a side lacks, and when it is asked for.
 
 use crate::domain::id::Side::{A, B};
-use crate::domain::pending::{is_held, lacking, pending};
+use crate::domain::pending::{Need, is_held, lacking, pending};
 use crate::domain::resolve::tests::vocabulary::{Play, account, at, path, to_b, two_way};
 use crate::domain::rules::Occasion;
+use crate::domain::write::{Plan, forget_creations, plan};
 use crate::domain::{Epoch, Timestamp};
 
 fn single() -> Play {
@@ -46,6 +47,28 @@ fn nothing_is_asked_of_the_gone() {
         .link;
     }
     assert_eq!(partner_gone.behind(B), "");
+}
+
+/// B3, B23: a creation that has no answer may have left an account. When its partner leaves meanwhile, that account is to
+/// be found, and nobody is created.
+#[test]
+fn what_a_creation_may_have_left_is_found_when_the_partner_left() {
+    let mut play = single();
+    play.see(A, at(10.0, 20.0), &[("x", "1"), ("y", "-")]);
+    play.begin(B);
+    for read_s in [300, 400] {
+        play.link = crate::domain::resolve::resolve_absence(&play.link, A, Timestamp(read_s * 1000), &play.rules).link;
+    }
+    let wanted = pending(&play.link, B, &play.rules).unwrap();
+    assert_eq!(wanted.need, Need::Find { partner: account(A) });
+    let until = play.link.sides.b.intents[0].until;
+    let before = Timestamp(until.0 - 1);
+    let lease = play.link.sides.b.lease.take().unwrap();
+    assert_eq!(plan(&play.link, B, &play.rules, before), Plan::Wait { until });
+    assert_eq!(plan(&play.link, B, &play.rules, until), Plan::Write(wanted));
+    play.link.sides.b.lease = Some(lease);
+    play.link = forget_creations(&play.link, B, lease.token).unwrap();
+    assert_eq!(pending(&play.link, B, &play.rules), None, "it left nothing");
 }
 
 /// R9, R11: what is filled in at creation only is never written again.

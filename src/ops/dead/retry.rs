@@ -160,20 +160,7 @@ async fn run_of<B: Broker, S: Store>(
         return Ok(run.clone());
     }
     let began = pipeline.store.epoch(name).await?;
-    let run = Run {
-        id: new_run_id(),
-        kind: RunKind::Retry,
-        by: operator(),
-        began_at: began.now,
-        only: None,
-        reading: Sides { a: false, b: false },
-        read: 0,
-        expected: None,
-        changes: Vec::new(),
-        emitted: 0,
-        commands: Vec::new(),
-        failed: None,
-    };
+    let run = Run::new(new_run_id(), RunKind::Retry, operator(), began.now);
     pipeline.store.begin_run(name, &run).await?;
     runs.insert(name.clone(), run.id.clone());
     Ok(run.id)

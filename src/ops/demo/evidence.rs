@@ -10,6 +10,10 @@ use crate::domain::CommandOutcome;
 use crate::sandbox::Write;
 use crate::store::Run;
 
+mod fields;
+
+use fields::{FIELDS, same};
+
 /// The outage of the story, as the directory counted it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Outage {
@@ -70,70 +74,6 @@ pub struct Check {
     pub found: String,
     /// Whether it is so.
     pub passed: bool,
-}
-
-/// How a value of the CRM is written in the directory.
-#[derive(Debug, Clone, Copy)]
-enum Form {
-    /// As it is.
-    Same,
-    /// Upper and lower case are the same.
-    Address,
-    /// `en_US` is `en-US`.
-    Locale,
-}
-
-/// The fields of the CRM, and where the directory keeps them: a JSON pointer, or a list and the type of its entry.
-const FIELDS: [(&str, Place, Form); 16] = [
-    ("Username", Place::At("/userName"), Form::Address),
-    ("FirstName", Place::At("/name/givenName"), Form::Same),
-    ("LastName", Place::At("/name/familyName"), Form::Same),
-    ("Name", Place::At("/displayName"), Form::Same),
-    ("Alias", Place::At("/nickName"), Form::Same),
-    ("Email", Place::Entry("emails", "work"), Form::Address),
-    ("Phone", Place::Entry("phoneNumbers", "work"), Form::Same),
-    ("MobilePhone", Place::Entry("phoneNumbers", "mobile"), Form::Same),
-    ("Title", Place::At("/title"), Form::Same),
-    ("Department", Place::Enterprise("department"), Form::Same),
-    ("Division", Place::Enterprise("division"), Form::Same),
-    ("EmployeeNumber", Place::Enterprise("employeeNumber"), Form::Same),
-    ("LocaleSidKey", Place::At("/locale"), Form::Locale),
-    ("LanguageLocaleKey", Place::At("/preferredLanguage"), Form::Locale),
-    ("TimeZoneSidKey", Place::At("/timezone"), Form::Same),
-    ("IsActive", Place::At("/active"), Form::Same),
-];
-
-/// Where the directory keeps a value.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    At(&'static str),
-    Entry(&'static str, &'static str),
-    Enterprise(&'static str),
-}
-
-impl Place {
-    fn of(self, account: &Value) -> &Value {
-        match self {
-            Self::At(pointer) => account.pointer(pointer).unwrap_or(&Value::Null),
-            Self::Entry(list, kind) => {
-                let mut entries = account[list].as_array().into_iter().flatten();
-                entries.find(|entry| entry["type"] == kind).map_or(&Value::Null, |entry| &entry["value"])
-            }
-            Self::Enterprise(name) => &account["urn:ietf:params:scim:schemas:extension:enterprise:2.0:User"][name],
-        }
-    }
-}
-
-/// Whether the two values say the same.
-fn same(crm: &Value, directory: &Value, form: Form) -> bool {
-    match (crm.as_str(), directory.as_str()) {
-        (Some(crm), Some(directory)) => match form {
-            Form::Same => crm == directory,
-            Form::Address => crm.to_lowercase() == directory.to_lowercase(),
-            Form::Locale => crm.replace('_', "-") == directory,
-        },
-        _ => crm == directory,
-    }
 }
 
 fn id_of<'v>(record: &'v Value, member: &str) -> &'v str {
@@ -304,7 +244,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{ChangeOutcome, Sides, Timestamp};
+    use crate::domain::{ChangeOutcome, Timestamp};
     use crate::sandbox::{Actor, System};
     use crate::store::RunKind;
 
@@ -342,18 +282,11 @@ mod tests {
 
     fn run(applied: u32) -> Run {
         Run {
-            id: "r1".parse().unwrap(),
-            kind: RunKind::Sync,
-            by: "ada@example".to_owned(),
-            began_at: Timestamp(0),
-            only: None,
-            reading: Sides { a: false, b: false },
             read: 4,
-            expected: None,
             changes: vec![(ChangeOutcome::Accepted, 4)],
             emitted: applied,
             commands: vec![(CommandOutcome::Applied, applied)],
-            failed: None,
+            ..Run::new("r1".parse().unwrap(), RunKind::Sync, "ada@example".to_owned(), Timestamp(0))
         }
     }
 

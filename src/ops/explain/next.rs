@@ -70,6 +70,13 @@ impl Teller<'_> {
                 ))
             }
             Verdict::OnlyHere { .. } => nothing(),
+            Verdict::OutOfScope { side } => {
+                let scope = self.meant.connection.scope.as_ref().map(ToString::to_string).unwrap_or_default();
+                told(format!(
+                    "Should it be kept in step again, let the account in {} fit the scope: {scope}",
+                    self.words.name(*side)
+                ))
+            }
             Verdict::Held { .. } => vec![self.sync(
                 "Give both sides the value that is right, or one of them a new one; the next sync takes it up. To have \
                  that now:",
@@ -92,8 +99,8 @@ impl Teller<'_> {
             return format!("{name} is left alone until {until} ({reason}), then it goes on by itself. To look again:");
         }
         let failed = |write: &LastWrite| matches!(write.answer, WriteAnswer::Failed(_));
-        if let Some(role) = self.known.missing.iter().find(|role| **role != "producer") {
-            return format!("No {role} is running, so nothing is written. To have it done now:");
+        if let Some(idle) = &self.known.idle {
+            return format!("{idle}, so nothing is written. To have it done now:");
         }
         if self.state(side).and_then(|state| state.last_write.as_ref()).is_some_and(failed) {
             return "It is tried again by itself. To have that now:".to_owned();

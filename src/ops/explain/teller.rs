@@ -143,7 +143,7 @@ impl Teller<'_> {
     fn work(&self, side: Side, state: &SideState) -> Vec<String> {
         let mut text = Vec::new();
         if let Some(lease) = state.leased(self.meant.now) {
-            text.push(format!("A writer is at it, until {} at the latest.", lease.until));
+            text.push(format!("It is being written right now, until {} at the latest.", lease.until));
         } else if let Some(until) = state.intents.iter().map(|intent| intent.until).max() {
             text.push(if until > self.meant.now {
                 format!("An earlier write without an answer may still take effect, until {until}.")

@@ -84,6 +84,14 @@ impl Words {
             Verdict::OnlyHere { side, why } => {
                 ("only_here", format!("only in {}: {}", name(*side), self.no_account(side.other(), *why)))
             }
+            Verdict::OutOfScope { side } => (
+                "out_of_scope",
+                format!(
+                    "out of scope: the account in {} is not one that this connection is about; its link stays, and \
+                     nothing is written to either side",
+                    name(*side)
+                ),
+            ),
             Verdict::Missing { side } => (
                 "missing",
                 format!(

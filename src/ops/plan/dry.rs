@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::planned::Planned;
@@ -41,9 +40,6 @@ pub(super) struct Dry {
     pub(super) ends: Sides<Arc<Planned>>,
     /// What was known before.
     pub(super) before: Before,
-    /// Works on the file, and has to be closed before the folder goes.
-    database: Database,
-    _folder: TempDir,
 }
 
 /// What the copy held at first.
@@ -68,17 +64,20 @@ impl Dry {
     ) -> anyhow::Result<Self> {
         let name = &connection.name;
         let mut tries = 0;
-        let (folder, database, store) = loop {
+        let (database, store) = loop {
             let folder = tempfile::Builder::new().prefix("muster-plan-").tempdir()?;
             let database = Database::open(&folder.path().join("plan.db"))?;
             let store = EmbeddedStore::open(&database).await?;
-            let Some((source, is_other)) = source else { break (folder, database, store) };
+            database.lead().await?;
+            // Open files need no names: without them they go with this process, however that ends.
+            folder.close()?;
+            let Some((source, is_other)) = source else { break (database, store) };
             match store.copy_from(source, name).await {
                 Ok(()) if is_other => {
                     store.begin_anew(name).await?;
-                    break (folder, database, store);
+                    break (database, store);
                 }
-                Ok(()) => break (folder, database, store),
+                Ok(()) => break (database, store),
                 Err(StoreError::EpochChanged(_)) if tries < COPIES => tries += 1,
                 Err(error) => return Err(error.into()),
             }
@@ -104,7 +103,7 @@ impl Dry {
             metrics: Arc::new(Metrics::new()),
             suspect: Arc::default(),
         };
-        let mut dry = Self { pipeline, connection, ends, before: Before::default(), database, _folder: folder };
+        let mut dry = Self { pipeline, connection, ends, before: Before::default() };
         dry.prepare().await?;
         Ok(dry)
     }
@@ -151,7 +150,6 @@ impl Dry {
     pub(super) async fn run(&self, full: bool, stop: &CancellationToken, form: Form) -> anyhow::Result<Run> {
         let (pipeline, name) = (&self.pipeline, &self.connection.name);
         pipeline.broker.declare(&pipeline.queues()).await?;
-        self.database.lead().await?;
         let owed = self.owe().await?;
         let kind = if full { RunKind::Reconcile } else { RunKind::Sync };
         let request = SyncRequest { run: new_run_id(), kind, by: operator(), only: None };
@@ -207,20 +205,7 @@ impl Dry {
             return Ok(None);
         }
         let epoch = pipeline.store.epoch(name).await?;
-        let run = Run {
-            id: new_run_id(),
-            kind: RunKind::Retry,
-            by: operator(),
-            began_at: epoch.now,
-            only: None,
-            reading: Sides { a: false, b: false },
-            read: 0,
-            expected: None,
-            changes: Vec::new(),
-            emitted: 0,
-            commands: Vec::new(),
-            failed: None,
-        };
+        let run = Run::new(new_run_id(), RunKind::Retry, operator(), epoch.now);
         pipeline.store.begin_run(name, &run).await?;
         for (link, side) in self.before.owed.iter().copied() {
             let number = pipeline.store.reserve(name, &run.id, 1, None).await?.unwrap_or_default();

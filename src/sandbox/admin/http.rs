@@ -8,11 +8,10 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Admin, default_object, help};
+use super::{Admin, help};
 use crate::sandbox::faults::Fault;
 use crate::sandbox::log::System;
 use crate::sandbox::people::{Emails, generate_with};
-use crate::sandbox::salesforce::SalesforceEdit;
 use crate::sandbox::scim::{Dialect, Preset};
 
 pub(in crate::sandbox) fn router(admin: Admin) -> Router {
@@ -28,11 +27,10 @@ pub(in crate::sandbox) fn router(admin: Admin) -> Router {
         .route("/release", post(release))
         .route("/seed", post(seed))
         .route("/clock", post(clock))
-        .route("/salesforce/settings", post(configure_salesforce))
+        .route("/{system}/settings", post(configure))
         .route("/salesforce/expire-sessions", post(expire_sessions))
         .route("/salesforce/drop-cursors", post(drop_cursors))
         .route("/scim/dialect", put(dialect))
-        .route("/scim/max-page", put(max_page))
         .route("/{system}/{object}", post(create))
         .route("/{system}/{object}/{id}", post(edit).delete(remove))
         .route("/{system}/{object}/{id}/deactivate", post(deactivate))
@@ -90,7 +88,7 @@ struct Which {
 }
 
 async fn accounts(State(admin): State<Admin>, Query(Which { system, object }): Query<Which>) -> Json<Value> {
-    Json(json!(admin.records(system, object.as_deref().unwrap_or(default_object(system)))))
+    Json(json!(admin.records(system, object.as_deref().unwrap_or(admin.account_object(system)))))
 }
 
 async fn account(State(admin): State<Admin>, Path((system, id)): Path<(System, String)>) -> Answer {
@@ -158,8 +156,8 @@ async fn clock(State(admin): State<Admin>, Json(offset): Json<ClockOffset>) -> J
     Json(json!({}))
 }
 
-async fn configure_salesforce(State(admin): State<Admin>, Json(edit): Json<SalesforceEdit>) -> Answer {
-    admin.configure_salesforce(edit)?;
+async fn configure(State(admin): State<Admin>, Path(system): Path<System>, Json(settings): Json<Value>) -> Answer {
+    admin.configure(system, settings)?;
     Ok(Json(json!({})))
 }
 
@@ -187,17 +185,12 @@ async fn dialect(State(admin): State<Admin>, Json(wanted): Json<Wanted>) -> Json
     Json(json!({}))
 }
 
-async fn max_page(State(admin): State<Admin>, Json(max_page): Json<usize>) -> Json<Value> {
-    admin.set_scim_max_page(max_page);
-    Json(json!({}))
-}
-
 async fn create(
     State(admin): State<Admin>,
     Path((system, object)): Path<(System, String)>,
     Json(fields): Json<Value>,
 ) -> Answer {
-    let id = admin.create_record(system, object_name(system, &object)?, &fields)?;
+    let id = admin.create_record(system, admin.object(system, &object)?, &fields)?;
     Ok(Json(json!({"id": id})))
 }
 
@@ -206,12 +199,12 @@ async fn edit(
     Path((system, object, id)): Path<(System, String, String)>,
     Json(fields): Json<Value>,
 ) -> Answer {
-    admin.edit_record(system, object_name(system, &object)?, &id, &fields)?;
+    admin.edit_record(system, admin.object(system, &object)?, &id, &fields)?;
     Ok(Json(json!({})))
 }
 
 async fn remove(State(admin): State<Admin>, Path((system, object, id)): Path<(System, String, String)>) -> Answer {
-    admin.delete_record(system, object_name(system, &object)?, &id)?;
+    admin.delete_record(system, admin.object(system, &object)?, &id)?;
     Ok(Json(json!({})))
 }
 
@@ -224,7 +217,7 @@ async fn deactivate(State(admin): State<Admin>, Path((system, object, id)): Path
 }
 
 async fn undelete(State(admin): State<Admin>, Path((object, id)): Path<(String, String)>) -> Answer {
-    admin.undelete(object_name(System::Salesforce, &object)?, &id)?;
+    admin.undelete(admin.object(System::Salesforce, &object)?, &id)?;
     Ok(Json(json!({})))
 }
 
@@ -239,19 +232,6 @@ async fn merge(
     Path((object, winner)): Path<(String, String)>,
     Json(Merge { loser }): Json<Merge>,
 ) -> Answer {
-    admin.merge(object_name(System::Salesforce, &object)?, &winner, &loser)?;
+    admin.merge(admin.object(System::Salesforce, &object)?, &winner, &loser)?;
     Ok(Json(json!({})))
-}
-
-/// What the system itself calls the records of a path.
-fn object_name(system: System, path: &str) -> Result<&'static str, Refused> {
-    match (system, path) {
-        (System::Salesforce, "users") => Ok("User"),
-        (System::Salesforce, "contacts") => Ok("Contact"),
-        (System::Salesforce, "accounts") => Ok("Account"),
-        (System::Salesforce, "profiles") => Ok("Profile"),
-        (System::Scim, "users") => Ok("Users"),
-        (System::Scim, "groups") => Ok("Groups"),
-        _ => Err(Refused(format!("{path} is nothing that this system has"))),
-    }
 }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{Effect, FaultBody, RetryAfter};
 use crate::sandbox::clock::http_date;
-use crate::sandbox::log::System;
-use crate::sandbox::{salesforce, scim};
+use crate::sandbox::imitation::Imitation;
+use crate::sandbox::salesforce;
 
 const GATEWAY_PAGE: &str = "<html><head><title>Service Unavailable</title></head><body><h1>The server is temporarily unable to \
                             service your request.</h1></body></html>";
@@ -16,14 +16,14 @@ const LOGIN_PAGE: &str = "<!DOCTYPE html><html><head><title>Log in</title></head
                           <input name=\"username\"/><input name=\"pw\" type=\"password\"/></form></body></html>";
 
 /// The answer that takes the place of the real one; `None` where the effect leaves the real one.
-pub(in crate::sandbox) fn instead(effect: &Effect, system: System, now_ms: i64) -> Option<Response> {
+pub(in crate::sandbox) fn instead(effect: &Effect, imitation: &dyn Imitation) -> Option<Response> {
     Some(match effect {
         Effect::TooManyRequests { retry_after } => {
-            let mut response = native(system, StatusCode::TOO_MANY_REQUESTS);
+            let mut response = imitation.refusal(StatusCode::TOO_MANY_REQUESTS);
             let after = match retry_after {
                 RetryAfter::Absent => None,
                 RetryAfter::Seconds(seconds) => Some(seconds.to_string()),
-                RetryAfter::DateInSeconds(seconds) => Some(http_date(now_ms + seconds * 1000)),
+                RetryAfter::DateInSeconds(seconds) => Some(http_date(imitation.clock().now_ms() + seconds * 1000)),
                 RetryAfter::Text(text) => Some(text.clone()),
             };
             if let Some(Ok(after)) = after.map(|after| after.parse()) {
@@ -34,7 +34,7 @@ pub(in crate::sandbox) fn instead(effect: &Effect, system: System, now_ms: i64) 
         Effect::Status { status, body } | Effect::AppliedThenStatus { status, body } => {
             let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             match body {
-                FaultBody::Native => native(system, status),
+                FaultBody::Native => imitation.refusal(status),
                 FaultBody::Html => (status, Html(GATEWAY_PAGE)).into_response(),
                 FaultBody::Empty => status.into_response(),
                 FaultBody::Json(json) => (status, axum::Json(json.clone())).into_response(),
@@ -42,16 +42,8 @@ pub(in crate::sandbox) fn instead(effect: &Effect, system: System, now_ms: i64) 
         }
         Effect::LoginPage => Html(LOGIN_PAGE).into_response(),
         Effect::RequestLimitExceeded => salesforce::request_limit(),
-        Effect::ExpiredSession if system == System::Scim => native(system, StatusCode::UNAUTHORIZED),
         _ => return None,
     })
-}
-
-fn native(system: System, status: StatusCode) -> Response {
-    match system {
-        System::Salesforce => salesforce::refusal(status),
-        System::Scim => scim::refusal(status),
-    }
 }
 
 /// The bytes of a real answer, spoilt as the effect says.
@@ -68,12 +60,10 @@ pub(in crate::sandbox) fn garble(effect: &Effect, body: Bytes) -> Bytes {
 fn replace_one_text(body: &Bytes, bytes: &[u8]) -> Bytes {
     const MARK: &str = "@@sandbox-mark@@";
     let Ok(mut json) = serde_json::from_slice::<Value>(body) else { return body.clone() };
-    let list =
-        ["records", "Resources"].into_iter().find(|name| json[*name].as_array().is_some_and(|items| !items.is_empty()));
-    let record = match list {
-        Some(name) => {
-            let middle = json[name].as_array().map_or(0, |items| items.len() / 2);
-            &mut json[name][middle]
+    let record = match first_list(&mut json) {
+        Some(list) => {
+            let middle = list.len() / 2;
+            &mut list[middle]
         }
         None => &mut json,
     };
@@ -83,6 +73,15 @@ fn replace_one_text(body: &Bytes, bytes: &[u8]) -> Bytes {
     let text = json.to_string();
     let Some((before, after)) = text.split_once(MARK) else { return body.clone() };
     Bytes::from([before.as_bytes(), bytes, after.as_bytes()].concat())
+}
+
+/// The first list of records, however deep it lies.
+fn first_list(json: &mut Value) -> Option<&mut Vec<Value>> {
+    match json {
+        Value::Array(list) if list.first().is_some_and(Value::is_object) => Some(list),
+        Value::Object(fields) => fields.values_mut().find_map(first_list),
+        _ => None,
+    }
 }
 
 /// Marks the first text that is a plain attribute of a person.

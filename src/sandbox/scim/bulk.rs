@@ -100,10 +100,10 @@ fn execute(
         ("POST", None) if operation.bulk_id.is_none() => {
             return Err(ScimError::bad("invalidSyntax", "POST needs a bulkId"));
         }
-        ("POST", None) => scim.create(kind, &data, caller)?,
+        ("POST", None) => scim.post(kind, &data, caller)?,
         ("PUT", Some(id)) => scim.replace(kind, id, &data, &precondition, caller)?,
         ("PATCH", Some(id)) => scim.patch(kind, id, &data, &precondition, caller)?,
-        ("DELETE", Some(id)) => scim.delete(kind, id, &precondition, caller)?,
+        ("DELETE", Some(id)) => scim.remove(kind, id, &precondition, caller)?,
         _ => return Err(invalid()),
     };
     let status = match method.as_str() {

@@ -56,7 +56,7 @@ impl IntoResponse for Refused {
 }
 
 impl Scim {
-    pub fn router(self: &Arc<Self>) -> Router {
+    pub(super) fn api(self: &Arc<Self>) -> Router {
         let api = Router::new()
             .route("/ServiceProviderConfig", get(service_provider_config))
             .route("/ResourceTypes", get(resource_types))
@@ -203,7 +203,7 @@ async fn collection(
         Method::GET => listed(&scim, &[kind], &search, &caller),
         Method::POST => {
             let input = parse(&scim, &body)?;
-            let done = scim.create(kind, &input, &caller).map_err(|error| scim.refuse(error))?;
+            let done = scim.post(kind, &input, &caller).map_err(|error| scim.refuse(error))?;
             let response = answer(&scim, StatusCode::CREATED, &done, &search.projection, &caller);
             Ok(if scim.dialect().contains(&Quirk::EmptyBody) { emptied(response) } else { response })
         }
@@ -231,7 +231,7 @@ async fn item(
         Method::PUT => scim.replace(kind, &id, &parse(&scim, &body)?, &precondition, &caller).map_err(refuse)?,
         Method::PATCH => scim.patch(kind, &id, &parse(&scim, &body)?, &precondition, &caller).map_err(refuse)?,
         Method::DELETE => {
-            scim.delete(kind, &id, &precondition, &caller).map_err(refuse)?;
+            scim.remove(kind, &id, &precondition, &caller).map_err(refuse)?;
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         _ => return Err(refuse(not_allowed(&method))),

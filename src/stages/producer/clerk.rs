@@ -81,18 +81,9 @@ pub(crate) async fn begin_run<B: Broker, S: Store>(
     }
     let began_at = pipeline.ask(stop, || store.epoch(name)).await?.now;
     let run = Run {
-        id: request.run.clone(),
-        kind: request.kind,
-        by: request.by.clone(),
-        began_at,
         only: request.only.clone(),
         reading,
-        read: 0,
-        expected: None,
-        changes: Vec::new(),
-        emitted: 0,
-        commands: Vec::new(),
-        failed: None,
+        ..Run::new(request.run.clone(), request.kind, request.by.clone(), began_at)
     };
     pipeline.ask(stop, || store.begin_run(name, &run)).await?;
     info!(connection = %name, run = %run.id, "Began run {} of {name}, asked for by {}", run.id, run.by);

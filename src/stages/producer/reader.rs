@@ -1,35 +1,35 @@
 //! The reader of one side: reads pages, publishes them with confirms, and then moves its cursor. Killed anywhere in
 //! between, its successor reads the page again.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::page::{looked_up, messages, sighting};
-use super::{LEASE, RUNS, Step, token};
+use super::{LEASE, Step, token};
 use crate::broker::{Broker, Queue};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
 };
 use crate::failpoint::hit;
 use crate::stages::{Connection, Halt, Pipeline, wait};
-use crate::store::{ActiveRead, EpochState, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
-use crate::systems::{Lookup, Next, ReadFrom, SharedSystem};
+use crate::store::{ActiveRead, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
+use crate::systems::{Next, ReadFrom, SharedSystem};
+
+mod absence;
+mod task;
+
+use absence::Followed;
+use task::Task;
 
 /// Failed reads in a row after which a run is given up. The next run tries again.
 const FAILURES: u32 = 8;
 
 /// Accounts asked for by id in one step, of those that somebody wants to have read again.
 const REREADS: usize = 100;
-
-/// The largest share of the known accounts, in percent, that may be missing from a list before the list itself is
-/// doubted, and the number below which the share says nothing.
-const DOUBTFUL_PERCENT: usize = 20;
-const DOUBTFUL_ABOVE: usize = 10;
 
 /// The reader of one side of one connection in one process.
 #[derive(Clone)]
@@ -53,23 +53,6 @@ struct Memory {
     failures: u32,
     /// The epoch whose quarantine was announced.
     announced: Option<Epoch>,
-}
-
-/// A complete read that this process follows from its first page.
-struct Followed {
-    run: RunId,
-    /// Accounts that links held when it began.
-    known: usize,
-    /// Hashes of the ids of those that were not listed yet: 8 bytes each. Who was linked since is no part of it.
-    unlisted: HashSet<u64>,
-}
-
-/// What is to be read now.
-enum Task {
-    Page { state: ReaderState, active: ActiveRead },
-    Only { state: ReaderState, run: Run, account: AccountId },
-    Rereads { state: ReaderState },
-    Nothing,
 }
 
 impl<B: Broker, S: Store> Reader<B, S> {
@@ -158,75 +141,6 @@ impl<B: Broker, S: Store> Reader<B, S> {
         self.pipeline.ask(stop, || store.set_reader(name, epoch, self.side, self.token(), state)).await
     }
 
-    /// What there is to read: the read under way, else a run that waits for this side, else accounts to read again.
-    async fn next_task(&self, stop: &CancellationToken, epoch: Epoch) -> Result<Task, Halt> {
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let mut state = self.pipeline.ask(stop, || store.reader(name, self.side)).await?;
-        if let Some(active) = &mut state.active {
-            // Whoever reserved these numbers died, or gave up, before it moved the cursor: what was read is read again.
-            if let Some(range) = active.reserved.take() {
-                let run = active.run.clone();
-                self.pipeline.ask(stop, || store.abandon(name, &run, range)).await?;
-                if !self.set(stop, epoch, &state).await? {
-                    return Ok(Task::Nothing);
-                }
-            }
-        }
-        if let Some(active) = state.active.clone() {
-            let run = self.pipeline.ask(stop, || store.run(name, &active.run)).await?;
-            if let Some(run) = run.filter(|run| run.kind != RunKind::Live && run.reading[self.side]) {
-                return Ok(match run.only.clone() {
-                    Some((_, account)) => Task::Only { state, run, account },
-                    None => Task::Page { state, active },
-                });
-            }
-            state.active = None;
-            if !self.set(stop, epoch, &state).await? {
-                return Ok(Task::Nothing);
-            }
-        }
-        let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
-        let waiting = runs.into_iter().rev().find(|run| run.kind != RunKind::Live && run.reading[self.side]);
-        if let Some(run) = waiting {
-            if let Some((_, account)) = run.only.clone() {
-                return Ok(Task::Only { state, run, account });
-            }
-            let complete = run.kind == RunKind::Reconcile
-                || state.watermark.as_deref().is_none_or(str::is_empty)
-                || !self.system().schema().incremental;
-            let active = ActiveRead { run: run.id, complete, position: None, reserved: None };
-            return Ok(Task::Page { state, active });
-        }
-        let asked = self.pipeline.ask(stop, || store.rereads(name, self.side, 1)).await?;
-        Ok(if asked.is_empty() { Task::Nothing } else { Task::Rereads { state } })
-    }
-
-    /// Whether the system may be called, and requests from before this epoch can land no more.
-    async fn ready(&self, stop: &CancellationToken, epoch: EpochState) -> Result<bool, Halt> {
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let target = &self.connection.systems[self.side];
-        let paused = self.pipeline.ask(stop, || store.system(target)).await?.not_before;
-        if paused.is_some_and(|until| until > epoch.now) {
-            return Ok(false);
-        }
-        // What such a request created must be found by the search that precedes the next creation.
-        let search_lag = |side| self.connection.ends[side].schema().search_lag;
-        let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
-        let usable_from = epoch.began_at + self.pipeline.settings.quarantine() + lag;
-        if epoch.now < usable_from {
-            let mut memory = self.memory();
-            if memory.announced != Some(epoch.id) {
-                memory.announced = Some(epoch.id);
-                info!(
-                    "The store's memory of {name} is new; reading in {:?}, when no earlier write can land any more",
-                    usable_from.since(epoch.now)
-                );
-            }
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
     async fn read_page(
         &self,
         stop: &CancellationToken,
@@ -237,10 +151,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let from = from(&active, state.watermark.as_deref());
         if from == ReadFrom::Start {
-            let mut unlisted = HashSet::new();
-            self.known(stop, |account| unlisted.extend([hash(&account)])).await?;
-            let followed = Followed { run: active.run.clone(), known: unlisted.len(), unlisted };
-            self.memory().followed = Some(followed);
+            self.follow(stop, &active.run).await?;
         }
         let page = match self.keeping_lease(stop, self.system().read(&from)).await? {
             Ok(page) => page,
@@ -248,7 +159,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
         };
         hit("producer.read");
         self.memory().failures = 0;
-        if let Some(expected) = page.expected {
+        // What the first page says is said again by each of the others.
+        if active.position.is_none()
+            && let Some(expected) = page.expected
+        {
             self.pipeline.ask(stop, || store.expect(name, &active.run, expected)).await?;
         }
         let seen: Vec<_> = page.records.into_iter().map(sighting).collect();
@@ -380,20 +294,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let now = self.pipeline.ask(stop, || store.epoch(name)).await?.now;
         let hour = now.to_string().chars().filter(char::is_ascii_digit).take(10).collect::<String>();
         let id: RunId = format!("live-{hour}").parse().expect("digits and a name are a run id");
-        let run = Run {
-            id: id.clone(),
-            kind: RunKind::Live,
-            by: "live".to_owned(),
-            began_at: now,
-            only: None,
-            reading: crate::domain::Sides { a: false, b: false },
-            read: 0,
-            expected: None,
-            changes: Vec::new(),
-            emitted: 0,
-            commands: Vec::new(),
-            failed: None,
-        };
+        let run = Run::new(id.clone(), RunKind::Live, "live".to_owned(), now);
         self.pipeline.ask(stop, || store.begin_run(name, &run)).await?;
         Ok(id)
     }
@@ -465,87 +366,6 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         hit("producer.moved_cursor");
         Ok(Step::Worked)
-    }
-
-    /// Hands each account that a link of this side holds to `take`.
-    async fn known(&self, stop: &CancellationToken, mut take: impl FnMut(AccountId) + Send) -> Result<(), Halt> {
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let mut from = None;
-        loop {
-            let (accounts, next) = self.pipeline.ask(stop, || store.accounts(name, self.side, from.clone())).await?;
-            accounts.into_iter().for_each(|(account, _)| take(account));
-            match next {
-                Some(next) => from = Some(next),
-                None => return Ok(()),
-            }
-        }
-    }
-
-    /// Notes the ids of a page, as long as this process has followed the read from its beginning.
-    fn remember(&self, run: &RunId, seen: &[Sighting]) {
-        if let Some(followed) = &mut self.memory().followed
-            && followed.run == *run
-        {
-            for seen in seen {
-                let account = match seen {
-                    Sighting::Present { snapshot } => Some(&snapshot.account),
-                    Sighting::Unreadable { account, .. } => account.as_ref(),
-                    Sighting::Absent { .. } => None,
-                };
-                if let Some(account) = account {
-                    followed.unlisted.remove(&hash(account));
-                }
-            }
-        }
-    }
-
-    /// Who is linked, was not listed by a complete read, and is not there when asked for by id either (B12). An error
-    /// says why nobody may be taken for gone, if that is worth saying.
-    async fn absent(
-        &self,
-        stop: &CancellationToken,
-        run: &RunId,
-        proven_complete: bool,
-    ) -> Result<Result<Vec<Sighting>, Option<String>>, Halt> {
-        let followed = self.memory().followed.take().filter(|followed| followed.run == *run);
-        let Some(Followed { known, unlisted, .. }) = followed else { return Ok(Err(None)) };
-        if unlisted.is_empty() {
-            return Ok(Ok(Vec::new()));
-        }
-        let mut missing = Vec::new();
-        self.known(stop, |account| {
-            if unlisted.contains(&hash(&account)) {
-                missing.push(account);
-            }
-        })
-        .await?;
-        let system = &self.connection.systems[self.side];
-        if missing.len() > DOUBTFUL_ABOVE && missing.len() * 100 > known * DOUBTFUL_PERCENT {
-            return Ok(Err(Some(format!(
-                "{system} did not list {} of {known} known accounts; the list is doubted, and nobody is taken for gone",
-                missing.len()
-            ))));
-        }
-        let mut gone = Vec::new();
-        for chunk in missing.chunks(REREADS) {
-            match self.keeping_lease(stop, self.system().get(chunk)).await? {
-                Ok(lookups) => gone.extend(chunk.iter().zip(lookups).filter_map(|(account, lookup)| match lookup {
-                    Lookup::Absent(read_at) => Some(Sighting::Absent { account: account.clone(), read_at }),
-                    Lookup::Found(_) | Lookup::Unreadable { .. } => None,
-                })),
-                Err(failure) => {
-                    warn!("Could not ask {system} for accounts that it did not list: {failure}");
-                    return Ok(Err(None));
-                }
-            }
-        }
-        if !gone.is_empty() && !proven_complete {
-            return Ok(Err(Some(format!(
-                "the list of {system} was not proven complete, so {} accounts that it lacks are not taken for gone",
-                gone.len()
-            ))));
-        }
-        Ok(Ok(gone))
     }
 
     /// A read failed: again later, until it has failed too often or cannot succeed.
@@ -623,11 +443,4 @@ fn is_inactive(seen: &Sighting) -> bool {
         Sighting::Absent { .. } => true,
         Sighting::Unreadable { .. } => false,
     }
-}
-
-fn hash(account: &AccountId) -> u64 {
-    use std::hash::Hasher as _;
-    let mut hasher = siphasher::sip::SipHasher13::new();
-    hasher.write(account.as_str().as_bytes());
-    hasher.finish()
 }

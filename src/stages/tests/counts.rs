@@ -91,9 +91,19 @@ async fn a_thousand_accounts_at_two_hundred_a_call() {
     assert_eq!((written.target, written.store), (Calls::new(), Calls::new()));
 }
 
-/// Each matching key costs one search a wave.
+/// How many accounts a system says there are is added up over the sides, not over the pages.
 #[tokio::test]
-async fn a_matching_key_is_searched_for_once_a_wave() {
+async fn a_run_expects_each_account_once() {
+    let world = World::of(Shape { page: 100, batch: 200, calls: 4 }, rules());
+    world.crm.edit_all(1000, "first");
+    let [read, ..] = pass(&world, RunKind::Sync).await;
+    assert_eq!(read.source, calls(&[("read", 10)]));
+    assert_eq!(world.pipeline.store.all_runs()[0].expected, Some(1000));
+}
+
+/// Matching keys go with the search for the partners.
+#[tokio::test]
+async fn a_wave_searches_once_for_all_its_keys() {
     let mut rules = rules();
     rules.match_on = vec!["title".parse().unwrap()];
     rules.on_existing = OnExisting::Link;
@@ -101,7 +111,7 @@ async fn a_matching_key_is_searched_for_once_a_wave() {
     world.crm.edit_all(1000, "first");
     let [_, _, written] = pass(&world, RunKind::Sync).await;
     // Whoever is created first has the title, and is taken: the others of later waves are refused with letters.
-    assert_eq!(written.target["search"], 10);
+    assert_eq!(written.target["search"], 5);
     assert_eq!(written.target["write"], 1);
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::Clock;
+use crate::domain::rate::Window;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -397,8 +398,13 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn expect(&self, _: &ConnectionName, _: &RunId, _: u64) -> Result<(), StoreError> {
-        Ok(())
+    async fn expect(&self, _: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
+        self.op("expect", |state, _| {
+            let run = state.runs.get_mut(run).unwrap();
+            run.expected = Some(run.expected.unwrap_or(0) + accounts);
+            Ok(())
+        })
+        .await
     }
 
     async fn run(&self, _: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {
@@ -465,6 +471,10 @@ impl Store for MemoryStore {
             Ok(())
         })
         .await
+    }
+
+    async fn take_call(&self, _: &SystemName, _: &str, _: &[Window], _: bool) -> Result<Option<Duration>, StoreError> {
+        Ok(None)
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

@@ -284,7 +284,9 @@ impl System for MemorySystem {
         let page = {
             let state = self.state();
             let read_at = self.clock.now();
-            let mut listed = state.accounts.iter().filter(|(_, account)| account.modified_at.0 >= since).skip(skip);
+            let is_meant = |(_, account): &(&_, &Account)| account.modified_at.0 >= since;
+            let expected = Some(state.accounts.iter().filter(is_meant).count() as u64);
+            let mut listed = state.accounts.iter().filter(is_meant).skip(skip);
             let records: Vec<_> = listed
                 .by_ref()
                 .take(self.page)
@@ -293,7 +295,7 @@ impl System for MemorySystem {
             let more = listed.next().is_some();
             let end = Next::End { watermark: Some(next.to_string()), proven_complete: true, unsettled: None };
             let next = if more { Next::Page(format!("{since} {} {next}", skip + self.page)) } else { end };
-            Page { records, next, expected: None }
+            Page { records, next, expected }
         };
         yield_now().await;
         Ok(page)

@@ -189,6 +189,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 }
                 Action::Create { partner: partner.clone() }
             }
+            Need::Find { partner } => return Box::pin(self.find(&begun, link, partner)).await,
             Need::Update { account } => {
                 let Some(base) = write::base(&link, self.wave.side) else {
                     drop(turn);
@@ -197,7 +198,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Action::Update { account: account.clone(), unless_changed_since: base.clone() }
             }
         };
-        let written = self.wave.write(Write { action, values }, begun.deadline).await;
+        let urgent = begun.wanted.deactivates();
+        let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
         drop(turn);
         hit("writer.answered");
@@ -219,7 +221,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let (wave, side) = (self.wave, self.wave.side);
         let letter = LetterId::of_link(&wave.connection.name, side, link.id);
         let how = match begun.wanted.need {
-            Need::Create { .. } => WriteAnswer::Created,
+            Need::Create { .. } | Need::Find { .. } => WriteAnswer::Created,
             Need::Update { .. } => WriteAnswer::Updated,
         };
         let said = LastWrite::new(wall_clock(), how);

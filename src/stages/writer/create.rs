@@ -1,13 +1,17 @@
 //! How an account is created: searched for first, adopted if it is ours, refused if it is somebody else's.
 
-use super::Fate;
+use futures_util::future::{join, try_join_all};
+
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
+use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::Need;
 use crate::domain::rules::OnExisting;
 use crate::domain::write;
-use crate::domain::{AccountId, AttributePath, Code, Failure, FailureClass, Link, Sighting, Snapshot, Value};
+use crate::domain::{
+    AccountId, AttributePath, Code, CommandOutcome, Failure, FailureClass, Link, Sighting, Snapshot, Value,
+};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
@@ -24,44 +28,93 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         partner: &AccountId,
     ) -> Result<Option<Fate>, Halt> {
         let rules = &self.wave.rules;
-        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
-            Ok(found) => found,
+        let keys: Vec<(AttributePath, SearchKey)> =
+            rules.match_on.iter().filter_map(|path| self.key(begun, path)).collect();
+        // All at once: searching for one key after the other would take a call for each.
+        let (ours, existing) = join(
+            self.search(begun, SearchKey::Partner(partner.clone())),
+            try_join_all(keys.iter().map(|(_, key)| self.search(begun, key.clone()))),
+        )
+        .await;
+        if let Some(fate) = self.adopt_ours(begun, link, ours).await? {
+            return Ok(Some(fate));
+        }
+        let existing = match existing {
+            Ok(existing) => existing,
             Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
         };
-        hit("writer.searched");
-        match ours.len() {
-            0 => {}
-            1 => {
-                let account = ours.into_iter().next().expect("there is one");
-                return self.adopt(begun, link.clone(), account, true).await.map(Some);
-            }
-            _ => {
-                let failure = Failure::new(
-                    FailureClass::Permanent,
-                    Code::known("ambiguous"),
-                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
-                );
-                return self.bury(begun, link.clone(), &failure).await.map(Some);
-            }
-        }
-        for path in &rules.match_on {
-            let Some(rule) = rules.attributes.get(path) else { continue };
-            let name = &rule.names[self.wave.side];
-            let Some(Some(Value::Text(text))) = begun.wanted.values.get(path) else { continue };
-            let existing = match self.search(begun, SearchKey::Attribute(name.clone(), text.clone())).await {
-                Ok(existing) => existing,
-                Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-            };
+        for ((name, _), existing) in keys.into_iter().zip(existing) {
             let free = |snapshot: &Snapshot| snapshot.partner.is_none();
             match <[Snapshot; 1]>::try_from(existing) {
                 Ok([account]) if rules.on_existing == OnExisting::Link && free(&account) => {
                     return self.adopt(begun, link.clone(), account, false).await.map(Some);
                 }
                 Err(none) if none.is_empty() => {}
-                _ => return self.exists_refusal(begun, link.clone(), Some(name.clone())).await.map(Some),
+                _ => return self.exists_refusal(begun, link.clone(), Some(name)).await.map(Some),
             }
         }
         Ok(None)
+    }
+
+    /// The target's name of a matching attribute, and the key to search by; `None` if the account is to have no such value.
+    fn key(&self, begun: &Begun, path: &AttributePath) -> Option<(AttributePath, SearchKey)> {
+        let name = &self.wave.rules.attributes.get(path)?.names[self.wave.side];
+        match begun.wanted.values.get(path)? {
+            Some(Value::Text(text)) => Some((name.clone(), SearchKey::Attribute(name.clone(), text.clone()))),
+            _ => None,
+        }
+    }
+
+    /// Looks for what creations without an answer may have left for somebody who is not to have an account any more. What
+    /// is found is linked, and then deactivated or left like any other account; where nothing is, nothing is to be done.
+    pub(super) async fn find(&self, begun: &Begun, link: Link, partner: &AccountId) -> Result<Fate, Halt> {
+        let ours = self.search(begun, SearchKey::Partner(partner.clone())).await;
+        if let Some(fate) = self.adopt_ours(begun, &link, ours).await? {
+            return Ok(fate);
+        }
+        let mut link = link;
+        loop {
+            let Some(forgotten) = write::forget_creations(&link, self.wave.side, begun.token) else {
+                return Ok(self.later(LEASE_MARGIN));
+            };
+            let outcome = CommandOutcome::Superseded;
+            let commit =
+                Commit { link: Some(forgotten), count: Some(count(self.command, outcome)), ..Commit::default() };
+            match self.commit(commit).await? {
+                Committed::Done { .. } => {
+                    hit("writer.committed");
+                    self.wave.pipeline.metrics.command(&self.wave.connection.name, outcome);
+                    return Ok(Fate::Over);
+                }
+                Committed::Moved | Committed::Taken { .. } => link = self.reload().await?,
+            }
+        }
+    }
+
+    /// Links the account that carries our partner's id, if a search found one.
+    async fn adopt_ours(
+        &self,
+        begun: &Begun,
+        link: &Link,
+        found: Result<Vec<Snapshot>, Failure>,
+    ) -> Result<Option<Fate>, Halt> {
+        let ours = match found {
+            Ok(found) => found,
+            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
+        };
+        hit("writer.searched");
+        match <[Snapshot; 1]>::try_from(ours) {
+            Ok([account]) => self.adopt(begun, link.clone(), account, true).await.map(Some),
+            Err(none) if none.is_empty() => Ok(None),
+            Err(_) => {
+                let failure = Failure::new(
+                    FailureClass::Permanent,
+                    Code::known("ambiguous"),
+                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
+                );
+                self.bury(begun, link.clone(), &failure).await.map(Some)
+            }
+        }
     }
 
     async fn search(&self, begun: &Begun, key: SearchKey) -> Result<Vec<Snapshot>, Failure> {

@@ -178,7 +178,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let now = wall_clock();
         let account = match &wanted.need {
             Need::Update { account } => Some(account.clone()),
-            Need::Create { .. } => None,
+            Need::Create { .. } | Need::Find { .. } => None,
         };
         // The attribute under the name that the link and the configuration know it by.
         let attribute = failure
@@ -210,7 +210,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
 fn begun_account(begun: &Begun) -> &str {
     match &begun.wanted.need {
-        Need::Create { partner } => partner.as_str(),
+        Need::Create { partner } | Need::Find { partner } => partner.as_str(),
         Need::Update { account } => account.as_str(),
     }
 }

@@ -157,7 +157,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         calls.extend(asked.turns.take(size, |_, _| true).into_iter().map(|batch| self.take_turn(batch).boxed()));
         calls.extend(asked.settles.take(usize::MAX, |a, b| a == b).into_iter().map(|b| self.wait_settled(b).boxed()));
         calls.extend(asked.gets.take(size, |_, _| true).into_iter().map(|batch| self.get_all(batch).boxed()));
-        calls.extend(asked.searches.take(size, |_, _| true).into_iter().map(|batch| self.search_all(batch).boxed()));
+        // Every key of as many accounts as a write has.
+        let keys = size.saturating_mul(1 + self.rules.match_on.len());
+        calls.extend(asked.searches.take(keys, |_, _| true).into_iter().map(|batch| self.search_all(batch).boxed()));
         let together =
             |(_, a): &(Write, Instant), (_, b): &(Write, Instant)| a.max(b).duration_since(*a.min(b)) < SAME_DEADLINE;
         calls.extend(asked.writes.take(size, together).into_iter().map(|batch| self.write_all(batch).boxed()));

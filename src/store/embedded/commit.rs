@@ -8,6 +8,7 @@ use super::links::{claim_key, link_id};
 use super::memory::known_in;
 use super::{EmbeddedStore, letters, signed, sql};
 use crate::domain::{ConnectionName, Epoch, Link, LinkId, Sides, Timestamp};
+use crate::failpoint::hit;
 use crate::store::packed::pack;
 use crate::store::{Claim, Commit, Committed, Count, StoreError};
 
@@ -56,6 +57,7 @@ impl Step<'_> {
         {
             return Ok(refused);
         }
+        hit("file.replaced_link");
         letters::open(self.file, commit.open.iter().map(|letter| (letter, Some(self.name))))?;
         letters::close(self.file, &commit.close)?;
         for (side, account) in &commit.reread {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{EmbeddedStore, milliseconds, quantity, sql};
+use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
 use crate::store::retention::{INSTANCE_TTL, SUSPECT_TTL};
 use crate::store::{Instance, StoreError, SystemState};
@@ -37,6 +38,30 @@ impl EmbeddedStore {
                 (system.as_str(), (now + pause).0, reason),
             )?;
             Ok(())
+        })
+        .await
+    }
+
+    /// See [`Store::take_call`](crate::store::Store::take_call).
+    pub(super) async fn take(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> Result<Option<Duration>, StoreError> {
+        let (system, bucket, windows) = (system.clone(), bucket.to_owned(), windows.to_vec());
+        self.write(move |file, now| {
+            let of = (system.as_str(), bucket.as_str());
+            let over = now.0.saturating_sub(milliseconds(rate::longest(&windows)));
+            sql::run(file, "DELETE FROM calls WHERE system = ?1 AND bucket = ?2 AND at <= ?3", (of.0, of.1, over))?;
+            let find = "SELECT at FROM calls WHERE system = ?1 AND bucket = ?2 ORDER BY at";
+            let taken = sql::all(file, find, of, |row| Ok(Timestamp(row.get(0)?)))?;
+            let wait = rate::wait(&taken, &windows, now, urgent);
+            if wait.is_none() {
+                sql::run(file, "INSERT INTO calls (system, bucket, at) VALUES (?1, ?2, ?3)", (of.0, of.1, now.0))?;
+            }
+            Ok(wait)
         })
         .await
     }
@@ -94,6 +119,10 @@ impl EmbeddedStore {
 
     /// See [`Store::instances`](crate::store::Store::instances).
     pub(super) async fn heard_instances(&self) -> Result<Vec<Instance>, StoreError> {
+        // The lock knows before the time to live has passed.
+        if !self.database.is_led() {
+            return Ok(Vec::new());
+        }
         let heard = "SELECT role, name, version, seen_at FROM instances WHERE seen_at >= ?1 ORDER BY role, name";
         self.read(move |file, now| {
             sql::all(file, heard, (now.0 - milliseconds(INSTANCE_TTL),), |row| {

@@ -21,6 +21,7 @@
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:letters` | hash | letters about messages, as above | never |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
+//! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
@@ -115,6 +116,11 @@ pub(super) fn message_letters(prefix: &str) -> String {
 /// What is known of a system.
 pub(super) fn system(prefix: &str, system: &SystemName) -> String {
     format!("{prefix}:system:{{{system}}}")
+}
+
+/// Calls taken of a system, of one kind.
+pub(super) fn calls(prefix: &str, system: &SystemName, bucket: &str) -> String {
+    format!("{prefix}:calls:{{{system}}}:{bucket}")
 }
 
 /// How often work began on a message that came back often.

@@ -30,6 +30,7 @@ scripts! {
     RESERVE = "reserve.lua",
     SET_READER = "set_reader.lua",
     STAMP = "stamp.lua",
+    TAKE_CALL = "take_call.lua",
 }
 
 /// A Lua script.

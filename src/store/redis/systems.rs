@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::RedisStore;
 use super::keys::{self, INSTANCE_TTL, SUSPECT_TTL};
 use super::pool::failed;
-use super::script::{Call, PAUSE, STAMP};
+use super::script::{Call, PAUSE, STAMP, TAKE_CALL};
+use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
 use crate::store::{Instance, StoreError, SystemState};
 
@@ -42,6 +43,23 @@ impl RedisStore {
         let mut call = Call::new([keys::system(&self.prefix, system)]);
         call.number(pause.as_millis()).arg(reason);
         PAUSE.run::<()>(&mut *self.pool.lend().await?, &call).await
+    }
+
+    /// See [`Store::take_call`](crate::store::Store::take_call).
+    pub(super) async fn take(
+        &self,
+        system: &SystemName,
+        bucket: &str,
+        windows: &[Window],
+        urgent: bool,
+    ) -> Result<Option<Duration>, StoreError> {
+        let mut call = Call::new([keys::calls(&self.prefix, system, bucket)]);
+        call.number(rate::longest(windows).as_millis());
+        for window in windows {
+            call.number(window.open_to(urgent)).number(window.within.as_millis());
+        }
+        let wait: u64 = TAKE_CALL.run(&mut *self.pool.lend().await?, &call).await?;
+        Ok((wait > 0).then(|| Duration::from_millis(wait)))
     }
 
     /// See [`Store::note_usage`](crate::store::Store::note_usage).

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use reqwest::Method;
 use reqwest::header::IF_UNMODIFIED_SINCE;
+use reqwest::{Method, StatusCode};
 use secrecy::ExposeSecret;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -18,6 +18,9 @@ use crate::systems::http::{self, Answer, Call, Http};
 /// The longest address that is sent. Salesforce takes 16,384 bytes of address and headers together; the token alone may
 /// have some two thousand.
 pub const MAX_ADDRESS_BYTES: usize = 12_000;
+
+/// Queries that a composite call may have. It costs one call of the org's quota.
+const QUERIES_A_CALL: usize = 5;
 
 /// One org.
 #[derive(Debug)]
@@ -174,7 +177,62 @@ impl Client {
     /// Also if fewer or more rows came than the query says to have: then nothing follows from a missing one.
     pub async fn whole(&self, call: Call, soql: &str) -> Result<Vec<Rows>, Failure> {
         let answer = self.get(call, &["query"], Some(soql)).await?;
-        let mut pages = vec![self.rows(&answer)?];
+        self.all_pages(call, &answer).await
+    }
+
+    /// The same for several queries, [`QUERIES_A_CALL`] of them in a call.
+    pub async fn whole_of_each(&self, call: Call, queries: &[String]) -> Result<Vec<Rows>, Failure> {
+        let mut pages = Vec::new();
+        for queries in queries.chunks(QUERIES_A_CALL) {
+            if let [query] = queries {
+                pages.extend(self.whole(call, query).await?);
+                continue;
+            }
+            for answer in self.composite(call, queries).await? {
+                pages.extend(self.all_pages(call, &answer).await?);
+            }
+        }
+        Ok(pages)
+    }
+
+    /// Several queries in one call; the answer of each.
+    async fn composite(&self, call: Call, queries: &[String]) -> Result<Vec<Answer>, Failure> {
+        let part = |(number, query): (usize, &String)| {
+            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", query).finish();
+            let url = format!("/services/data/{}/query?{query}", self.api_version);
+            json!({"method": "GET", "url": url, "referenceId": format!("query{number}")})
+        };
+        let body = json!({"compositeRequest": queries.iter().enumerate().map(part).collect::<Vec<_>>()});
+        let request = Request {
+            call,
+            method: Method::POST,
+            path: &["composite"],
+            soql: None,
+            unmodified_since: None,
+            body: Some(&body),
+        };
+        let answer = self.send(&request).await?;
+        if !answer.status.is_success() {
+            return Err(errors::classify(&answer));
+        }
+        let malformed = || answer.unreadable("the answer does not have a part for each query");
+        let mut body = answer.json()?;
+        let parts = match body.get_mut("compositeResponse").map(Json::take) {
+            Some(Json::Array(parts)) if parts.len() == queries.len() => parts,
+            _ => return Err(malformed()),
+        };
+        let read = |part: Json| {
+            let status = part.get("httpStatusCode").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
+            let status = status.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
+            let part = answer.part(status, part.get("body").ok_or_else(malformed)?);
+            if part.status.is_success() { Ok(part) } else { Err(errors::classify(&part)) }
+        };
+        parts.into_iter().map(read).collect()
+    }
+
+    /// What a query answered, and the pages that follow.
+    async fn all_pages(&self, call: Call, answer: &Answer) -> Result<Vec<Rows>, Failure> {
+        let mut pages = vec![self.rows(answer)?];
         while let Some(locator) = pages.last().and_then(|page| page.locator.clone()) {
             pages.push(self.more(call, &locator).await?);
         }

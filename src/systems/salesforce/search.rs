@@ -1,6 +1,6 @@
 //! The search: the keys of one call in as few queries as addresses can hold, and the answers sorted back to their keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::object::TEXT;
 use super::{Salesforce, client, soql};
@@ -20,10 +20,14 @@ impl Salesforce {
         }
         literals.sort_unstable();
         literals.dedup();
-        let mut found = Vec::new();
-        for conditions in conditions(&literals, soql::query_bytes(&self.select())) {
-            found.extend(self.matching(&conditions).await?);
-        }
+        let conditions = conditions(&literals, soql::query_bytes(&self.select()));
+        let mut found = match conditions.is_empty() {
+            true => Vec::new(),
+            false => self.matching(&conditions).await?,
+        };
+        // One record may fit several of the queries.
+        let mut seen = BTreeSet::new();
+        found.retain(|account| seen.insert(account.account.clone()));
         Ok(keys.iter().map(|key| found.iter().filter(|account| self.has(account, key)).cloned().collect()).collect())
     }
 
@@ -47,13 +51,16 @@ impl Salesforce {
         }
     }
 
-    /// The accounts that a condition describes.
-    async fn matching(&self, conditions: &str) -> Result<Vec<Snapshot>, Failure> {
-        let soql = |select: String| format!("SELECT {select} FROM {} WHERE {conditions}", self.object.name());
+    /// The accounts that any of these conditions describes.
+    async fn matching(&self, conditions: &[String]) -> Result<Vec<Snapshot>, Failure> {
+        let queries = || -> Vec<String> {
+            let select = format!("SELECT {} FROM {} WHERE", self.select(), self.object.name());
+            conditions.iter().map(|condition| format!("{select} {condition}")).collect()
+        };
         let call = Call::read("search");
-        let pages = match self.client.whole(call, &soql(self.select())).await {
+        let pages = match self.client.whole_of_each(call, &queries()).await {
             Err(failure) if failure.code.as_str() == "invalid_field" && self.learn_hidden_fields().await? => {
-                self.client.whole(call, &soql(self.select())).await?
+                self.client.whole_of_each(call, &queries()).await?
             }
             other => other?,
         };

@@ -327,7 +327,7 @@ impl Client {
             Request::Patch(account, tag) => ("patch", Method::PATCH, Some(account), tag),
             Request::Replace(account, tag) => ("replace", Method::PUT, Some(account), tag),
         };
-        let call = Call { operation, effect: Effect::Write, deadline: Some(deadline) };
+        let call = Call { operation, effect: Effect::Write, deadline: Some(deadline), urgent: false };
         self.send(call, method, self.users(account)?, Some(body), tag).await
     }
 }

@@ -78,7 +78,7 @@ impl World {
     }
 
     async fn done(&self, action: Action, values: Attributes) -> Snapshot {
-        match self.write(Write { action, values }).await {
+        match self.write(Write { action, values, urgent: false }).await {
             Written::Done(snapshot) => {
                 self.shows(&snapshot);
                 snapshot
@@ -253,7 +253,7 @@ async fn live(name: &str, dialect: Dialect) {
     for person in ["Boss", "Chief"] {
         world.edit(&account, &json!({"title": person}));
         for pairs in [&[("title", Some("Lead".into()))][..], &[("emails", Some("x@x.example".into()))]] {
-            let written = world.write(Write { action: update(&base), values: values(pairs) }).await;
+            let written = world.write(Write { action: update(&base), values: values(pairs), urgent: false }).await;
             let Written::Moved(snapshot) = written else { panic!("{name}: {written:?}") };
             world.shows(&snapshot);
             assert_eq!(world.record(&account)["title"], person, "{name}");
@@ -265,9 +265,10 @@ async fn live(name: &str, dialect: Dialect) {
     assert_eq!(world.record(&account)["title"], "Lead", "{name}");
 
     // Nobody is created twice, and no user name is taken from another.
-    let again = world.write(Write { action: create(), values: ada }).await;
+    let again = world.write(Write { action: create(), values: ada, urgent: false }).await;
     assert!(matches!(again, Written::Exists { .. }), "{name}: {again:?}");
-    let taken = Write { action: update(&lead), values: values(&[("userName", Some("u3@x.example".into()))]) };
+    let taken =
+        Write { action: update(&lead), values: values(&[("userName", Some("u3@x.example".into()))]), urgent: false };
     let taken = world.write(taken).await;
     assert!(matches!(taken, Written::Exists { .. }), "{name}: {taken:?}");
 
@@ -283,7 +284,7 @@ async fn live(name: &str, dialect: Dialect) {
 
     world.admin.delete(Imitated::Scim, account.as_str()).unwrap();
     assert!(matches!(world.get(&account).await, Lookup::Absent(_)), "{name}");
-    let gone = world.write(Write { action: update(&lead), values: values(&[("title", None)]) }).await;
+    let gone = world.write(Write { action: update(&lead), values: values(&[("title", None)]), urgent: false }).await;
     assert!(matches!(gone, Written::Gone(_)), "{name}: {gone:?}");
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use muster::domain::rate::Window;
 use muster::domain::*;
 use muster::store::*;
 
@@ -19,6 +21,33 @@ pub async fn a_longer_pause_stays<S: Store>(store: S) {
     assert!(longer.not_before > long.not_before);
     assert_eq!((longer.reason.as_deref(), longer.usage), (Some("unauthorised"), Some((7, 15_000))));
     assert_eq!(store.system(&"chat".parse().unwrap()).await.unwrap(), SystemState::default());
+}
+
+/// B19: however many take calls at once, every window holds, what is kept for urgent work is kept, and kinds of calls and
+/// systems are counted apart.
+pub async fn no_window_of_calls_is_ever_exceeded<S: Store>(store: S) {
+    let crm: SystemName = "crm".parse().unwrap();
+    let minute = Duration::from_secs(60);
+    let windows = [Window { reserve: 5, ..Window::new(25, minute) }, Window::new(500, Duration::from_secs(600))];
+    let take =
+        async |system: &SystemName, bucket, urgent| store.take_call(system, bucket, &windows, urgent).await.unwrap();
+    let taken = join_all((0..40).map(|_| take(&crm, "calls", false))).await;
+    assert_eq!(taken.iter().filter(|wait| wait.is_none()).count(), 20);
+    let waits: Vec<Duration> = taken.into_iter().flatten().collect();
+    assert!(waits.iter().all(|wait| *wait <= minute && *wait > Duration::from_secs(1)), "{waits:?}");
+    let urgent = join_all((0..10).map(|_| take(&crm, "calls", true))).await;
+    assert_eq!(urgent.iter().filter(|wait| wait.is_none()).count(), 5);
+    assert_eq!(take(&crm, "logins", false).await, None);
+    assert_eq!(take(&"chat".parse().unwrap(), "calls", false).await, None);
+
+    // A window that has passed is forgotten.
+    let short = [Window::new(1, Duration::from_millis(50))];
+    let again = async || store.take_call(&crm, "short", &short, false).await.unwrap();
+    assert_eq!(again().await, None);
+    while let Some(wait) = again().await {
+        assert!(wait <= Duration::from_millis(50));
+        tokio::time::sleep(wait).await;
+    }
 }
 
 pub async fn processes_that_work_are_heard_of<S: Store>(store: S) {

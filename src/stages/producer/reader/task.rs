@@ -1,0 +1,90 @@
+//! What a reader reads next, and whether it may read now.
+
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::super::RUNS;
+use super::Reader;
+use crate::broker::Broker;
+use crate::domain::{AccountId, Epoch, Side};
+use crate::stages::Halt;
+use crate::store::{ActiveRead, EpochState, ReaderState, Run, RunKind, Store};
+
+/// What is to be read now.
+pub(super) enum Task {
+    Page { state: ReaderState, active: ActiveRead },
+    Only { state: ReaderState, run: Run, account: AccountId },
+    Rereads { state: ReaderState },
+    Nothing,
+}
+
+impl<B: Broker, S: Store> Reader<B, S> {
+    /// What there is to read: the read under way, else a run that waits for this side, else accounts to read again.
+    pub(super) async fn next_task(&self, stop: &CancellationToken, epoch: Epoch) -> Result<Task, Halt> {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let mut state = self.pipeline.ask(stop, || store.reader(name, self.side)).await?;
+        if let Some(active) = &mut state.active {
+            // Whoever reserved these numbers died, or gave up, before it moved the cursor: what was read is read again.
+            if let Some(range) = active.reserved.take() {
+                let run = active.run.clone();
+                self.pipeline.ask(stop, || store.abandon(name, &run, range)).await?;
+                if !self.set(stop, epoch, &state).await? {
+                    return Ok(Task::Nothing);
+                }
+            }
+        }
+        if let Some(active) = state.active.clone() {
+            let run = self.pipeline.ask(stop, || store.run(name, &active.run)).await?;
+            if let Some(run) = run.filter(|run| run.kind != RunKind::Live && run.reading[self.side]) {
+                return Ok(match run.only.clone() {
+                    Some((_, account)) => Task::Only { state, run, account },
+                    None => Task::Page { state, active },
+                });
+            }
+            state.active = None;
+            if !self.set(stop, epoch, &state).await? {
+                return Ok(Task::Nothing);
+            }
+        }
+        let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
+        let waiting = runs.into_iter().rev().find(|run| run.kind != RunKind::Live && run.reading[self.side]);
+        if let Some(run) = waiting {
+            if let Some((_, account)) = run.only.clone() {
+                return Ok(Task::Only { state, run, account });
+            }
+            let complete = run.kind == RunKind::Reconcile
+                || state.watermark.as_deref().is_none_or(str::is_empty)
+                || !self.system().schema().incremental;
+            let active = ActiveRead { run: run.id, complete, position: None, reserved: None };
+            return Ok(Task::Page { state, active });
+        }
+        let asked = self.pipeline.ask(stop, || store.rereads(name, self.side, 1)).await?;
+        Ok(if asked.is_empty() { Task::Nothing } else { Task::Rereads { state } })
+    }
+
+    /// Whether the system may be called, and requests from before this epoch can land no more.
+    pub(super) async fn ready(&self, stop: &CancellationToken, epoch: EpochState) -> Result<bool, Halt> {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let target = &self.connection.systems[self.side];
+        let paused = self.pipeline.ask(stop, || store.system(target)).await?.not_before;
+        if paused.is_some_and(|until| until > epoch.now) {
+            return Ok(false);
+        }
+        // What such a request created must be found by the search that precedes the next creation.
+        let search_lag = |side| self.connection.ends[side].schema().search_lag;
+        let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
+        let usable_from = epoch.began_at + self.pipeline.settings.quarantine() + lag;
+        if epoch.now < usable_from {
+            let mut memory = self.memory();
+            if memory.announced != Some(epoch.id) {
+                memory.announced = Some(epoch.id);
+                info!(
+                    "The store's memory of {name} is new; reading in {:?}, when no earlier write can land any more",
+                    usable_from.since(epoch.now)
+                );
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}
