@@ -139,20 +139,7 @@ impl<B: Broker, S: Store> Rig<B, S> {
         pair.source.edit(people);
         let (store, name) = (&self.pipeline.store, &pair.name);
         let epoch = store.epoch(name).await?;
-        let run = Run {
-            id: new_run_id(),
-            kind: RunKind::Sync,
-            by: "bench".to_owned(),
-            began_at: epoch.now,
-            only: None,
-            reading: Sides { a: false, b: false },
-            read: 0,
-            expected: None,
-            changes: Vec::new(),
-            emitted: 0,
-            commands: Vec::new(),
-            failed: None,
-        };
+        let run = Run::new(new_run_id(), RunKind::Sync, "bench".to_owned(), epoch.now);
         store.begin_run(name, &run).await?;
         let first = store.reserve(name, &run.id, people, None).await?.context("the run is gone")?;
         let change = |number| {

@@ -128,7 +128,7 @@ impl Roster {
     pub fn update_to(&self, number: u32, leader: &Self) -> Option<Write> {
         let (held, wanted) = (self.edition(number)?, leader.edition(number)?);
         let action = Action::Update { account: self.id(number), unless_changed_since: self.version(held) };
-        Some(Write { action, values: [(self.title_path(), Some(title(wanted)))].into() })
+        Some(Write { action, values: [(self.title_path(), Some(title(wanted)))].into(), urgent: false })
     }
 
     fn title_path(&self) -> AttributePath {
@@ -343,6 +343,7 @@ mod tests {
         let create = |number| Write {
             action: Action::Create { partner: account(Side::A, number) },
             values: leader.seen(number).unwrap().attributes,
+            urgent: false,
         };
         let deadline = tokio::time::Instant::now();
         let written = follower.write(&[create(0), create(2)], deadline).await;
