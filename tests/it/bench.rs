@@ -79,7 +79,7 @@ async fn every_figure_is_there() {
     let bytes = number(&rosters[1]["bytes_a_link"]);
     assert!((300.0..5_000.0).contains(&bytes), "{bytes} bytes a link");
     for kind in ["read", "created", "updated"] {
-        let calls = number(&report["salesforce_calls"][kind]);
+        let calls = number(&report["salesforce_calls"][kind]["calls"]);
         assert!((0.1..100.0).contains(&calls), "{calls} calls for 1,000 {kind}");
     }
     let aims = report["aims"].as_array().unwrap();

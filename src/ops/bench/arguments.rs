@@ -61,9 +61,9 @@ impl Arguments {
         Ok(Options {
             servers,
             rounds: self.rounds.unwrap_or(size(7, 1)) as usize,
-            changes: self.changes.unwrap_or(size(10_000, 2_000)).next_multiple_of(5),
+            changes: self.changes.unwrap_or(size(10_000, 1_000)).next_multiple_of(5),
             users: self.users.unwrap_or(size(20_000, 500)),
-            called_users: size(2_000, 450) as usize,
+            called_users: size(5_000, 450) as usize,
             folder: self.folder,
             markdown: self.markdown,
         })

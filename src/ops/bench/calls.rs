@@ -34,16 +34,25 @@ const INTO_THE_ORG: &str = "a = { system = \"crm\", object = \"User\", partner_f
                             leavers = \"deactivate\"\n";
 
 /// Calls of Salesforce's API per 1,000 accounts, all of them counted: logging in, describing, reading and writing.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Calls {
     /// Accounts in each of the three.
     pub accounts: u64,
     /// Reading a roster of users.
-    pub read: f64,
+    pub read: PerThousand,
     /// Creating users.
-    pub created: f64,
+    pub created: PerThousand,
     /// Changing users.
-    pub updated: f64,
+    pub updated: PerThousand,
+}
+
+/// Calls for 1,000 accounts.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct PerThousand {
+    /// All of them.
+    pub calls: f64,
+    /// By what they asked for.
+    pub by_operation: BTreeMap<&'static str, f64>,
 }
 
 /// Counts them for a roster of this size. `folder`: where the embedded mode keeps its file meanwhile.
@@ -51,7 +60,7 @@ pub async fn count(accounts: usize, folder: &Path) -> anyhow::Result<Calls> {
     let read = {
         let office = Office::open(FROM_THE_ORG, accounts, folder).await?;
         office.sync(RunKind::Sync, None).await?;
-        let read = per_thousand(office.calls(), office.admin().accounts(System::Salesforce).len());
+        let read = office.calls(office.admin().accounts(System::Salesforce).len());
         office.close().await?;
         read
     };
@@ -62,7 +71,7 @@ pub async fn count(accounts: usize, folder: &Path) -> anyhow::Result<Calls> {
         admin.accounts(System::Scim).iter().filter(|one| one["active"] != false).map(id).collect();
     admin.clear_log();
     office.sync(RunKind::Sync, Some(people.len())).await?;
-    let created = per_thousand(office.calls(), people.len());
+    let created = office.calls(people.len());
     // What is edited now was created a while ago, so that stamps of one second tell the two apart.
     admin.set_clock(System::Scim, 60_000);
     admin.set_clock(System::Salesforce, 60_000);
@@ -71,13 +80,9 @@ pub async fn count(accounts: usize, folder: &Path) -> anyhow::Result<Calls> {
     }
     admin.clear_log();
     office.sync(RunKind::Sync, Some(people.len())).await?;
-    let updated = per_thousand(office.calls(), people.len());
+    let updated = office.calls(people.len());
     office.close().await?;
     Ok(Calls { accounts: people.len() as u64, read, created, updated })
-}
-
-fn per_thousand(calls: u64, accounts: usize) -> f64 {
-    calls as f64 * 1_000.0 / accounts.max(1) as f64
 }
 
 fn id(account: &Value) -> String {
@@ -131,10 +136,17 @@ impl Office {
         self.sandbox.admin()
     }
 
-    /// Calls of the org since the log was cleared.
-    fn calls(&self) -> u64 {
-        let counts = self.admin().request_counts().into_iter();
-        counts.filter(|((system, ..), _)| *system == System::Salesforce).map(|(_, count)| count).sum()
+    /// Calls of the org since the log was cleared, for 1,000 of these accounts.
+    fn calls(&self, accounts: usize) -> PerThousand {
+        let mut found = PerThousand::default();
+        for ((system, operation, _), count) in self.admin().request_counts() {
+            if system == System::Salesforce {
+                let calls = count as f64 * 1_000.0 / accounts.max(1) as f64;
+                found.calls += calls;
+                *found.by_operation.entry(operation).or_default() += calls;
+            }
+        }
+        found
     }
 
     async fn sync(&self, kind: RunKind, expected: Option<usize>) -> anyhow::Result<()> {
