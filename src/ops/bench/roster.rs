@@ -352,7 +352,7 @@ mod tests {
 
         leader.edit(3);
         let update = follower.update_to(2, &leader).unwrap();
-        assert!(matches!(follower.write(&[update.clone()], deadline).await[0], Written::Done(_)));
+        assert!(matches!(follower.write(std::slice::from_ref(&update), deadline).await[0], Written::Done(_)));
         assert!(matches!(follower.write(&[update], deadline).await[0], Written::Moved(_)), "its tag is an old one");
         let user_name = leader.seen(2).unwrap().attributes[&USER_NAME.parse().unwrap()].clone().unwrap();
         let key = SearchKey::Attribute(USER_NAME.parse().unwrap(), user_name.as_text().unwrap().to_owned());
