@@ -113,8 +113,12 @@ impl Database {
         let lock = beside(&path, ".lock");
         let somebody_worked = lock.exists();
         let open = || {
-            let mut writer = patiently(|| connect(&path))?;
-            let worked_before = schema::migrate(&mut writer, somebody_worked)? && somebody_worked;
+            let (writer, is_new) = patiently(|| {
+                let mut writer = connect(&path)?;
+                let is_new = schema::migrate(&mut writer, somebody_worked)?;
+                Ok((writer, is_new))
+            })?;
+            let worked_before = is_new && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
             let threads = TaskTracker::new();
             let to_writer = threads::writer(writer, Arc::clone(&leadership), &threads)?;

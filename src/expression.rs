@@ -18,6 +18,12 @@ use crate::systems::{Schema, ValueKind};
 /// Longest condition, in bytes.
 pub const MAX_BYTES: usize = 4_096;
 
+/// Deepest nesting. Conditions are evaluated on the stacks of the workers.
+const MAX_DEPTH: usize = 40;
+
+/// Stack on which a condition is read: its parser needs much for each bracket, before anybody can count them.
+const READING_STACK_BYTES: usize = 64 * 1024 * 1024;
+
 /// Functions and macros of the language, set up once.
 static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
@@ -45,13 +51,21 @@ impl Scope {
         if text.len() > MAX_BYTES {
             return Err(ScopeError(format!("is longer than {MAX_BYTES} bytes")));
         }
+        let read = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(READING_STACK_BYTES);
+            thread.spawn_scoped(scope, || Self::read(text)).ok()?.join().ok()
+        });
+        read.unwrap_or_else(|| Err(ScopeError("cannot be read".to_owned())))
+    }
+
+    fn read(text: &str) -> Result<Self, ScopeError> {
         let program = LANGUAGE.compile(text).map_err(|errors| {
             let first = errors.errors.first().map(|error| (error.pos, error.msg.lines().next().unwrap_or_default()));
             let (at, what) = first.unwrap_or_default();
             ScopeError(format!("cannot be read at character {}: {what}", at.1))
         })?;
         let mut reads = Reads::default();
-        reads.walk(program.expression(), 0, &[])?;
+        reads.walk(program.expression(), Nesting::default(), &[])?;
         let (Some((side, _)), true) = (reads.found.first(), reads.is_of_one_side()) else {
             return Err(ScopeError("reads not exactly one side: write a.<attribute> or b.<attribute>".to_owned()));
         };
@@ -190,6 +204,13 @@ impl Branch {
     }
 }
 
+/// Where in an expression one is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Nesting {
+    depth: usize,
+    loops: usize,
+}
+
 /// What an expression reads.
 #[derive(Default)]
 struct Reads {
@@ -201,15 +222,19 @@ impl Reads {
         self.found.windows(2).all(|pair| pair[0].0 == pair[1].0)
     }
 
-    /// Walks through an expression, below `loops` loops, whose variables are `bound`.
-    fn walk(&mut self, expression: &IdedExpr, loops: usize, bound: &[&str]) -> Result<(), ScopeError> {
+    /// Walks through an expression, which is nested like that, below loops whose variables are `bound`.
+    fn walk(&mut self, expression: &IdedExpr, above: Nesting, bound: &[&str]) -> Result<(), ScopeError> {
+        let below = Nesting { depth: above.depth + 1, ..above };
+        if below.depth > MAX_DEPTH {
+            return Err(ScopeError(format!("is nested more than {MAX_DEPTH} deep; a list after `in` is flat")));
+        }
         if let Some((side, segments)) = chain(expression, bound) {
             let path = segments.join(".").parse();
             let path = path.map_err(|_| ScopeError(format!("{side}.{} is no attribute", segments.join("."))))?;
             self.found.push((side, path));
             return Ok(());
         }
-        let mut all = |parts: &[&IdedExpr]| parts.iter().try_for_each(|part| self.walk(part, loops, bound));
+        let mut all = |parts: &[&IdedExpr]| parts.iter().try_for_each(|part| self.walk(part, below, bound));
         match &expression.expr {
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) if bound.contains(&name.as_str()) => Ok(()),
@@ -228,7 +253,7 @@ impl Reads {
             }),
             Expr::Struct(_) => Err(ScopeError("makes an object; a scope compares attributes".to_owned())),
             Expr::Comprehension(part) => {
-                if loops > 0 {
+                if above.loops > 0 {
                     return Err(ScopeError("has a loop within a loop, which could take minutes".to_owned()));
                 }
                 all(&[&part.iter_range, &part.accu_init])?;
@@ -236,7 +261,7 @@ impl Reads {
                 let inner: Vec<&str> =
                     bound.iter().copied().chain(variables).chain(part.iter_var2.as_deref()).collect();
                 for part in [&part.loop_cond, &part.loop_step, &part.result] {
-                    self.walk(part, loops + 1, &inner)?;
+                    self.walk(part, Nesting { loops: above.loops + 1, ..below }, &inner)?;
                 }
                 Ok(())
             }

@@ -1,5 +1,5 @@
-//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce org
-//! and a SCIM 2.0 service provider on one loopback listener, with faults on demand and a log of every write.
+//! Imitations of the systems that Muster connects, for tests, demos and anybody who wants to try a client: a Salesforce org,
+//! a SCIM 2.0 service provider and others on one loopback listener, with faults on demand and a log of every write.
 //!
 //! It is written from the vendors' documents and the RFCs, and knows nothing of the rest of the crate: what it does is no
 //! proof of what Muster believes. State is in memory; each [`Sandbox`] is independent.
@@ -18,11 +18,13 @@ pub mod admin;
 pub mod cli;
 mod clock;
 pub mod faults;
+pub mod iadvize;
 mod imitation;
 mod keys;
 pub mod log;
 pub mod people;
 pub mod salesforce;
+mod salesscreen;
 pub mod scim;
 mod serve;
 
@@ -45,9 +47,11 @@ pub use salesforce::{CustomField, CustomKind, DuplicateRule, Flow, PermittedUser
 pub use scim::{Dialect, Preset, Quirk};
 
 use faults::Faults;
+use iadvize::Iadvize;
 use imitation::Imitation;
 use log::Log;
 use salesforce::{ConnectedApp, Salesforce};
+use salesscreen::SalesScreen;
 use scim::Scim;
 
 /// Client id that the sandbox knows by default.
@@ -59,6 +63,8 @@ pub const DEFAULT_CLIENT_SECRET: &str = "sandbox-client-secret";
 pub const INTEGRATION_USERNAME: &str = "integration@sandbox.example";
 /// Bearer token that the SCIM service knows by default. It protects nothing.
 pub const DEFAULT_SCIM_TOKEN: &str = "sandbox-scim-token";
+/// Key that the imitation of SalesScreen knows. It protects nothing.
+pub const DEFAULT_SALESSCREEN_KEY: &str = "sandbox-salesscreen-key";
 
 /// How clients reach the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -180,7 +186,12 @@ impl Sandbox {
         let scim =
             Scim::new(settings.scim_token.clone(), dialect, settings.scim_max_page, settings.scheme, Arc::clone(&log));
         let (salesforce, scim) = (Arc::new(salesforce), Arc::new(scim));
-        let systems: [Arc<dyn Imitation>; 2] = [Arc::clone(&salesforce) as _, Arc::clone(&scim) as _];
+        let systems: Vec<Arc<dyn Imitation>> = vec![
+            Arc::clone(&salesforce) as _,
+            Arc::clone(&scim) as _,
+            Arc::new(Iadvize::new(Arc::clone(&log))),
+            Arc::new(SalesScreen::new(Arc::clone(&log))),
+        ];
         let systems = systems.into_iter().map(|system| (system.system(), system)).collect();
         let world = Arc::new(World { systems, salesforce, scim, log, faults: Faults::new() });
         let admin = Admin::new(Arc::clone(&world));
@@ -227,6 +238,11 @@ impl Sandbox {
         format!("{}/scim/v2", self.url())
     }
 
+    /// Where the imitation of SalesScreen is.
+    pub fn salesscreen_url(&self) -> String {
+        format!("{}/salesscreen", self.url())
+    }
+
     /// Client id of the connected app.
     pub fn client_id(&self) -> &str {
         &self.settings.client_id
@@ -235,6 +251,11 @@ impl Sandbox {
     /// Client secret of the connected app.
     pub fn client_secret(&self) -> &str {
         self.settings.client_secret.expose_secret()
+    }
+
+    /// Where iAdvize is: its GraphQL API at `/graphql`, its REST API below `/api/2`.
+    pub fn iadvize_url(&self) -> String {
+        format!("{}/iadvize", self.url())
     }
 
     /// Bearer token of the SCIM service.

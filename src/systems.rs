@@ -10,8 +10,10 @@ use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Fail
 
 pub mod budget;
 pub mod http;
+pub mod iadvize;
 pub mod kind;
 pub mod salesforce;
+pub mod salesscreen;
 pub mod scim;
 
 /// What a system holds of an account, and under which rules: the same for all accounts of one kind.
@@ -27,6 +29,12 @@ pub struct Schema {
     pub calls: usize,
     /// Whether accounts can be written at all.
     pub writable: bool,
+    /// Whether accounts can be read. Where they cannot, nobody calls [`System::read`] or [`System::get`], a search finds
+    /// nothing, and the answer to a write shows what was sent: the link's own memory is all that is known of the side.
+    pub readable: bool,
+    /// Whether a write must carry every mapped value and not only those that changed: the system may clear what it is
+    /// not sent.
+    pub whole: bool,
     /// Whether the system can list accounts changed since a position.
     pub incremental: bool,
     /// Brings an account id as people write it (Salesforce's 15 characters) to the form that [`AccountId`]s have; `None`

@@ -272,25 +272,3 @@ async fn the_next_process_leads_once_the_first_has_done_its_last_job() {
     waiting.await.unwrap();
     assert_eq!(marks(&second).await, [0, 1]);
 }
-
-/// Processes come and go, each of which opens the file and folds its log in at the end: nobody is turned away.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn those_who_open_and_close_wait_for_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("muster.db");
-    let come_and_go = |_: u8| {
-        let path = path.clone();
-        tokio::spawn(async move {
-            for _ in 0..25 {
-                let database = Database::open(&path).unwrap();
-                run(&database, "CREATE TABLE IF NOT EXISTS test_visits (n); INSERT INTO test_visits VALUES (1)")
-                    .await
-                    .unwrap();
-                database.close().await;
-            }
-        })
-    };
-    for task in (0..4).map(come_and_go).collect::<Vec<_>>() {
-        task.await.unwrap();
-    }
-}

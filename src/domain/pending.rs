@@ -96,7 +96,28 @@ pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
             generations.push((path.clone(), register.generation));
         }
     }
+    if rules.whole[side] && !values.is_empty() {
+        complete(link, side, rules, &mut values, &mut generations);
+    }
     (!values.is_empty()).then_some(Pending { need, values, generations })
+}
+
+/// Adds what the side holds already, so that a write carries all that it is to hold.
+fn complete(
+    link: &Link,
+    side: Side,
+    rules: &Rules,
+    values: &mut Attributes,
+    generations: &mut Vec<(AttributePath, u32)>,
+) {
+    for (path, register) in &link.registers {
+        let flows = rules.attributes.get(path).is_some_and(|rule| rule.flow.writes(side));
+        if flows && register.value.is_some() && register.hold.is_none() && !values.contains_key(path) {
+            values.insert(path.clone(), register.value.clone());
+            generations.push((path.clone(), register.generation));
+        }
+    }
+    generations.sort();
 }
 
 /// Whether `side` lacks something that is on hold.
@@ -113,11 +134,12 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     if own.out_of_scope || other.out_of_scope {
         return None;
     }
-    if other.seen_at.is_none() || own.is_gone() {
+    let is_known = |side: Side| rules.write_only[side] || link.sides[side].seen_at.is_some();
+    if !is_known(side.other()) || own.is_gone() {
         return None;
     }
     match &own.account {
-        Some(account) => own.seen_at.is_some().then(|| Need::Update { account: account.clone() }),
+        Some(account) => is_known(side).then(|| Need::Update { account: account.clone() }),
         None => {
             let leaver = link
                 .registers
@@ -153,7 +175,7 @@ fn writable<'l>(
                 && (creating || is_due(link, side, path, rules))
                 && (creating || register.applied[side] != register.generation)
                 // What the side holds may be worth more: it is read before it is written over.
-                && (creating || link.sides[side].seen.contains_key(*path))
+                && (creating || rules.write_only[side] || link.sides[side].seen.contains_key(*path))
         })
     })
 }

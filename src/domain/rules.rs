@@ -130,6 +130,10 @@ pub struct Rules {
     pub on_existing: OnExisting,
     /// Attributes (as the link names them) by which an existing account is found, in this order.
     pub match_on: Vec<AttributePath>,
+    /// A side that can be written and never read: what it holds is what was last written, and nothing flows from it.
+    pub write_only: Sides<bool>,
+    /// A side whose writes carry every attribute, since it may clear what it is not sent.
+    pub whole: Sides<bool>,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.

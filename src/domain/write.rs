@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::account::{Snapshot, Version};
+use super::account::{READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin};
@@ -50,7 +50,7 @@ pub enum Plan {
 /// What to do about `side` at `now` (store clock).
 pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     let state = &link.sides[side];
-    if let (Some(account), None) = (&state.account, &state.seen_at)
+    if let (Some(account), None, false) = (&state.account, &state.seen_at, rules.write_only[side])
         && !state.is_gone()
     {
         return Plan::Unseen { account: account.clone() };
@@ -158,7 +158,10 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
         }
         return Finish::Fenced { link: after };
     }
-    state.intents.retain(|intent| intent.token != token);
+    // No read will ever settle what an earlier write without an answer left on such a side: this one has overwritten it.
+    let is_overwritten =
+        |intent: &Intent| rules.write_only[side] && intent.over_at + READ_UNCERTAINTY <= answer.version.read_at;
+    state.intents.retain(|intent| intent.token != token && !is_overwritten(intent));
     state.account = Some(answer.account.clone());
     state.dead = None;
     state.absence = None;
@@ -286,9 +289,11 @@ fn leaving(link: &Link, side: Side, token: Token) -> Option<Link> {
     Some(after)
 }
 
-/// The state on which an update is conditioned.
-pub fn base(link: &Link, side: Side) -> Option<&Version> {
-    link.sides[side].seen_at.as_ref()
+/// The state on which an update is conditioned. A side that cannot be read has none until the first write; then there is
+/// nothing to condition on.
+pub fn base(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Option<Version> {
+    let blind = Version { modified_at: None, read_at: now, tag: None };
+    link.sides[side].seen_at.clone().or(rules.write_only[side].then_some(blind))
 }
 
 /// Values of a write under the names that the side knows them by.

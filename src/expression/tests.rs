@@ -57,5 +57,13 @@ fn what_is_no_scope_says_why() {
         assert!(error.contains(said), "{text}: {error}");
     }
     assert!(Scope::parse(&format!("a.x == '{}'", "x".repeat(MAX_BYTES))).is_err());
-    assert!(Scope::parse(&format!("{}a.x{}", "(".repeat(2_000), ")".repeat(2_000))).is_err(), "and does not end us");
+    for (before, after) in [("(", ")"), ("!", ""), ("[", "]"), ("a.x ? true : ", ""), ("a.x || ", ""), ("-", "")] {
+        let times = MAX_BYTES / 2 / (before.len() + after.len()).max(2);
+        let deep = format!("{}a.x{}", before.repeat(times), after.repeat(times));
+        if let Ok(scope) = Scope::parse(&deep) {
+            assert_eq!(scope.fits(&snapshot(&[("x", Some(Value::Bool(false)))])), Some(false), "{before}");
+        }
+    }
+    let long = vec!["a.x == 'y'"; 30].join(" || ");
+    assert_eq!(fits(&long, &[("x", Some("y".into()))]), Some(true));
 }

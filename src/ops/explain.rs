@@ -168,7 +168,8 @@ async fn gather<B: Broker, S: Store>(
 }
 
 async fn look(meant: &Meant, side: Side, system: &SystemState, offline: bool) -> Look {
-    let Some(account) = meant.accounts[side].as_ref().filter(|_| !offline) else { return Look::NotAsked };
+    let is_asked = !offline && meant.connection.ends[side].schema().readable;
+    let Some(account) = meant.accounts[side].as_ref().filter(|_| is_asked) else { return Look::NotAsked };
     if let Some(until) = system.not_before {
         return Look::Paused { until, reason: system.reason.clone().unwrap_or_default() };
     }

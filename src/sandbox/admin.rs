@@ -14,7 +14,7 @@ use super::log::{Request, System, Write};
 use super::people::Person;
 use super::salesforce::SalesforceEdit;
 use super::scim::Dialect;
-use super::{World, people, salesforce, scim};
+use super::{World, iadvize, people, salesforce, salesscreen, scim};
 
 /// One effect a line, as a fault has it under `effect`.
 pub(super) const FAULT_EXAMPLES: &str = r#"
@@ -76,7 +76,9 @@ A fault strikes requests that fit all of what stands under "on" (nothing: every 
 
 /// The HTTP API, in words: [`HELP`], what single systems have, and the effects of faults.
 pub fn help() -> String {
-    let systems: String = [salesforce::HELP, scim::HELP].map(|help| help.trim_start_matches('\n')).concat();
+    let systems: String = [salesforce::HELP, scim::HELP, iadvize::HELP, salesscreen::HELP]
+        .map(|help| help.trim_start_matches('\n'))
+        .concat();
     format!("{HELP}\n{systems}{FAULTS_HELP}{FAULT_EXAMPLES}")
 }
 

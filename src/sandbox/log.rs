@@ -20,16 +20,26 @@ pub enum System {
     Salesforce,
     /// Under `/scim/v2`.
     Scim,
+    /// Under `/iadvize`.
+    Iadvize,
+    /// Under `/salesscreen`.
+    #[serde(rename = "salesscreen")]
+    SalesScreen,
 }
 
 impl System {
     /// All of them, each with the first part of the paths under which it answers.
-    const ALL: [(Self, &'static str); 2] = [(Self::Salesforce, "services"), (Self::Scim, "scim")];
+    const ALL: &[(Self, &'static str)] = &[
+        (Self::Salesforce, "services"),
+        (Self::Scim, "scim"),
+        (Self::Iadvize, "iadvize"),
+        (Self::SalesScreen, "salesscreen"),
+    ];
 
     /// The system that answers under a path.
     pub fn of_path(path: &str) -> Option<Self> {
         let first = path.split('/').nth(1)?;
-        Self::ALL.into_iter().find(|(_, known)| *known == first).map(|(system, _)| system)
+        Self::ALL.iter().find(|(_, known)| *known == first).map(|(system, _)| *system)
     }
 }
 

@@ -47,6 +47,14 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         }
+        let unseen = Side::BOTH.into_iter().find(|side| flow.contributes(*side) && !schemas[*side].readable);
+        if let Some(side) = unseen {
+            if listed || path != active {
+                let system = &config.ends[side].system;
+                problems.push(format!("attribute {path}: {system} cannot be read, so nothing can flow from it"));
+            }
+            continue;
+        }
         let flow = match (path == active, config.leavers) {
             (true, Leavers::Report) => Flow::WatchedOn(source(config.direction)),
             _ => flow,
@@ -127,6 +135,8 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         leavers: config.leavers,
         on_existing: config.on_existing,
         match_on: config.match_on.clone(),
+        write_only: Sides::from_fn(|side| !schemas[side].readable),
+        whole: Sides::from_fn(|side| schemas[side].whole),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use super::budget::CallBudget;
 use super::http::SetupError;
-use super::{SharedSystem, salesforce, scim};
+use super::{SharedSystem, iadvize, salesforce, salesscreen, scim};
 use crate::config::table::Variant;
 use crate::domain::SystemName;
 
 /// The kinds that a configuration can name.
 pub(crate) const KINDS: &[Variant<Arc<dyn Kind>>] = &[
+    Variant { word: "iadvize", doc: "A customer's iAdvize.", read: iadvize::config::read },
     Variant { word: "salesforce", doc: "A Salesforce org.", read: salesforce::config::read },
+    Variant { word: "salesscreen", doc: "SalesScreen.", read: salesscreen::config::read },
     Variant { word: "scim", doc: "A SCIM 2.0 service.", read: scim::config::read },
 ];
 

@@ -19,7 +19,7 @@ mod client;
 pub(super) mod config;
 mod errors;
 mod fields;
-mod id;
+pub(super) mod id;
 mod object;
 mod position;
 mod preflight;

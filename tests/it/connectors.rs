@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test, also what is no test function")]
 
 mod http;
+mod iadvize;
 mod salesforce;
 mod salesforce_writes;
+mod salesscreen;
 mod scim;
 mod scim2_server;
 mod scim_dialects;
@@ -196,4 +198,18 @@ fn scim_of(url: &Url, page_size: usize) -> Scim {
 /// A deadline that no test reaches.
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
+}
+
+/// The configuration that a page for administrators shows, with the org that it speaks of; `variable` holds its secret.
+fn page_configuration(page: &str, variable: &str) -> muster::config::Config {
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let crm = "[systems.crm]\nkind = \"salesforce\"\nurl = \"https://example.my.salesforce.com\"\n\
+               auth = { flow = \"client-credentials\", client_id = \"id\", client_secret = { env = \"CRM_SECRET\" } }\n";
+    let environment = ["CRM_SECRET", variable].map(|name| (name.to_owned(), "hush-hush".to_owned()));
+    let environment = std::collections::BTreeMap::from(environment);
+    let config = muster::config::Config::parse(&format!("{crm}{shown}"), "muster.toml", &environment);
+    let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(!format!("{config:?}").contains("hush-hush"));
+    config
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use muster::sandbox::{Admin, Sandbox, SandboxSettings, System};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// A folder with a configuration.
 pub(super) struct Home {
     folder: TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+    connection: &'static str,
 }
 
 /// A `muster run` at work.
@@ -36,10 +39,22 @@ impl Home {
 
     /// One with this configuration.
     pub(super) fn with(text: &str) -> Self {
-        let home = Self { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() };
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let home = Self { folder, variables: Vec::new(), connection: CONNECTION };
         let text = format!("[telemetry]\nlisten = \"127.0.0.1:0\"\n\n{text}");
         std::fs::write(home.path("muster.toml"), text).unwrap();
         home
+    }
+
+    /// The same, where programs find this variable.
+    pub(super) fn variable(mut self, name: &'static str, value: &'static str) -> Self {
+        self.variables.push((name, value));
+        self
+    }
+
+    /// The same, where this is the connection to sync.
+    pub(super) fn connection(self, connection: &'static str) -> Self {
+        Self { connection, ..self }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -53,6 +68,7 @@ impl Home {
             .env("CRM_SECRET", muster::sandbox::DEFAULT_CLIENT_SECRET)
             .env("DIRECTORY_TOKEN", muster::sandbox::DEFAULT_SCIM_TOKEN)
             .env("USER", "ada")
+            .envs(self.variables.iter().copied())
             .env_remove("MUSTER_CONFIG")
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
@@ -83,7 +99,7 @@ impl Home {
     }
 
     pub(super) async fn sync(&self, more: &[&str]) -> Report {
-        let outcome = self.muster(&[&["sync", CONNECTION, "--wait", "--json"], more].concat()).await;
+        let outcome = self.muster(&[&["sync", self.connection, "--wait", "--json"], more].concat()).await;
         let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
         report.assert_adds_up();
         report
@@ -537,4 +553,16 @@ async fn what_cannot_work_says_what_would() {
     configured(&format!("[broker]\nurl = \"amqp://127.0.0.1:1\"\n[store]\nurl = \"redis://127.0.0.1:1\"\n{config}"));
     let servers = home.muster(&["backup", "copy.db"]).await;
     assert!(servers.status == 2 && servers.stderr.contains("Redis"), "{servers:?}");
+}
+
+/// Commands that begin at the same moment, on a file that none of them finds, all do their work: making the file and its
+/// log, and folding the log in at the end, is nothing that anybody else is turned away for.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_begin_and_end_together_wait_for_each_other() {
+    let sandbox = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    for _ in 0..8 {
+        let home = Home::new(&sandbox);
+        let outcomes = join_all((0..4).map(|_| home.muster(&["status"]))).await;
+        assert!(outcomes.iter().all(|outcome| outcome.status == 0), "{outcomes:?}");
+    }
 }

@@ -73,11 +73,13 @@ pub(crate) async fn begin_run<B: Broker, S: Store>(
     let mut reading = Sides { a: false, b: false };
     for side in Side::BOTH {
         let known = pipeline.ask(stop, || store.reader(name, side)).await?.watermark.is_some();
-        reading[side] = match (&request.only, request.kind) {
-            (Some((of, _)), _) => *of == side,
-            (None, RunKind::Reconcile) => true,
-            (None, _) => connection.template().contributes(side) || !known,
-        };
+        let is_readable = connection.ends[side].schema().readable;
+        reading[side] = is_readable
+            && match (&request.only, request.kind) {
+                (Some((of, _)), _) => *of == side,
+                (None, RunKind::Reconcile) => true,
+                (None, _) => connection.template().contributes(side) || !known,
+            };
     }
     let began_at = pipeline.ask(stop, || store.epoch(name)).await?.now;
     let run = Run {

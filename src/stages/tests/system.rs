@@ -97,6 +97,8 @@ impl MemorySystem {
             batch: shape.batch,
             calls: shape.calls,
             writable: true,
+            readable: true,
+            whole: false,
             incremental: true,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,

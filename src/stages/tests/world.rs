@@ -63,6 +63,8 @@ pub fn rules() -> Rules {
         leavers: Leavers::Report,
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
+        write_only: Sides::default(),
+        whole: Sides::default(),
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

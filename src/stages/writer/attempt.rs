@@ -191,11 +191,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Need::Find { partner } => return Box::pin(self.find(&begun, link, partner)).await,
             Need::Update { account } => {
-                let Some(base) = write::base(&link, self.wave.side) else {
+                let now = self.wave.system().clock();
+                let Some(base) = write::base(&link, self.wave.side, &self.wave.rules, now) else {
                     drop(turn);
                     return Box::pin(self.look(link, account.clone())).await;
                 };
-                Action::Update { account: account.clone(), unless_changed_since: base.clone() }
+                Action::Update { account: account.clone(), unless_changed_since: base }
             }
         };
         let urgent = begun.wanted.deactivates();
@@ -245,7 +246,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     }
                 }
                 Finish::Fenced { link } => {
-                    commit.reread = vec![(side, answer.account.clone())];
+                    if !wave.rules.write_only[side] {
+                        commit.reread = vec![(side, answer.account.clone())];
+                    }
                     commit.link = Some(write::note(link, side, said.clone()));
                 }
                 Finish::LostLease => return Ok(self.later(LEASE_MARGIN)),

@@ -30,6 +30,11 @@ pub const REMEDIES: &[Remedy] = &[
         "throttled",
         "The system asks for fewer calls: it is obeyed; if it goes on, lower `concurrency` or ask for a larger quota.",
     ),
+    (
+        "own_rate_limit",
+        "The calls that the system allows are used up for now: the rest waits by itself; ask the vendor for a larger \
+         quota if it goes on.",
+    ),
     ("unauthorised", "The credential is not accepted: renew it, and start the workers again with the new one."),
     ("forbidden", "The credential lacks the right for this: grant it in the system."),
     ("not_found", "The address does not exist on this system: check `url`."),

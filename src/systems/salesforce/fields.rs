@@ -228,6 +228,8 @@ impl FieldSet {
             batch: BATCH,
             calls: super::CONCURRENCY,
             writable: true,
+            readable: true,
+            whole: false,
             incremental: true,
             parse_id: self.object.parse_id(),
             search_lag: Duration::ZERO,

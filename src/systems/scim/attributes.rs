@@ -113,6 +113,8 @@ pub fn schema(concurrency: usize) -> Schema {
         batch: 1,
         calls: concurrency.max(1),
         writable: true,
+        readable: true,
+        whole: false,
         incremental: false,
         parse_id: |text| text.trim().parse().ok(),
         search_lag: SEARCH_LAG,

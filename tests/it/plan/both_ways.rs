@@ -92,7 +92,7 @@ async fn a_plan_of_both_directions_is_what_a_sync_does() {
     let writes = admin.writes(count);
     let title = |write: &Write, account: &Option<Value>| match write.system {
         System::Salesforce => account.as_ref().unwrap()["Title"].clone(),
-        System::Scim => account.as_ref().unwrap()["title"].clone(),
+        _ => account.as_ref().unwrap()["title"].clone(),
     };
     let name = |write: &Write| if write.system == System::Scim { "directory" } else { "crm" };
     let written = writes

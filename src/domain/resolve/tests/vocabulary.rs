@@ -71,6 +71,8 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         leavers: Leavers::Report,
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
+        write_only: Sides::default(),
+        whole: Sides::default(),
         grain: Sides { a: GRAIN, b: GRAIN },
     }
 }

@@ -1,0 +1,128 @@
+//! Users of an org in SalesScreen, which can be written and never read, through the whole pipeline.
+
+use std::collections::BTreeMap;
+
+use muster::sandbox::{Actor, Admin, DEFAULT_SALESSCREEN_KEY, Sandbox, SandboxSettings, System};
+use serde_json::{Value, json};
+
+use super::embedded_run::Home;
+use super::processes::{active_users, crm};
+
+fn id(user: &Value) -> &str {
+    user["Id"].as_str().unwrap()
+}
+
+/// An installation that makes SalesScreen users of the org's, with these lines in the connection's table.
+fn home(sandbox: &Sandbox, lines: &str) -> Home {
+    let results = format!(
+        "[systems.results]\nkind = \"salesscreen\"\nurl = \"{}\"\napi_key = {{ env = \"SALESSCREEN_KEY\" }}\n\
+         automatic_sync_off = true\nteams = {{ north = \"North\", south = \"South\" }}\n",
+        sandbox.salesscreen_url()
+    );
+    let connection = format!(
+        "[connections.crm-results]\na = \"crm\"\nb = \"results\"\ndirection = \"a_to_b\"\nmatch = [\"emails\"]\n{lines}\
+         [connections.crm-results.attributes]\nemails = {{}}\n\"name.givenName\" = {{}}\n\"name.familyName\" = {{}}\n\
+         \"native.team\" = {{ a = \"native.Badge__c\" }}\n"
+    );
+    Home::with(&format!("{}fields = [\"Badge__c\"]\n{results}{connection}", crm(sandbox)))
+        .variable("SALESSCREEN_KEY", DEFAULT_SALESSCREEN_KEY)
+        .connection("crm-results")
+}
+
+async fn sandbox(users: usize) -> (Sandbox, Admin, Vec<Value>) {
+    let sandbox = Sandbox::start(SandboxSettings { users, ..SandboxSettings::default() }).await.unwrap();
+    let admin = sandbox.admin();
+    admin.set_clock(System::Salesforce, 10_000);
+    let people = active_users(&admin);
+    for (number, user) in people.iter().enumerate() {
+        let team = ["north", "south"][number % 2];
+        admin.edit(System::Salesforce, id(user), &json!({ "Badge__c": team })).unwrap();
+    }
+    (sandbox, admin, people)
+}
+
+/// The users of the product by our id for them.
+fn users(admin: &Admin) -> BTreeMap<String, Value> {
+    let users = admin.accounts(System::SalesScreen).into_iter();
+    users.map(|user| (user["userId"].as_str().unwrap_or_default().to_owned(), user)).collect()
+}
+
+fn calls(admin: &Admin) -> usize {
+    admin.writes(0).iter().filter(|write| write.system == System::SalesScreen && write.actor == Actor::Client).count()
+}
+
+/// R46, R48, R50: everybody gets a user with the org's own id and a team; nobody is written twice; an edit sends that
+/// user alone and whole, so that nothing of it is lost; and a full sync, which reads what can be read, writes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_that_nobody_can_read_are_kept_in_step() {
+    let (sandbox, admin, people) = sandbox(20).await;
+    admin.configure(System::SalesScreen, json!({"absent": "clear"})).unwrap();
+    let home = home(&sandbox, "create = \"automatic\"\n");
+    let first = home.sync(&[]).await;
+    assert_eq!(first.commands("applied"), people.len() as i64, "{first:?}");
+    let there = users(&admin);
+    assert_eq!(there.len(), people.len());
+    for user in &people {
+        let copy = &there[id(user)];
+        assert_eq!((&copy["email"], &copy["lastname"]), (&user["Email"], &user["LastName"]));
+        assert!(copy["team"]["key"] == "north" || copy["team"]["key"] == "south", "{copy}");
+    }
+    assert_eq!(calls(&admin), people.len());
+    assert_eq!(home.sync(&["--full"]).await.emitted, 0);
+
+    admin.set_clock(System::Salesforce, 60_000);
+    admin.edit(System::Salesforce, id(&people[3]), &json!({"FirstName": "Augusta"})).unwrap();
+    let edited = home.sync(&[]).await;
+    assert_eq!((edited.commands("applied"), calls(&admin)), (1, people.len() + 1), "{edited:?}");
+    let (before, after) = (&there[id(&people[3])], &users(&admin)[id(&people[3])]);
+    assert_eq!(after["firstname"], "Augusta");
+    for kept in ["email", "lastname", "team"] {
+        assert_eq!(after[kept], before[kept], "{kept}");
+    }
+    for _ in 0..2 {
+        assert_eq!(home.sync(&["--full"]).await.emitted, 0);
+    }
+    assert_eq!(calls(&admin), people.len() + 1);
+}
+
+/// R45: manual is the default. Nobody gets an account without a command.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_made_unless_somebody_says_so() {
+    let (sandbox, admin, _) = sandbox(5).await;
+    let home = home(&sandbox, "");
+    assert_eq!(home.sync(&[]).await.emitted, 0);
+    assert!(users(&admin).is_empty());
+}
+
+/// R50: an unknown team key would make a second team of the same name, whose members nobody sees: it is refused before the
+/// call, and named.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_that_nobody_listed_is_refused() {
+    let (sandbox, admin, people) = sandbox(4).await;
+    admin.edit(System::Salesforce, id(&people[0]), &json!({"Badge__c": "nrth"})).unwrap();
+    let home = home(&sandbox, "create = \"automatic\"\n");
+    let synced = home.sync(&[]).await;
+    // Read twice while it was new, it may have been asked for twice; the letter is one.
+    assert!(synced.commands("applied") == people.len() as i64 - 1 && synced.commands("dead") > 0, "{synced:?}");
+    assert!(!users(&admin).contains_key(id(&people[0])));
+    let letters = home.letters().await;
+    assert_eq!((letters.len(), &letters[0]["fingerprint"]["code"]), (1, &json!("unknown_team")), "{letters:?}");
+
+    // Corrected, the next sync heals it.
+    admin.set_clock(System::Salesforce, 60_000);
+    admin.edit(System::Salesforce, id(&people[0]), &json!({"Badge__c": "north"})).unwrap();
+    assert_eq!(home.sync(&[]).await.commands("applied"), 1);
+    assert!(home.letters().await.is_empty());
+}
+
+/// What flows from a system that cannot be read is refused at load.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_can_flow_from_what_cannot_be_read() {
+    let (sandbox, ..) = sandbox(0).await;
+    let home = home(&sandbox, "");
+    let text = std::fs::read_to_string(home.path("muster.toml")).unwrap();
+    std::fs::write(home.path("muster.toml"), text.replace("a_to_b", "b_to_a")).unwrap();
+    let refused = home.muster(&["check", "--offline"]).await;
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(refused.status != 0 && told.contains("results cannot be read, so nothing can flow from it"), "{refused:?}");
+}
