@@ -76,6 +76,8 @@ impl Pair {
             leavers: Leavers::Report,
             on_existing: OnExisting::Refuse,
             match_on: vec![USER_NAME.parse()?],
+            write_only: Sides::default(),
+            whole: Sides::default(),
             grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
             // Replaced once the epoch is known.
             digest_key: DigestKey::new(&self.name, Epoch(0)),

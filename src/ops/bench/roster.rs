@@ -78,6 +78,8 @@ impl Roster {
             // As the connector for SCIM does by default.
             calls: 8,
             writable: true,
+            readable: true,
+            whole: false,
             incremental: false,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,
