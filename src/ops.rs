@@ -1,6 +1,7 @@
 //! What people do with Muster: one file per subject. The command line is a thin layer over it.
 
 pub mod backup;
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod connect;

@@ -1,6 +1,6 @@
 //! The command line: arguments, and which function serves them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::connect::{Mode, Opened};
 use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
-use super::{backup, check, connect, dead, demo, explain, init, plan, run, status, sync, topology, worker};
+use super::{backup, bench, check, connect, dead, demo, explain, init, plan, run, status, sync, topology, worker};
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
@@ -117,6 +117,12 @@ enum Command {
         /// The copy; it must not be there yet.
         to: PathBuf,
     },
+    /// Measure what Muster costs on this machine, beside bare loops and a skeleton that do the same input and output.
+    ///
+    /// The servers are those of --amqp and --redis, else those of the configuration; without servers only the embedded mode
+    /// is measured. Queues and keys have names of their own and are removed at the end. Takes about a quarter of an hour; the
+    /// machine should have nothing else to do. Use a release build.
+    Bench(bench::Arguments),
     /// Declare the queues, and list them.
     Topology,
     /// Print the JSON Schema of the configuration.
@@ -185,6 +191,7 @@ pub async fn main() -> ExitCode {
             Ok(Exit::Done)
         }
         Command::Init { from, to } => init::run(from, to, &cli.config, form),
+        Command::Bench(arguments) => measure(arguments, &cli.config, form).await,
         Command::Demo { users, keep } => demonstrate(demo::Options { users, keep }, form).await,
         command => {
             let config = match Config::load(&cli.config, &ProcessEnvironment) {
@@ -226,6 +233,10 @@ async fn demonstrate(options: demo::Options, form: Form) -> anyhow::Result<Exit>
     demo::run(options, worker::on_signal()?, form).await
 }
 
+async fn measure(arguments: bench::Arguments, config: &Path, form: Form) -> anyhow::Result<Exit> {
+    bench::run(arguments.options(config)?, worker::on_signal()?, form).await
+}
+
 async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<Exit> {
     match command {
         Command::Check { offline } => return check::run(config, offline, form).await,
@@ -257,7 +268,8 @@ async fn serve_with<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let exit = match command {
-        Command::Demo { .. }
+        Command::Bench(_)
+        | Command::Demo { .. }
         | Command::Init { .. }
         | Command::Check { .. }
         | Command::Plan { .. }

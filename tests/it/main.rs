@@ -4,6 +4,7 @@
 
 mod amqp;
 mod bad_input;
+mod bench;
 mod broker;
 mod clients;
 mod clients_scim;

@@ -67,7 +67,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
-                Plan::Buried => return self.over(CommandOutcome::Dead).await,
+                // The command that was refused is counted as dead, and has the letter.
+                Plan::Buried => return self.over(CommandOutcome::Merged).await,
                 // Never acknowledged away: the holder may be dead, its own redelivery first of all.
                 Plan::Leased { until } => {
                     return Ok(self.later((until.since(wave.now) + LEASE_MARGIN).min(NEXT_LOOK)));
