@@ -70,10 +70,7 @@ pub struct Options {
 /// # Errors
 /// If it was stopped, or a contender did not do what it was to do: a wrong figure is worse than none.
 pub async fn run(options: Options, stop: CancellationToken, form: Form) -> anyhow::Result<Exit> {
-    let report = tokio::select! {
-        report = measure(&options) => report?,
-        () = stop.cancelled() => anyhow::bail!("stopped before the end of the benchmark"),
-    };
+    let report = measure(&options, &stop).await?;
     match form {
         Form::Json => output::object(&report),
         Form::Text if options.markdown => report.print_markdown(),
@@ -82,14 +79,17 @@ pub async fn run(options: Options, stop: CancellationToken, form: Form) -> anyho
     Ok(Exit::Done)
 }
 
-async fn measure(options: &Options) -> anyhow::Result<Report> {
+async fn measure(options: &Options, stop: &CancellationToken) -> anyhow::Result<Report> {
     let mut progress = Progress::new();
     let machine = Machine::look(&options.folder)?;
     let servers = match &options.servers {
         Some(addresses) => Some(Servers::connect(addresses.clone()).await?),
         None => None,
     };
-    let measured = measure_all(options, servers.as_ref(), &mut progress).await;
+    let measured = tokio::select! {
+        measured = measure_all(options, servers.as_ref(), &mut progress) => measured,
+        () = stop.cancelled() => Err(anyhow::anyhow!("stopped before the end of the benchmark")),
+    };
     if let Some(servers) = &servers {
         progress.say("removing queues and keys");
         let cleaned = servers.clean_up(&homes()?, &[bare::QUEUE, skeleton::QUEUES[0], skeleton::QUEUES[1]]).await;

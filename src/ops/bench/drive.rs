@@ -189,6 +189,8 @@ where
     }
     let begun = meters.begin();
     let stop = CancellationToken::new();
+    // Whoever stops the benchmark stops this as well.
+    let _stop_with_us = stop.clone().drop_guard();
     let mut working = tokio::spawn(work(stop.clone()));
     let fed = async {
         match load {

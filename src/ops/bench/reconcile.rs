@@ -53,6 +53,8 @@ pub async fn run<B: Broker, S: Store>(
     let pair = rig.pairs.first().context("the rig has no pair")?;
     pair.source.edit(users);
     let stop = CancellationToken::new();
+    // Whoever stops the benchmark stops this as well.
+    let _stop_with_us = stop.clone().drop_guard();
     let mut working = tokio::spawn({
         let (pipeline, stop) = (rig.pipeline.clone(), stop.clone());
         async move { worker::stages(&Role::ALL, &pipeline, &stop).await }
