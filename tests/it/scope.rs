@@ -40,7 +40,8 @@ async fn who_is_ticked_is_kept_in_step() {
         copies.pop()
     };
     let first = home.sync(&[]).await;
-    assert_eq!((first.emitted, first.commands("applied")), (10, 10));
+    // Read again within its stamp's second, an account may be asked for twice.
+    assert_eq!((first.commands("applied"), first.commands("dead")), (10, 0), "{first:?}");
     assert_eq!(admin.accounts(System::Scim).len(), 10);
     assert!(first.changes("out_of_scope") >= people.len() as i64 - 10, "{first:?}");
 
