@@ -14,7 +14,7 @@ const APPLICATION: i64 = 0x4d73_7472;
 /// Brings the file to this version's form, and tells whether it was empty. A file that has the form already is only
 /// read. `worked_before` is noted in a file that was empty, in the same step.
 pub(super) fn migrate(connection: &mut Connection, worked_before: bool) -> Result<bool, DatabaseError> {
-    if version(connection)? == STEPS.len() {
+    if version_at_once(connection)? == STEPS.len() {
         return Ok(false);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -34,7 +34,12 @@ pub(super) fn migrate(connection: &mut Connection, worked_before: bool) -> Resul
     Ok(version == 0)
 }
 
-/// The version of the file's form; 0 if it is empty.
+/// The version now, in a transaction of its own: another process may be making the file between two readings.
+fn version_at_once(connection: &mut Connection) -> Result<usize, DatabaseError> {
+    version(&*connection.transaction()?)
+}
+
+/// The version of the file's form; 0 if it is empty. It reads several times, so it belongs into a transaction.
 fn version(connection: &Connection) -> Result<usize, DatabaseError> {
     let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let (version, application) = (number("user_version")?, number("application_id")?);
@@ -68,6 +73,26 @@ mod tests {
         assert_eq!(migrate(&mut connection, false), Ok(true));
         assert_eq!(migrate(&mut connection, true), Ok(false));
         assert_eq!(version(&connection), Ok(STEPS.len()));
+    }
+
+    #[test]
+    fn a_file_that_is_being_made_is_empty_or_ours() {
+        for _ in 0..50 {
+            let directory = tempfile::tempdir().unwrap();
+            let open = || {
+                let connection = Connection::open(directory.path().join("muster.db")).unwrap();
+                connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+                connection
+            };
+            let mut maker = open();
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    let mut onlooker = open();
+                    scope.spawn(move || while version_at_once(&mut onlooker).unwrap() < STEPS.len() {});
+                }
+                migrate(&mut maker, false).unwrap();
+            });
+        }
     }
 
     #[test]

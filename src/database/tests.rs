@@ -243,6 +243,28 @@ async fn the_last_to_close_leaves_one_file() {
 }
 
 /// When nothing is asked any more the file is one file again.
+/// Commands are started together, and each opens the file for itself: some find it while another one makes it, or while
+/// the last one folds the log in.
+#[test]
+fn a_file_opens_while_others_make_it_and_close_it() {
+    const TOGETHER: usize = 6;
+    for _ in 0..40 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("muster.db");
+        let start = std::sync::Barrier::new(TOGETHER);
+        std::thread::scope(|scope| {
+            for _ in 0..TOGETHER {
+                scope.spawn(|| {
+                    start.wait();
+                    for _ in 0..2 {
+                        Database::open(&path).unwrap();
+                    }
+                });
+            }
+        });
+    }
+}
+
 #[tokio::test]
 async fn the_log_is_emptied_at_rest() {
     let (database, directory) = file().await;
