@@ -211,7 +211,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         let commit = Commit { count: Some(count), ..Commit::default() };
         loop {
             let epoch = self.ask(stop, || self.store.epoch(connection)).await?.id;
-            match self.ask(stop, || self.store.commit(connection, epoch, vec![commit.clone()])).await {
+            match self.ask(stop, || self.store.commit(connection, epoch, std::slice::from_ref(&commit))).await {
                 Err(Halt::NewEpoch) => {}
                 Err(halt) => return Err(halt),
                 Ok(committed) => {

@@ -135,6 +135,14 @@ pub enum Count {
     },
 }
 
+impl Count {
+    /// The run that it is counted in.
+    pub fn run(&self) -> &RunId {
+        let (Self::Change { run, .. } | Self::Command { run, .. }) = self;
+        run
+    }
+}
+
 /// What became of a [`Commit`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Committed {
@@ -389,7 +397,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         connection: &ConnectionName,
         epoch: Epoch,
-        commits: Vec<Commit>,
+        commits: &[Commit],
     ) -> impl Future<Output = Result<Vec<Committed>, StoreError>> + Send;
 
     /// One page of the accounts of a side that links hold. Accounts claimed or released meanwhile may or may not appear; one may appear twice.

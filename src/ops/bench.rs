@@ -59,6 +59,8 @@ pub struct Options {
     pub users: u32,
     /// Users that calls are counted with.
     pub called_users: usize,
+    /// Only rounds of contenders whose name contains this.
+    pub only: Option<String>,
     /// Where the embedded mode's file is put; it belongs on a disk.
     pub folder: PathBuf,
     /// What is printed at the end, where that is for people.
@@ -111,7 +113,7 @@ async fn measure(options: &Options, stop: &CancellationToken) -> anyhow::Result<
         changes: options.changes,
         change_bytes,
         document_bytes,
-        aims: report::aims(&contenders, &reconciles, &salesforce_calls),
+        aims: report::aims(&contenders, &reconciles, salesforce_calls.as_ref()),
         contenders,
         latencies,
         reconciles,
@@ -123,7 +125,7 @@ struct Measured {
     contenders: Vec<Series>,
     latencies: Vec<Latency>,
     reconciles: Vec<Reconcile>,
-    salesforce_calls: calls::Calls,
+    salesforce_calls: Option<calls::Calls>,
     change_bytes: usize,
     document_bytes: Option<usize>,
 }
@@ -133,14 +135,19 @@ async fn measure_all(
     servers: Option<&Servers>,
     progress: &mut Progress,
 ) -> anyhow::Result<Measured> {
-    // First of all, while this process is as small as `muster run` is.
-    let reconciles = reconciles(options, servers, progress).await?;
-    progress.say("counting Salesforce calls");
-    let salesforce_calls = calls::count(options.called_users, &options.folder).await?;
+    let (mut reconciles, mut salesforce_calls, mut latencies) = (Vec::new(), None, Vec::new());
+    if options.only.is_none() {
+        // First of all, while this process is as small as `muster run` is.
+        reconciles = self::reconciles(options, servers, progress).await?;
+        progress.say("counting Salesforce calls");
+        salesforce_calls = Some(calls::count(options.called_users, &options.folder).await?);
+    }
     progress.say("hiring people");
     let hall = Hall::set(options, servers).await?;
     let contenders = hall.rounds(options.rounds, progress).await?;
-    let latencies = hall.latencies(&contenders, progress).await?;
+    if options.only.is_none() {
+        latencies = hall.latencies(&contenders, progress).await?;
+    }
     let (change_bytes, document_bytes) = (hall.change_bytes(), hall.document_bytes());
     hall.close().await;
     Ok(Measured { contenders, latencies, reconciles, salesforce_calls, change_bytes, document_bytes })

@@ -149,8 +149,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         for _ in &healed {
             self.metrics.letter_healed(name);
         }
-        let commits = || mapped.iter().map(|mapped| mapped.commit.clone()).collect();
-        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, commits())).await {
+        let commits: Vec<_> = mapped.iter_mut().map(|mapped| std::mem::take(&mut mapped.commit)).collect();
+        let committed = match self.ask(stop, || self.store.commit(name, found.epoch, &commits)).await {
             Err(Halt::NewEpoch) => return Ok(changes),
             committed => committed?,
         };
@@ -223,7 +223,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let count = Some(count(&change.cause, outcome, Sides::default()));
             let commit = Commit { count, ..Commit::default() };
             let counted = || async {
-                match self.store.commit(&change.connection, change.epoch, vec![commit.clone()]).await {
+                match self.store.commit(&change.connection, change.epoch, std::slice::from_ref(&commit)).await {
                     Ok(_) | Err(StoreError::EpochChanged(_)) => Ok(()),
                     Err(error) => Err(error),
                 }

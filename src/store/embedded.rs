@@ -125,7 +125,7 @@ impl Store for EmbeddedStore {
         &self,
         connection: &ConnectionName,
         epoch: Epoch,
-        commits: Vec<Commit>,
+        commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
         self.commit_all(connection, epoch, commits).await
     }

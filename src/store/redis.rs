@@ -96,9 +96,9 @@ impl Store for RedisStore {
         &self,
         connection: &ConnectionName,
         epoch: Epoch,
-        commits: Vec<Commit>,
+        commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
-        self.commit_all(connection, epoch, &commits).await
+        self.commit_all(connection, epoch, commits).await
     }
 
     async fn accounts(

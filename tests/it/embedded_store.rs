@@ -59,13 +59,13 @@ async fn assert_begins_anew(store: &EmbeddedStore, before: &EpochState) {
         |answer: Result<(), StoreError>| assert!(matches!(answer, Err(StoreError::EpochChanged(_))), "{answer:?}");
     changed(store.load(&connection(), &[LinkId(1)]).await.map(drop));
     changed(store.find(&connection(), vec![]).await.map(drop));
-    changed(store.commit(&connection(), before.id, vec![new_link(before.id, 9)]).await.map(drop));
+    changed(store.commit(&connection(), before.id, &[new_link(before.id, 9)]).await.map(drop));
     changed(store.set_reader(&connection(), before.id, Side::A, Token(1), &ReaderState::default()).await.map(drop));
     changed(store.reserve(&connection(), &"r1".parse().unwrap(), 1, None).await.map(drop));
     let after = store.epoch(&connection()).await.unwrap();
     assert_ne!(after.id, before.id);
     assert!(after.began_at >= before.now, "requests of before may still land");
-    changed(store.commit(&connection(), before.id, vec![new_link(before.id, 9)]).await.map(drop));
+    changed(store.commit(&connection(), before.id, &[new_link(before.id, 9)]).await.map(drop));
     assert_eq!(load(store, 1).await.unwrap().epoch, before.id, "what survived is a hint");
     assert_eq!(store.reader(&connection(), Side::A).await.unwrap(), ReaderState::default());
     assert_eq!(commit(store, after.id, new_link(after.id, 9)).await, DONE);

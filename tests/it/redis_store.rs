@@ -32,7 +32,7 @@ async fn assert_loss_is_noticed(store: &RedisStore, epoch: Epoch) {
     let find = vec![Find { claims: vec![Claim::Account(Side::A, "a1".parse().unwrap())], letter: None }];
     assert_changed(store.find(&connection(), find).await);
     assert_changed(store.load(&connection(), &[LinkId(1)]).await);
-    assert_changed(store.commit(&connection(), epoch, vec![new_link(epoch, 77)]).await);
+    assert_changed(store.commit(&connection(), epoch, &[new_link(epoch, 77)]).await);
     assert_changed(store.reserve(&connection(), &"r1".parse().unwrap(), 1, None).await);
     assert_changed(store.set_reader(&connection(), epoch, Side::A, Token(1), &ReaderState::default()).await);
 }
@@ -49,14 +49,14 @@ async fn an_emptied_store_takes_no_commit_of_before() {
 
     server.tell(&["FLUSHALL"]).await;
     let decided = Commit { link: Some(link), ..Commit::default() };
-    assert_changed(store.commit(&connection(), before, vec![decided]).await);
+    assert_changed(store.commit(&connection(), before, &[decided]).await);
     assert_loss_is_noticed(&store, before).await;
     assert_eq!(server.ask::<i64>(&["DBSIZE"]).await.unwrap(), 0, "nothing was written");
 
     let after = epoch(&store).await;
     assert_ne!(after, before);
     assert_eq!(load(&store, 1).await, None);
-    assert_changed(store.commit(&connection(), before, vec![new_link(before, 2)]).await);
+    assert_changed(store.commit(&connection(), before, &[new_link(before, 2)]).await);
     assert_eq!(commit(&store, after, new_link(after, 2)).await, DONE);
 }
 

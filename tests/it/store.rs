@@ -82,7 +82,7 @@ pub fn new_link(epoch: Epoch, id: u64) -> Commit {
 }
 
 pub async fn commit<S: Store>(store: &S, epoch: Epoch, commit: Commit) -> Committed {
-    store.commit(&connection(), epoch, vec![commit]).await.unwrap().remove(0)
+    store.commit(&connection(), epoch, &[commit]).await.unwrap().remove(0)
 }
 
 pub const DONE: Committed = Committed::Done { owed: Sides { a: false, b: false } };

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Rounds; the figures are medians of them.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99))]
     rounds: Option<u32>,
+    /// Only rounds of contenders whose name contains this, for whoever works on one: no rosters, latencies and calls.
+    #[arg(long, value_name = "TEXT", conflicts_with = "users")]
+    only: Option<String>,
     /// Where the file of the embedded mode is put meanwhile: on a disk, not in memory.
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     folder: PathBuf,
@@ -64,6 +67,7 @@ impl Arguments {
             changes: self.changes.unwrap_or(size(10_000, 1_000)).next_multiple_of(5),
             users: self.users.unwrap_or(size(20_000, 500)),
             called_users: size(5_000, 450) as usize,
+            only: self.only,
             folder: self.folder,
             markdown: self.markdown,
         })

@@ -95,6 +95,12 @@ impl<'h> Hall<'h> {
         if self.over_servers.is_some() {
             contenders.splice(0..0, Contender::over_servers());
         }
+        if let Some(only) = &self.options.only {
+            contenders.retain(|contender| contender.name().contains(only));
+            if contenders.is_empty() {
+                bail!("no contender that can be measured here has {only:?} in its name");
+            }
+        }
         let mut results = vec![Vec::new(); contenders.len()];
         for round in 1..=rounds {
             for (contender, results) in contenders.iter().zip(&mut results) {

@@ -134,7 +134,7 @@ async fn retry_one<B: Broker, S: Store>(
             };
             let epoch = pipeline.store.epoch(connection).await?.id;
             let commit = Commit { reread: vec![(*side, account.clone())], ..Commit::default() };
-            pipeline.store.commit(connection, epoch, vec![commit]).await?;
+            pipeline.store.commit(connection, epoch, &[commit]).await?;
             Ok("the producer reads the account again; a good reading closes the letter")
         }
         LetterContent::Message { queue, body } => {
@@ -196,7 +196,7 @@ async fn retry_side<B: Broker, S: Store>(
         });
         let close = if lacks { Vec::new() } else { vec![letter.clone()] };
         let commit = Commit { link, count: Some(count), close, ..Commit::default() };
-        match pipeline.store.commit(name, loaded.epoch, vec![commit]).await?.pop() {
+        match pipeline.store.commit(name, loaded.epoch, &[commit]).await?.pop() {
             Some(Committed::Done { .. }) if !lacks => {
                 log_closed(pipeline, letter, Resolution::Healed).await?;
                 return Ok("nothing was sent: the side lacks nothing any more, so the letter is closed");

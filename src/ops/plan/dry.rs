@@ -140,7 +140,7 @@ impl Dry {
                 state.lease = None;
                 state.intents.iter_mut().for_each(|intent| intent.until = intent.until.min(epoch.now));
             }
-            store.commit(&name, epoch.id, vec![Commit { link: Some(link), ..Commit::default() }]).await?;
+            store.commit(&name, epoch.id, &[Commit { link: Some(link), ..Commit::default() }]).await?;
         }
         self.before = before;
         Ok(())
@@ -214,7 +214,7 @@ impl Dry {
             let cause = Cause { run: run.id.clone(), number };
             let count = Count::Change { run: run.id.clone(), number, outcome: ChangeOutcome::Unchanged, emits };
             let commit = Commit { count: Some(count), ..Commit::default() };
-            let counted = pipeline.store.commit(name, epoch.id, vec![commit]).await?;
+            let counted = pipeline.store.commit(name, epoch.id, &[commit]).await?;
             anyhow::ensure!(matches!(counted[..], [Committed::Done { .. }]), "the copy does not count");
             let command = Command { connection: name.clone(), link, side, cause, lane: Lane::Live };
             let queue = Queue::commands(&self.connection.systems[side], Lane::Live);

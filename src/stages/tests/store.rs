@@ -234,11 +234,11 @@ impl Store for MemoryStore {
         &self,
         name: &ConnectionName,
         epoch: Epoch,
-        commits: Vec<Commit>,
+        commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
         self.op("commit", |state, now| {
             state.check(name, epoch)?;
-            Ok(commits.into_iter().map(|commit| state.commit(commit, now)).collect())
+            Ok(commits.iter().map(|commit| state.commit(commit.clone(), now)).collect())
         })
         .await
     }

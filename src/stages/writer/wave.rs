@@ -211,7 +211,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     async fn commit_all(&self, mut batch: Batch<Commit, Result<Committed, Halt>>) {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let commits = std::mem::take(&mut batch.questions);
-        let committed = self.pipeline.ask(self.stop, || store.commit(name, self.epoch, commits.clone())).await;
+        let committed = self.pipeline.ask(self.stop, || store.commit(name, self.epoch, &commits)).await;
         self.asked.committing.store(false, Ordering::Relaxed);
         batch.answer_each(committed);
     }

@@ -7,7 +7,7 @@ use super::books::Books;
 use super::links::{claim_key, link_id};
 use super::memory::known_in;
 use super::{EmbeddedStore, letters, signed, sql};
-use crate::domain::{ConnectionName, Epoch, Link, LinkId, Sides, Timestamp};
+use crate::domain::{ConnectionName, Epoch, LinkId, Sides, Timestamp};
 use crate::failpoint::hit;
 use crate::store::packed::pack;
 use crate::store::{Claim, Commit, Committed, Count, StoreError};
@@ -18,22 +18,22 @@ impl EmbeddedStore {
         &self,
         connection: &ConnectionName,
         epoch: Epoch,
-        commits: Vec<Commit>,
+        commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
         if commits.iter().any(|commit| commit.link.is_none() && !(commit.claim.is_empty() && commit.release.is_empty()))
         {
             return Err(StoreError::Unusable(format!("connection {connection}: a claim without a link to hold it")));
         }
         // Packed here, since one thread writes for everybody.
-        let packed: Vec<_> =
-            commits.iter().map(|commit| commit.link.as_ref().map(|link| pack(link, link.revision + 1))).collect();
+        let steps: Vec<_> = commits.iter().map(Step::of).collect();
         let name = connection.clone();
         self.write(move |file, now| {
             let connection = known_in(file, &name, epoch)?.connection;
             let mut books = Books::open(file, connection, now);
-            let mut done = Vec::with_capacity(commits.len());
-            for (commit, packed) in commits.iter().zip(&packed) {
-                done.push(Step { file, name: &name, connection, now }.make(commit, packed.as_deref(), &mut books)?);
+            let desk = Desk { file, name: &name, connection, now };
+            let mut done = Vec::with_capacity(steps.len());
+            for step in &steps {
+                done.push(desk.make(step, &mut books)?);
             }
             books.close()?;
             Ok(done)
@@ -42,18 +42,54 @@ impl EmbeddedStore {
     }
 }
 
-/// Where and when a step is made.
-struct Step<'a> {
+/// A [`Commit`] as it is handed to the thread that writes.
+struct Step {
+    link: Option<PackedLink>,
+    /// The commit without its link.
+    rest: Commit,
+}
+
+/// A link's next revision, and the revision that it replaces.
+struct PackedLink {
+    id: LinkId,
+    revision: u64,
+    packed: String,
+}
+
+impl Step {
+    fn of(commit: &Commit) -> Self {
+        let Commit { link, claim, release, count, open, close, reread, journal } = commit;
+        let link = link.as_ref().map(|link| PackedLink {
+            id: link.id,
+            revision: link.revision,
+            packed: pack(link, link.revision + 1),
+        });
+        let rest = Commit {
+            link: None,
+            claim: claim.clone(),
+            release: release.clone(),
+            count: count.clone(),
+            open: open.clone(),
+            close: close.clone(),
+            reread: reread.clone(),
+            journal: journal.clone(),
+        };
+        Self { link, rest }
+    }
+}
+
+/// Where and when steps are made.
+struct Desk<'a> {
     file: &'a Connection,
     name: &'a ConnectionName,
     connection: i64,
     now: Timestamp,
 }
 
-impl Step<'_> {
-    fn make(&self, commit: &Commit, packed: Option<&str>, books: &mut Books<'_>) -> Result<Committed, StoreError> {
-        if let (Some(link), Some(packed)) = (&commit.link, packed)
-            && let Some(refused) = self.replace(link, packed, commit)?
+impl Desk<'_> {
+    fn make(&self, Step { link, rest: commit }: &Step, books: &mut Books<'_>) -> Result<Committed, StoreError> {
+        if let Some(link) = link
+            && let Some(refused) = self.replace(link, commit)?
         {
             return Ok(refused);
         }
@@ -88,7 +124,7 @@ impl Step<'_> {
     }
 
     /// Replaces the link and its claims, or says why not.
-    fn replace(&self, link: &Link, packed: &str, commit: &Commit) -> Result<Option<Committed>, StoreError> {
+    fn replace(&self, link: &PackedLink, commit: &Commit) -> Result<Option<Committed>, StoreError> {
         // The packed form begins with the revision: as a number, it is that.
         let stored = sql::one(
             self.file,
@@ -113,14 +149,14 @@ impl Step<'_> {
 
         let place = match own_place {
             Some(place) => {
-                sql::run(self.file, "UPDATE links SET packed = ?2 WHERE place = ?1", (place, packed))?;
+                sql::run(self.file, "UPDATE links SET packed = ?2 WHERE place = ?1", (place, &link.packed))?;
                 place
             }
             None => {
                 sql::run(
                     self.file,
                     "INSERT INTO links (connection, id, packed) VALUES (?1, ?2, ?3)",
-                    (self.connection, signed(link.id.0), packed),
+                    (self.connection, signed(link.id.0), &link.packed),
                 )?;
                 self.file.last_insert_rowid()
             }

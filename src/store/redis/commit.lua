@@ -1,19 +1,20 @@
--- One atomic step: everything is checked before the first write. That first write may be refused (no memory, read-only,
--- disk error), and Redis refuses no later one of the same script.
+-- Atomic steps, one after the other: each happens whole or not at all. The first write may be refused (no memory,
+-- read-only, disk error), and Redis refuses no later one of the same script.
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
---       10 journal; only with a count: 11 run, 12 bits
--- ARGV: 1-4 see guard; 5 link id ('' for no link), 6 revision that was read, 7 the link with its next revision; then lists, each
---       headed by its length: claims to take and claims to release (number of the key, text), letters to open (id,
---       letter), letters to close (id), accounts to read again (number of the key, account), journal entries; then
---       entries and milliseconds that the journal keeps; then the count: '', or
---       'change', number, outcome, 1 or 0 for a command to a and to b, or
---       'command', number, outcome, side (1 is a, 2 is b)
--- Answer: 'done', tick, and whether a command is owed to a and to b; or 'moved'; or 'taken', index of the claim, holder;
---         or what guard says
+--       10 journal, then of each run that is counted in: run, bits
+-- ARGV: 1-4 see guard; 5 entries and 6 milliseconds that the journal keeps; then for each step: link id ('' for no
+--       link), and with a link the revision that was read and the link with its next revision; then lists, each headed
+--       by its length: claims to take and claims to release (number of the key, text), letters to open (id, letter),
+--       letters to close (id), accounts to read again (number of the key, account), journal entries; then the count: '',
+--       or 'change', number of the run's key, number, outcome, 1 or 0 for a command to a and to b, or
+--       'command', number of the run's key, number, outcome, side (1 is a, 2 is b)
+-- Answer: status and tick, see guard; then for each step: the commands that are owed (1 to a, 2 to b, 3 to both), or
+--         'moved', or index of the claim that is taken and its holder
 local status, tick = guard()
 if status ~= 'ok' then return {status} end
+tick = redis.call('HINCRBY', KEYS[1], 'tick', 1)
 
-local at = 7
+local at = 6
 local function take()
   at = at + 1
   return ARGV[at]
@@ -21,38 +22,45 @@ end
 local function take_list(width)
   local list = {}
   for item = 1, tonumber(take()) do
-    list[item] = {}
-    for part = 1, width do list[item][part] = take() end
+    if width == 1 then list[item] = take() else list[item] = {take(), take()} end
   end
   return list
 end
 
-local link, revision, document = ARGV[5], ARGV[6], ARGV[7]
-if link ~= '' then
+-- Takes the claims of a link and puts it in its place, or says why not.
+local function replace(link, revision, document, claims)
   local stored = redis.call('HGET', KEYS[2], link)
   if revision == '0' then
-    if stored then return {'moved'} end
+    if stored then return 'moved' end
   elseif not stored or string.sub(stored, 1, #revision + 1) ~= revision .. ':' then
-    return {'moved'}
+    return 'moved'
+  end
+  local free = {}
+  for index, claim in ipairs(claims) do
+    local holder = redis.call('HGET', KEYS[tonumber(claim[1])], claim[2])
+    if not holder then
+      free[#free + 1] = claim
+    elseif holder ~= link then
+      return {index - 1, holder}
+    end
+  end
+  redis.call('HSET', KEYS[2], link, document)
+  for _, claim in ipairs(free) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
+end
+
+-- Gives up what the link holds. Given up and taken in one step, a claim stays.
+local function release(link, claims, taken)
+  local stays = {}
+  for _, claim in ipairs(taken) do stays[claim[1] .. claim[2]] = true end
+  for _, claim in ipairs(claims) do
+    local key = KEYS[tonumber(claim[1])]
+    if not stays[claim[1] .. claim[2]] and redis.call('HGET', key, claim[2]) == link then
+      redis.call('HDEL', key, claim[2])
+    end
   end
 end
-local claims = take_list(2)
-for index, claim in ipairs(claims) do
-  local holder = redis.call('HGET', KEYS[tonumber(claim[1])], claim[2])
-  if holder and holder ~= link then return {'taken', index - 1, holder} end
-end
 
-tick = redis.call('HINCRBY', KEYS[1], 'tick', 1)
-if link ~= '' then redis.call('HSET', KEYS[2], link, document) end
-for _, claim in ipairs(take_list(2)) do
-  local key = KEYS[tonumber(claim[1])]
-  if redis.call('HGET', key, claim[2]) == link then redis.call('HDEL', key, claim[2]) end
-end
-for _, claim in ipairs(claims) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
-for _, letter in ipairs(take_list(2)) do redis.call('HSET', KEYS[7], letter[1], letter[2]) end
-for _, letter in ipairs(take_list(1)) do redis.call('HDEL', KEYS[7], letter[1]) end
-
-for _, reread in ipairs(take_list(2)) do
+local function read_again(reread)
   local key = KEYS[tonumber(reread[1])]
   -- Asked for again within the millisecond, it must still differ from what a reader may be reading now.
   local earlier = redis.call('ZSCORE', key, reread[2])
@@ -61,45 +69,83 @@ for _, reread in ipairs(take_list(2)) do
   redis.call('ZADD', key, whole(asked_at), reread[2])
 end
 
-local journal = take_list(1)
-local entries, ttl_ms = take(), take()
-if #journal > 0 then
-  for _, entry in ipairs(journal) do redis.call('XADD', KEYS[10], 'MAXLEN', '~', entries, '*', 'e', entry[1]) end
-  redis.call('XTRIM', KEYS[10], 'MINID', '~', whole(now_ms() - tonumber(ttl_ms)))
-  redis.call('PEXPIRE', KEYS[10], ttl_ms)
+-- What is added to the counts of each run, by its key. Written once, at the end.
+local added = {}
+local read = {}
+local function add(key, field)
+  local fields = added[key] or {}
+  added[key] = fields
+  fields[field] = (fields[field] or 0) + 1
 end
 
--- Sets a bit of this change's five, and tells whether it was set before.
-local function mark(number, bit)
-  return redis.call('SETBIT', KEYS[12], whole(number * 5 + bit), 1) == 1
+-- A change's five bits, the first the highest: outcome of the change; command to a and to b emitted; outcome of each.
+local OUTCOME, EMITTED, SETTLED = 16, {8, 4}, {2, 1}
+local function has(bits, bit)
+  return math.floor(bits / bit) % 2 == 1
 end
--- Bits: 0 outcome of the change; 1 and 2 command to a and to b emitted; 3 and 4 its outcome.
-local owed = {0, 0}
-local kind = take()
-if kind ~= '' then
-  local number, outcome = tonumber(take()), take()
-  local read = redis.call('HGET', KEYS[11], 'read')
+
+-- Counts an outcome once, and tells which commands are owed.
+local function count(kind)
+  local key, number, outcome = tonumber(take()), tonumber(take()), take()
+  local emits = kind == 'change' and {take() == '1', take() == '1'}
+  local command_to = kind == 'command' and tonumber(take())
+  if read[key] == nil then read[key] = tonumber(redis.call('HGET', KEYS[key], 'read') or -1) end
   -- A run that is unknown, or never gave out this number, was lost: there is nothing to add up to.
-  if read and number < tonumber(read) then
-    if kind == 'change' then
-      if not mark(number, 0) then redis.call('HINCRBY', KEYS[11], 'change:' .. outcome, 1) end
-      for side = 1, 2 do
-        local emits = take() == '1'
-        local emitted = redis.call('GETBIT', KEYS[12], whole(number * 5 + side)) == 1
-        local settled = redis.call('GETBIT', KEYS[12], whole(number * 5 + side + 2)) == 1
-        if emitted and not settled then owed[side] = 1 end
-        if emits and not emitted then
-          mark(number, side)
-          redis.call('HINCRBY', KEYS[11], 'emitted', 1)
-        end
-      end
-    else
-      local side = tonumber(take())
-      if not mark(number, side + 2) then
-        redis.call('HINCRBY', KEYS[11], 'command:' .. outcome, 1)
-        if not mark(number, side) then redis.call('HINCRBY', KEYS[11], 'emitted', 1) end
-      end
+  if number >= read[key] then return 0 end
+  local offset = whole(number * 5)
+  local before = redis.call('BITFIELD', KEYS[key + 1], 'GET', 'u5', offset)[1]
+  local bits, owed = before, 0
+  local function mark(bit, field)
+    if not has(bits, bit) then
+      bits = bits + bit
+      add(key, field)
     end
   end
+  if kind == 'change' then
+    mark(OUTCOME, 'change:' .. outcome)
+    for side = 1, 2 do
+      if has(bits, EMITTED[side]) and not has(bits, SETTLED[side]) then owed = owed + side end
+      if emits[side] then mark(EMITTED[side], 'emitted') end
+    end
+  else
+    mark(SETTLED[command_to], 'command:' .. outcome)
+    mark(EMITTED[command_to], 'emitted')
+  end
+  if bits ~= before then redis.call('BITFIELD', KEYS[key + 1], 'SET', 'u5', offset, bits) end
+  return owed
 end
-return {'done', tick, owed[1], owed[2]}
+
+-- Reads a step to its end and makes it.
+local noted = 0
+local function make()
+  local link, revision, document = take(), nil, nil
+  if link ~= '' then revision, document = take(), take() end
+  local claims, releases, opened, closed = take_list(2), take_list(2), take_list(2), take_list(1)
+  local rereads, journal, kind = take_list(2), take_list(1), take()
+  if link ~= '' then
+    local refused = replace(link, revision, document, claims)
+    if refused then
+      at = at + (kind == 'change' and 5 or kind == 'command' and 4 or 0)
+      return refused
+    end
+    release(link, releases, claims)
+  end
+  for _, letter in ipairs(opened) do redis.call('HSET', KEYS[7], letter[1], letter[2]) end
+  if #closed > 0 then redis.call('HDEL', KEYS[7], unpack(closed)) end
+  for _, reread in ipairs(rereads) do read_again(reread) end
+  for _, entry in ipairs(journal) do redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[5], '*', 'e', entry) end
+  noted = noted + #journal
+  if kind == '' then return 0 end
+  return count(kind)
+end
+
+local answers = {status, tick}
+while at < #ARGV do answers[#answers + 1] = make() end
+if noted > 0 then
+  redis.call('XTRIM', KEYS[10], 'MINID', '~', whole(now_ms() - tonumber(ARGV[6])))
+  redis.call('PEXPIRE', KEYS[10], ARGV[6])
+end
+for key, fields in pairs(added) do
+  for field, more in pairs(fields) do redis.call('HINCRBY', KEYS[key], field, more) end
+end
+return answers

@@ -13,12 +13,12 @@ use crate::domain::{ConnectionName, Epoch, Timestamp};
 use crate::store::{EpochState, StoreError};
 
 /// Rounds in which a call may find the server restarted once more before it gives up.
-pub(super) const ROUNDS: usize = 4;
+const ROUNDS: usize = 4;
 
 /// What this process knows of the store's memory of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Known {
-    pub(super) epoch: Epoch,
+    epoch: Epoch,
     began_at: Timestamp,
     /// The highest tick seen.
     tick: u64,
@@ -70,7 +70,7 @@ enum OnLoss {
 }
 
 /// What the head of a guarded script's answer says.
-pub(super) enum Guarded {
+enum Guarded {
     /// It ran; the rest of the answer.
     Passed(std::vec::IntoIter<Value>),
     /// It did nothing: another server process stands behind the store, or has been taken over by somebody.
@@ -87,7 +87,7 @@ impl RedisStore {
     }
 
     /// What this process knows of the connection's memory; asks the store if it knows nothing yet.
-    pub(super) async fn known(&self, server: &mut Connected, connection: &ConnectionName) -> Result<Known, StoreError> {
+    async fn known(&self, server: &mut Connected, connection: &ConnectionName) -> Result<Known, StoreError> {
         if let Some(known) = self.memory.get(connection) {
             return Ok(known);
         }
@@ -180,12 +180,7 @@ impl RedisStore {
     }
 
     /// Reads the head of a guarded script's answer, and remembers the tick.
-    pub(super) fn pass(
-        &self,
-        connection: &ConnectionName,
-        epoch: Epoch,
-        answer: Vec<Value>,
-    ) -> Result<Guarded, StoreError> {
+    fn pass(&self, connection: &ConnectionName, epoch: Epoch, answer: Vec<Value>) -> Result<Guarded, StoreError> {
         let mut answer = answer.into_iter();
         let status: String = part(&mut answer)?;
         Ok(match status.as_str() {
@@ -197,16 +192,11 @@ impl RedisStore {
             }
         })
     }
-
-    /// Remembers the tick of a commit.
-    pub(super) fn learn(&self, connection: &ConnectionName, epoch: Epoch, tick: u64) {
-        self.memory.learn(connection, epoch, tick);
-    }
 }
 
 impl Known {
     /// The arguments that the scripts' `guard` looks at.
-    pub(super) fn guard(&self, call: &mut Call, server: &Connected) {
+    fn guard(&self, call: &mut Call, server: &Connected) {
         call.arg(self.epoch.to_string()).number(self.tick).arg(self.run_id.as_bytes()).arg(server.run_id.as_bytes());
     }
 }

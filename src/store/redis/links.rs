@@ -1,13 +1,15 @@
 //! Links, their claims, and the commit.
 
+use std::collections::BTreeMap;
+
 use redis::Value;
 
 use super::RedisStore;
-use super::epoch::{Guarded, ROUNDS, part};
+use super::epoch::part;
 use super::keys::{JOURNAL_ENTRIES, JOURNAL_TTL, Keys};
 use super::pool::failed;
-use super::script::{Answer, COMMIT, Call, FIND, LOAD, forgetful};
-use crate::domain::{ConnectionName, Epoch, Link, LinkId, Side, Sides, Timestamp};
+use super::script::{COMMIT, Call, FIND, LOAD};
+use crate::domain::{ConnectionName, Epoch, Link, LinkId, RunId, Side, Sides, Timestamp};
 use crate::store::packed::{pack, unpack};
 use crate::store::{
     AccountPage, Claim, ClaimPage, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError,
@@ -15,8 +17,8 @@ use crate::store::{
 
 /// Questions in one script: a script runs alone, and must not keep others waiting.
 const QUESTIONS: usize = 200;
-/// Commits in one round trip.
-const COMMITS: usize = 500;
+/// Commits in one script, likewise.
+const COMMITS: usize = 200;
 /// Accounts in a page, about.
 const PAGE: usize = 500;
 
@@ -70,7 +72,7 @@ impl RedisStore {
             let (epoch, mut answer) = self
                 .guarded(&LOAD, connection, vec![keys.epoch(), keys.links()], |call| {
                     links.iter().for_each(|link| {
-                        call.arg(link.to_string());
+                        call.text(link);
                     });
                 })
                 .await?;
@@ -95,87 +97,24 @@ impl RedisStore {
         {
             return Err(StoreError::Unusable(format!("connection {connection}: a claim without a link to hold it")));
         }
+        let keys = self.keys(connection);
         let mut done = Vec::with_capacity(commits.len());
         for commits in commits.chunks(COMMITS) {
-            done.extend(self.commit_chunk(connection, epoch, commits).await?);
+            let (named, run_keys) = commit_keys(&keys, commits);
+            let (_, answers) = self
+                .guarded_in(Some(epoch), &COMMIT, connection, named, |call| {
+                    call.number(JOURNAL_ENTRIES).number(JOURNAL_TTL.as_millis());
+                    commits.iter().for_each(|commit| push_commit(call, commit, &run_keys));
+                })
+                .await?;
+            if answers.len() != commits.len() {
+                return Err(unexpected(connection));
+            }
+            for (commit, answer) in commits.iter().zip(answers) {
+                done.push(committed(connection, commit, answer)?);
+            }
         }
         Ok(done)
-    }
-
-    async fn commit_chunk(
-        &self,
-        connection: &ConnectionName,
-        epoch: Epoch,
-        commits: &[Commit],
-    ) -> Result<Vec<Committed>, StoreError> {
-        let changed = || StoreError::EpochChanged(connection.clone());
-        let keys = self.keys(connection);
-        let mut server = self.pool.lend().await?;
-        let mut done: Vec<Option<Committed>> = vec![None; commits.len()];
-        for _ in 0..ROUNDS {
-            let known = self.known(&mut server, connection).await?;
-            if known.epoch != epoch {
-                return Err(changed());
-            }
-            // Only what surely did not happen is sent again: it was answered with "unknown script" or "restarted".
-            let open: Vec<usize> = (0..commits.len()).filter(|index| done[*index].is_none()).collect();
-            let calls: Vec<Call> = open
-                .iter()
-                .map(|index| {
-                    let mut call = Call::new(commit_keys(&keys, &commits[*index]));
-                    known.guard(&mut call, &server);
-                    push_commit(&mut call, &commits[*index]);
-                    call
-                })
-                .collect();
-            let answers = COMMIT.run_batch::<Vec<Value>>(&mut server, &calls.iter().collect::<Vec<_>>()).await?;
-            let mut restarted = false;
-            for (index, answer) in open.into_iter().zip(answers) {
-                let Answer::Ran(answer) = answer else { continue };
-                match self.committed(connection, epoch, &commits[index], answer)? {
-                    Step::Settled(committed) => done[index] = Some(committed),
-                    Step::Changed => return Err(changed()),
-                    Step::Restarted => restarted = true,
-                }
-            }
-            if restarted {
-                self.recall(&mut server, connection).await?;
-            } else if done.iter().all(Option::is_some) {
-                return Ok(done.into_iter().flatten().collect());
-            }
-        }
-        Err(forgetful())
-    }
-
-    fn committed(
-        &self,
-        connection: &ConnectionName,
-        epoch: Epoch,
-        commit: &Commit,
-        answer: Vec<Value>,
-    ) -> Result<Step, StoreError> {
-        let unexpected =
-            || StoreError::Unusable(format!("connection {connection}: a commit was answered unexpectedly"));
-        let mut parts = answer.clone().into_iter();
-        let status: String = part(&mut parts)?;
-        Ok(match status.as_str() {
-            "done" => {
-                self.learn(connection, epoch, part(&mut parts)?);
-                Step::Settled(Committed::Done { owed: Sides { a: part(&mut parts)?, b: part(&mut parts)? } })
-            }
-            "moved" => Step::Settled(Committed::Moved),
-            "taken" => {
-                let index: usize = part(&mut parts)?;
-                let holder: String = part(&mut parts)?;
-                let claim = commit.claim.get(index).cloned().ok_or_else(unexpected)?;
-                Step::Settled(Committed::Taken { claim, holder: link_id(connection, &holder)? })
-            }
-            _ => match self.pass(connection, epoch, answer)? {
-                Guarded::Changed => Step::Changed,
-                Guarded::Restarted => Step::Restarted,
-                Guarded::Passed(_) => return Err(unexpected()),
-            },
-        })
     }
 
     /// See [`Store::accounts`](crate::store::Store::accounts).
@@ -258,10 +197,22 @@ impl RedisStore {
 }
 
 /// What became of one commit of a batch.
-enum Step {
-    Settled(Committed),
-    Changed,
-    Restarted,
+fn committed(connection: &ConnectionName, commit: &Commit, answer: Value) -> Result<Committed, StoreError> {
+    match answer {
+        Value::Int(owed) => Ok(Committed::Done { owed: Sides { a: owed & 1 != 0, b: owed & 2 != 0 } }),
+        Value::Array(taken) => {
+            let mut parts = taken.into_iter();
+            let (index, holder): (usize, String) = (part(&mut parts)?, part(&mut parts)?);
+            let claim = commit.claim.get(index).cloned().ok_or_else(|| unexpected(connection))?;
+            Ok(Committed::Taken { claim, holder: link_id(connection, &holder)? })
+        }
+        Value::BulkString(moved) if moved == b"moved" => Ok(Committed::Moved),
+        _ => Err(unexpected(connection)),
+    }
+}
+
+fn unexpected(connection: &ConnectionName) -> StoreError {
+    StoreError::Unusable(format!("connection {connection}: a commit was answered unexpectedly"))
 }
 
 /// Puts the answers of a chunk behind those of the ones before. All of them must be of one epoch.
@@ -310,13 +261,18 @@ fn claim_keys(keys: &Keys) -> Vec<String> {
     ]
 }
 
-fn commit_keys(keys: &Keys, commit: &Commit) -> Vec<String> {
+/// The keys of a batch of commits, and where among them those of each run begin: counted from one, as Lua does.
+fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap<&'c RunId, usize>) {
     let mut named = claim_keys(keys);
     named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal()]);
-    if let Some(Count::Change { run, .. } | Count::Command { run, .. }) = &commit.count {
-        named.extend([keys.run(run), keys.run_bits(run)]);
+    let mut places = BTreeMap::new();
+    for count in commits.iter().filter_map(|commit| commit.count.as_ref()) {
+        places.entry(count.run()).or_insert_with_key(|run| {
+            named.extend([keys.run(run), keys.run_bits(run)]);
+            named.len() - 1
+        });
     }
-    named
+    (named, places)
 }
 
 /// 1 for `a`, 2 for `b`: Lua counts from one.
@@ -334,17 +290,12 @@ fn push_claim(call: &mut Call, claim: &Claim) {
     };
 }
 
-fn push_commit(call: &mut Call, commit: &Commit) {
+fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usize>) {
     let Commit { link, claim, release, count, open, close, reread, journal } = commit;
     match link {
-        Some(link) => {
-            let document = pack(link, link.revision + 1);
-            call.arg(link.id.to_string()).number(link.revision).arg(document);
-        }
-        None => {
-            call.arg("").arg("").arg("");
-        }
-    }
+        Some(link) => call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1)),
+        None => call.arg(""),
+    };
     for claims in [claim, release] {
         call.number(claims.len());
         claims.iter().for_each(|claim| push_claim(call, claim));
@@ -365,15 +316,14 @@ fn push_commit(call: &mut Call, commit: &Commit) {
     for entry in journal {
         call.arg(super::json(entry));
     }
-    call.number(JOURNAL_ENTRIES).number(JOURNAL_TTL.as_millis());
     match count {
         None => call.arg(""),
-        Some(Count::Change { run: _, number, outcome, emits }) => {
-            call.arg("change").number(number).arg(outcome.as_str());
+        Some(Count::Change { run, number, outcome, emits }) => {
+            call.arg("change").number(run_keys[run]).number(number).arg(outcome.as_str());
             call.number(u8::from(emits.a)).number(u8::from(emits.b))
         }
-        Some(Count::Command { run: _, number, side, outcome }) => {
-            call.arg("command").number(number).arg(outcome.as_str()).number(side_number(*side))
+        Some(Count::Command { run, number, side, outcome }) => {
+            call.arg("command").number(run_keys[run]).number(number).arg(outcome.as_str()).number(side_number(*side))
         }
     };
 }

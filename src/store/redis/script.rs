@@ -1,8 +1,10 @@
 //! The scripts, and how they are run: by their hash, sent whole only to a server that does not know them.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::sync::LazyLock;
 
-use redis::{ErrorKind, FromRedisValue, Pipeline, RedisResult, ServerErrorKind, ToRedisArgs};
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind};
 
 use super::pool::{Connected, failed};
 use crate::store::StoreError;
@@ -43,43 +45,45 @@ pub(super) struct Script {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Call {
     keys: Vec<String>,
-    args: Vec<Vec<u8>>,
+    /// The arguments, one behind the other: a batch has thousands.
+    args: Vec<u8>,
+    /// Where each argument ends.
+    ends: Vec<usize>,
 }
 
 impl Call {
     /// Without arguments yet.
     pub(super) fn new(keys: impl IntoIterator<Item = String>) -> Self {
-        Self { keys: keys.into_iter().collect(), args: Vec::new() }
+        Self { keys: keys.into_iter().collect(), ..Self::default() }
     }
 
     /// Adds an argument.
     pub(super) fn arg(&mut self, arg: impl AsRef<[u8]>) -> &mut Self {
-        self.args.push(arg.as_ref().to_vec());
+        self.args.extend_from_slice(arg.as_ref());
+        self.ends.push(self.args.len());
+        self
+    }
+
+    /// Adds a text as argument.
+    pub(super) fn text(&mut self, text: impl Display) -> &mut Self {
+        write!(self.args, "{text}").expect("memory takes what is written");
+        self.ends.push(self.args.len());
         self
     }
 
     /// Adds a number as argument.
-    pub(super) fn number(&mut self, number: impl ToString) -> &mut Self {
-        self.args.push(number.to_string().into_bytes());
-        self
+    pub(super) fn number(&mut self, number: impl Display) -> &mut Self {
+        self.text(number)
+    }
+
+    fn args(&self) -> impl Iterator<Item = &[u8]> {
+        let begins = std::iter::once(0).chain(self.ends.iter().copied());
+        begins.zip(&self.ends).map(|(begin, end)| &self.args[begin..*end])
     }
 }
 
 /// How often a script is sent to a server that forgets it again.
-pub(super) const ROUNDS: usize = 4;
-
-/// The server forgets scripts as fast as they are sent.
-pub(super) fn forgetful() -> StoreError {
-    StoreError::Unavailable("the server does not keep scripts".to_owned())
-}
-
-/// What a script in a batch answered.
-pub(super) enum Answer<T> {
-    /// It ran.
-    Ran(T),
-    /// It did not run at all: the server did not know it.
-    Unknown,
-}
+const ROUNDS: usize = 4;
 
 impl Script {
     fn new(code: &'static str) -> Self {
@@ -88,47 +92,21 @@ impl Script {
 
     /// Runs it once.
     pub(super) async fn run<T: FromRedisValue>(&self, server: &mut Connected, call: &Call) -> Result<T, StoreError> {
+        let mut command = Cmd::with_capacity(3 + call.keys.len() + call.ends.len(), call.args.len());
+        command.arg("EVALSHA").arg(&self.sha).arg(call.keys.len()).arg(&call.keys);
+        for arg in call.args() {
+            command.arg(arg);
+        }
         for _ in 0..ROUNDS {
-            // Unknown to the server, it surely did not run.
-            if let Some(Answer::Ran(answer)) = self.run_batch(server, &[call]).await?.pop() {
-                return Ok(answer);
+            match command.query_async(server).await {
+                // Unknown to the server, it surely did not run.
+                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    let load = redis::cmd("SCRIPT").arg("LOAD").arg(self.code).to_owned();
+                    load.query_async::<String>(server).await.map_err(failed)?;
+                }
+                answer => return answer.map_err(failed),
             }
         }
-        Err(forgetful())
-    }
-
-    /// Runs it for each call in one round trip. Where the server did not know it, it does afterwards, and the caller
-    /// decides what to repeat. The first error of any is the error of all.
-    pub(super) async fn run_batch<T: FromRedisValue>(
-        &self,
-        server: &mut Connected,
-        calls: &[&Call],
-    ) -> Result<Vec<Answer<T>>, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(calls.len());
-        for call in calls {
-            pipeline.cmd("EVALSHA").arg(&self.sha).arg(call.keys.len());
-            push(&mut pipeline, &call.keys);
-            push(&mut pipeline, &call.args);
-        }
-        let answers: Vec<RedisResult<T>> = pipeline.ignore_errors().query_async(server).await.map_err(failed)?;
-        let answers = answers
-            .into_iter()
-            .map(|answer| match answer {
-                Ok(answer) => Ok(Answer::Ran(answer)),
-                Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => Ok(Answer::Unknown),
-                Err(error) => Err(failed(error)),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        if answers.iter().any(|answer| matches!(answer, Answer::Unknown)) {
-            let load = redis::cmd("SCRIPT").arg("LOAD").arg(self.code).to_owned();
-            load.query_async::<String>(server).await.map_err(failed)?;
-        }
-        Ok(answers)
-    }
-}
-
-fn push<T: ToRedisArgs>(pipeline: &mut Pipeline, args: &[T]) {
-    for arg in args {
-        pipeline.arg(arg);
+        Err(StoreError::Unavailable("the server does not keep scripts".to_owned()))
     }
 }

@@ -33,7 +33,7 @@ async fn commits_until_it_is_killed() {
             let emits = Sides { a: false, b: true };
             Commit { count: Some(Count::Change { run: run.clone(), number, outcome, emits }), ..new }
         });
-        store.commit(&connection(), epoch, commits.collect()).await.unwrap();
+        store.commit(&connection(), epoch, &commits.collect::<Vec<_>>()).await.unwrap();
         println!("committed {}", first + BATCH);
     }
 }

@@ -28,7 +28,7 @@ async fn a_read_only_server_is_unavailable() {
     let epoch = epoch(&store).await;
     commit(&store, epoch, new_link(epoch, 1)).await;
     server.tell(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    assert_unavailable(store.commit(&connection(), epoch, vec![new_link(epoch, 2)]).await, "READONLY");
+    assert_unavailable(store.commit(&connection(), epoch, &[new_link(epoch, 2)]).await, "READONLY");
     assert!(load(&store, 1).await.is_some());
     server.tell(&["REPLICAOF", "NO", "ONE"]).await;
     assert_eq!(commit(&store, epoch, new_link(epoch, 2)).await, DONE);
@@ -52,7 +52,7 @@ async fn a_full_server_is_unavailable_and_takes_nothing() {
         close: vec![LetterId::from_text("x")],
         ..new_link(epoch, 2)
     };
-    assert_unavailable(store.commit(&connection(), epoch, vec![full.clone()]).await, "OOM");
+    assert_unavailable(store.commit(&connection(), epoch, &[full.clone()]).await, "OOM");
     assert!(load(&store, 1).await.is_some(), "reading goes on");
     assert_eq!(load(&store, 2).await, None);
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
@@ -74,7 +74,7 @@ async fn a_server_in_trouble_is_unavailable_until_it_is_over() {
     while !server.ask::<String>(&["INFO", "persistence"]).await.unwrap().contains("rdb_last_bgsave_status:err") {
         tokio::task::yield_now().await;
     }
-    assert_unavailable(store.commit(&connection(), epoch, vec![new_link(epoch, 1)]).await, "MISCONF");
+    assert_unavailable(store.commit(&connection(), epoch, &[new_link(epoch, 1)]).await, "MISCONF");
     server.tell(&["CONFIG", "SET", "save", ""]).await;
 
     let url = server.url().to_owned();
@@ -95,8 +95,8 @@ async fn a_server_in_trouble_is_unavailable_until_it_is_over() {
 
     assert_eq!(commit(&store, epoch, new_link(epoch, 1)).await, DONE);
     server.tell(&["SCRIPT", "FLUSH"]).await;
-    let commits = (2..30).map(|id| new_link(epoch, id)).collect();
-    let done = store.commit(&connection(), epoch, commits).await.unwrap();
+    let commits: Vec<_> = (2..30).map(|id| new_link(epoch, id)).collect();
+    let done = store.commit(&connection(), epoch, &commits).await.unwrap();
     assert!(done.iter().all(|committed| *committed == DONE), "each of them once: {done:?}");
     server.tell(&["SCRIPT", "FLUSH"]).await;
     assert!(load(&store, 29).await.is_some());
@@ -122,7 +122,7 @@ async fn commits_happen_once_while_scripts_are_forgotten() {
                 ..new_link(epoch, number.into())
             });
             let done = loop {
-                match store.commit(&connection(), epoch, commits.clone().collect()).await {
+                match store.commit(&connection(), epoch, &commits.clone().collect::<Vec<_>>()).await {
                     Ok(done) => break done,
                     // Forgotten too often; some may have happened, as the trait says.
                     Err(StoreError::Unavailable(_)) => {}

@@ -56,8 +56,8 @@ pub async fn a_link_is_found_by_the_surest_claim_that_is_held<S: Store>(store: S
 
 pub async fn many_questions_are_answered_in_their_order<S: Store>(store: S) {
     let epoch = epoch(&store).await;
-    let commits = (0..1_100).map(|id| new_link(epoch, id)).collect();
-    let committed = store.commit(&connection(), epoch, commits).await.unwrap();
+    let commits: Vec<_> = (0..1_100).map(|id| new_link(epoch, id)).collect();
+    let committed = store.commit(&connection(), epoch, &commits).await.unwrap();
     assert!(committed.len() == 1_100 && committed.iter().all(|committed| *committed == DONE));
 
     let questions = (0..450).map(|id| Find { claims: vec![claim(Side::A, format!("a{id}"))], letter: None });
@@ -75,7 +75,7 @@ pub async fn many_questions_are_answered_in_their_order<S: Store>(store: S) {
 
     assert!(store.load(&connection(), &[]).await.unwrap().items.is_empty());
     assert!(store.find(&connection(), vec![]).await.unwrap().items.is_empty());
-    assert!(store.commit(&connection(), epoch, vec![]).await.unwrap().is_empty());
+    assert!(store.commit(&connection(), epoch, &[]).await.unwrap().is_empty());
     assert_eq!(store.counts(&connection()).await.unwrap().links, 1_100);
 }
 
@@ -156,14 +156,14 @@ pub async fn a_failed_step_leaves_no_trace<S: Store>(store: S) {
     assert_eq!((run.changes, run.emitted), (vec![], 0));
 
     let orphan = Commit { claim: vec![claim(Side::A, "a7")], ..Commit::default() };
-    assert!(matches!(store.commit(&connection(), epoch, vec![orphan]).await, Err(StoreError::Unusable(_))));
+    assert!(matches!(store.commit(&connection(), epoch, &[orphan]).await, Err(StoreError::Unusable(_))));
 }
 
 pub async fn a_commit_of_another_epoch_is_refused<S: Store>(store: S) {
     let epoch = epoch(&store).await;
     assert_eq!(store.epoch(&connection()).await.unwrap().id, epoch, "asking changes nothing");
     let other = Epoch(epoch.0 ^ 1);
-    let refused = store.commit(&connection(), other, vec![new_link(other, 1)]).await;
+    let refused = store.commit(&connection(), other, &[new_link(other, 1)]).await;
     assert!(matches!(refused, Err(StoreError::EpochChanged(name)) if name == connection()));
     assert_eq!(load(&store, 1).await, None);
     let loaded = store.load(&connection(), &[LinkId(1)]).await.unwrap();
@@ -173,8 +173,8 @@ pub async fn a_commit_of_another_epoch_is_refused<S: Store>(store: S) {
 
 pub async fn accounts_are_listed_page_by_page<S: Store>(store: S) {
     let epoch = epoch(&store).await;
-    let commits = (0..1_300).map(|id| new_link(epoch, id)).collect();
-    store.commit(&connection(), epoch, commits).await.unwrap();
+    let commits: Vec<_> = (0..1_300).map(|id| new_link(epoch, id)).collect();
+    store.commit(&connection(), epoch, &commits).await.unwrap();
     let (mut listed, mut from) = (std::collections::BTreeMap::new(), None);
     let mut pages = 0;
     loop {
@@ -209,7 +209,7 @@ pub async fn all_claims_are_listed_page_by_page<S: Store>(store: S) {
         .flat_map(|commit| commit.claim.iter().map(|claim| (claim.clone(), commit.link.as_ref().unwrap().id)))
         .collect();
     expected.sort();
-    store.commit(&connection(), epoch, commits).await.unwrap();
+    store.commit(&connection(), epoch, &commits).await.unwrap();
     assert!(store.claims(&connection(), None).await.unwrap().1.is_some(), "more than a page");
     assert_eq!(claims(&store).await, expected);
 }
@@ -260,7 +260,7 @@ pub async fn a_copy_answers_as_the_original<S: Store>(store: S) {
         new.claim.push(Claim::Key(Side::A, format!("emails={id:016x}")));
         new
     });
-    store.commit(&connection(), epoch, commits.collect()).await.unwrap();
+    store.commit(&connection(), epoch, &commits.collect::<Vec<_>>()).await.unwrap();
     let mut changed = load(&store, 7).await.unwrap();
     changed.sides.b.account = Some(account("b7"));
     let changed = Commit {

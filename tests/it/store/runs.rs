@@ -55,7 +55,7 @@ pub async fn outcomes_add_up_under_concurrent_redelivery<S: Store>(store: S) {
                 steps.reverse();
             }
             for batch in steps.chunks(7) {
-                store.commit(&connection(), epoch, batch.to_vec()).await.unwrap();
+                store.commit(&connection(), epoch, batch).await.unwrap();
             }
         }
     });
