@@ -1,7 +1,7 @@
 //! Attributes of an account: canonical names, values, and the digests by which values are compared.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::Hasher;
 use std::str::FromStr;
@@ -10,8 +10,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use siphasher::sip::SipHasher24;
 
-use super::id::{AccountId, ConnectionName, Epoch};
+use super::id::{ConnectionName, Epoch};
 use super::text;
+
+pub use value::Value;
+
+mod value;
 
 /// The largest value of one attribute, in bytes. A larger one is refused where it is read.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
@@ -94,71 +98,6 @@ impl fmt::Display for AttributePath {
 impl fmt::Debug for AttributePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-/// A value that an attribute has. A cleared attribute has none: see [`Attributes`].
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// Yes or no.
-    Bool(bool),
-    /// A whole number.
-    Int(i64),
-    /// Text. An empty text is a value, not a clear.
-    Text(String),
-    /// Several texts without order, each once.
-    Set(BTreeSet<String>),
-    /// Another account of the same system, such as a manager.
-    Reference {
-        /// The account referred to.
-        #[serde(rename = "ref")]
-        account: AccountId,
-    },
-}
-
-impl Value {
-    /// Bytes of text in it, as far as [`MAX_VALUE_BYTES`] is concerned.
-    pub fn size_bytes(&self) -> usize {
-        match self {
-            Self::Bool(_) | Self::Int(_) => 8,
-            Self::Text(text) => text.len(),
-            Self::Set(items) => items.iter().map(String::len).sum(),
-            Self::Reference { account } => account.as_str().len(),
-        }
-    }
-
-    /// The text, if it is one.
-    pub fn as_text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Debug for Value {
-    /// Names the kind and never the value: people's data must not reach a log by way of `{:?}`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bool(_) => "bool",
-            Self::Int(_) => "int",
-            Self::Text(_) => "text",
-            Self::Set(_) => "set",
-            Self::Reference { .. } => "reference",
-        })
-    }
-}
-
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
     }
 }
 

@@ -35,7 +35,6 @@ pub struct Change {
     /// The side that was read.
     pub side: Side,
     /// Where its outcome is counted.
-    #[serde(flatten)]
     pub cause: Cause,
     /// The store's epoch when the read was sent. A change of another epoch is not used.
     pub epoch: Epoch,
@@ -45,7 +44,7 @@ pub struct Change {
 
 /// What a read showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case")]
 pub enum Sighting {
     /// The account, or some of its attributes.
     Present {

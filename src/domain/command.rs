@@ -16,7 +16,6 @@ pub struct Command {
     /// The side to write to.
     pub side: Side,
     /// The change that brought this about; the outcome is counted under it and `side`.
-    #[serde(flatten)]
     pub cause: Cause,
     /// The queue it takes.
     pub lane: Lane,

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::link::{Absence, Burial, Hold, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
+mod by_look;
 mod last_write;
 
 use last_write::PackedWrite;
@@ -104,7 +105,7 @@ struct PackedAttribute(
     #[serde(default, skip_serializing_if = "Option::is_none")] Option<Hold>,
 );
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Name {
     /// Place in [`SHORT`].
@@ -112,7 +113,7 @@ enum Name {
     Full(AttributePath),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Generations {
     InStep(u32),
