@@ -575,6 +575,21 @@ async fn several_queries_are_one_call() {
     assert_eq!((&bad["httpStatusCode"], &bad["body"][0]["errorCode"]), (&json!(400), &json!("INVALID_FIELD")));
     assert_eq!((&good["referenceId"], &bad["referenceId"]), (&json!("q0"), &json!("q1")));
 
+    // A write, and a query that sees it only where their order is promised.
+    let id = &good["body"]["records"][0]["Id"];
+    let read = get(1, &format!("SELECT Title FROM User WHERE Id = '{}'", id.as_str().unwrap()));
+    for (title, collated) in [("Collated", true), ("In order", false)] {
+        let record = json!({"attributes": {"type": "User"}, "id": id, "Title": title});
+        let body = json!({"allOrNone": false, "records": [record]});
+        let url = "/services/data/v66.0/composite/sobjects";
+        let write = json!({"method": "PATCH", "url": url, "referenceId": "w", "body": body});
+        let both = json!({"collateSubrequests": collated, "compositeRequest": [write, read.clone()]});
+        let (status, answer) = guest.send(Method::POST, "/composite", both).await;
+        let parts = &answer["compositeResponse"];
+        assert_eq!((status, &parts[0]["body"][0]["success"]), (200, &json!(true)), "{answer}");
+        assert_eq!(parts[1]["body"]["records"][0]["Title"] == title, !collated, "{answer}");
+    }
+
     let query = "SELECT Id FROM User LIMIT 1";
     let mut with_header = get(0, query);
     with_header["httpHeaders"] = json!({"Authorization": "Bearer x"});
@@ -583,6 +598,7 @@ async fn several_queries_are_one_call() {
         (0..6).map(|number| get(number, query)).collect(),
         vec![get(1, query), get(1, query)],
         vec![with_header],
+        vec![json!({"method": "DELETE", "url": "/services/data/v66.0/sobjects/User/005", "referenceId": "d"})],
         vec![json!({"method": "GET", "url": "https://elsewhere.example/", "referenceId": "q0"})],
     ] {
         assert_eq!(send(parts).await.0, 400);

@@ -19,8 +19,9 @@ use crate::systems::http::{self, Answer, Call, Http};
 /// have some two thousand.
 pub const MAX_ADDRESS_BYTES: usize = 12_000;
 
-/// Queries that a composite call may have. It costs one call of the org's quota.
-const QUERIES_A_CALL: usize = 5;
+/// Queries and collections that a composite call may have. It costs one call of the org's quota.
+/// <https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/resources_composite_composite_post.htm>
+pub const PARTS_A_CALL: usize = 5;
 
 /// One org.
 #[derive(Debug)]
@@ -45,6 +46,15 @@ pub struct Request<'r> {
     /// It is not to be carried out if the record was changed after this second.
     pub unmodified_since: Option<Timestamp>,
     pub body: Option<&'r Json>,
+}
+
+/// One of several requests that make one call.
+#[derive(Debug)]
+pub enum Part<'p> {
+    /// A query.
+    Query(&'p str),
+    /// A write of several records, by this method and with this body.
+    Collection(Method, Json),
 }
 
 /// One page of a query.
@@ -160,14 +170,7 @@ impl Client {
         select: &str,
         ids: &[&str],
     ) -> Result<(Vec<Rows>, usize), Failure> {
-        let mut size = soql::query_bytes(select);
-        let fitting = ids.iter().take_while(|id| {
-            size += soql::literal_bytes(id);
-            size <= MAX_ADDRESS_BYTES
-        });
-        let taken = fitting.count().max(1);
-        let list: Vec<String> = ids[..taken].iter().map(|id| soql::quoted(id)).collect();
-        let soql = format!("SELECT {select} FROM {object} WHERE Id IN ({})", list.join(","));
+        let (soql, taken) = ids_query(object, select, ids);
         Ok((self.whole(call, &soql).await?, taken))
     }
 
@@ -180,29 +183,46 @@ impl Client {
         self.all_pages(call, &answer).await
     }
 
-    /// The same for several queries, [`QUERIES_A_CALL`] of them in a call.
+    /// The same for several queries, [`PARTS_A_CALL`] of them in a call.
     pub async fn whole_of_each(&self, call: Call, queries: &[String]) -> Result<Vec<Rows>, Failure> {
         let mut pages = Vec::new();
-        for queries in queries.chunks(QUERIES_A_CALL) {
+        for queries in queries.chunks(PARTS_A_CALL) {
             if let [query] = queries {
                 pages.extend(self.whole(call, query).await?);
                 continue;
             }
-            for answer in self.composite(call, queries).await? {
+            let parts: Vec<_> = queries.iter().map(|query| Part::Query(query)).collect();
+            for answer in self.together(call, &parts).await? {
+                if !answer.status.is_success() {
+                    return Err(errors::classify(&answer));
+                }
                 pages.extend(self.all_pages(call, &answer).await?);
             }
         }
         Ok(pages)
     }
 
-    /// Several queries in one call; the answer of each.
-    async fn composite(&self, call: Call, queries: &[String]) -> Result<Vec<Answer>, Failure> {
-        let part = |(number, query): (usize, &String)| {
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", query).finish();
-            let url = format!("/services/data/{}/query?{query}", self.api_version);
-            json!({"method": "GET", "url": url, "referenceId": format!("query{number}")})
+    /// Several requests in one call, carried out one after the other; the answer of each, whatever its status. None of
+    /// them undoes another.
+    ///
+    /// # Errors
+    /// The call failed as a whole.
+    pub async fn together(&self, call: Call, parts: &[Part<'_>]) -> Result<Vec<Answer>, Failure> {
+        let below = |path: &str| format!("/services/data/{}/{path}", self.api_version);
+        let part = |(number, part): (usize, &Part<'_>)| match part {
+            Part::Query(query) => {
+                let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", query).finish();
+                let url = below(&format!("query?{query}"));
+                json!({"method": "GET", "url": url, "referenceId": format!("part{number}")})
+            }
+            Part::Collection(method, body) => {
+                let url = below("composite/sobjects");
+                json!({"method": method.as_str(), "url": url, "referenceId": format!("part{number}"), "body": body})
+            }
         };
-        let body = json!({"compositeRequest": queries.iter().enumerate().map(part).collect::<Vec<_>>()});
+        // Not collated: a query that follows a write is to see what it wrote.
+        let parts_of_body: Vec<_> = parts.iter().enumerate().map(part).collect();
+        let body = json!({"allOrNone": false, "collateSubrequests": false, "compositeRequest": parts_of_body});
         let request = Request {
             call,
             method: Method::POST,
@@ -213,21 +233,26 @@ impl Client {
         };
         let answer = self.send(&request).await?;
         if !answer.status.is_success() {
-            return Err(errors::classify(&answer));
+            return Err(errors::classify_write(&answer));
         }
-        let malformed = || answer.unreadable("the answer does not have a part for each query");
+        let malformed = || answer.unreadable("the answer does not have a part for each request");
         let mut body = answer.json()?;
-        let parts = match body.get_mut("compositeResponse").map(Json::take) {
-            Some(Json::Array(parts)) if parts.len() == queries.len() => parts,
+        let answers = match body.get_mut("compositeResponse").map(Json::take) {
+            Some(Json::Array(answers)) if answers.len() == parts.len() => answers,
             _ => return Err(malformed()),
         };
         let read = |part: Json| {
             let status = part.get("httpStatusCode").and_then(Json::as_u64).and_then(|code| u16::try_from(code).ok());
             let status = status.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
-            let part = answer.part(status, part.get("body").ok_or_else(malformed)?);
-            if part.status.is_success() { Ok(part) } else { Err(errors::classify(&part)) }
+            Ok(answer.part(status, part.get("body").ok_or_else(malformed)?))
         };
-        parts.into_iter().map(read).collect()
+        answers.into_iter().map(read).collect()
+    }
+
+    /// The rows of a query that answered with all of them; `None`: it failed, or there are more.
+    pub fn all_rows(&self, answer: &Answer) -> Option<Rows> {
+        let rows = answer.status.is_success().then(|| self.rows(answer).ok()).flatten()?;
+        (usize::try_from(rows.total) == Ok(rows.records.len())).then_some(rows)
     }
 
     /// What a query answered, and the pages that follow.
@@ -275,6 +300,18 @@ impl Client {
         let locator = next.strip_prefix(&format!("/services/data/{}/query/", self.api_version))?;
         is_locator(locator).then_some(locator)
     }
+}
+
+/// A query for the rows with these ids, for as many of them as one address can hold, and how many that is.
+pub fn ids_query(object: &str, select: &str, ids: &[&str]) -> (String, usize) {
+    let mut size = soql::query_bytes(select);
+    let fitting = ids.iter().take_while(|id| {
+        size += soql::literal_bytes(id);
+        size <= MAX_ADDRESS_BYTES
+    });
+    let taken = fitting.count().max(1);
+    let list: Vec<String> = ids[..taken].iter().map(|id| soql::quoted(id)).collect();
+    (format!("SELECT {select} FROM {object} WHERE Id IN ({})", list.join(",")), taken)
 }
 
 /// Whether a text can be a locator: letters, digits and `-`.

@@ -309,10 +309,15 @@ pub enum Refusal {
 /// What the answer to the write of a single record says, which is no success.
 pub fn refusal(answer: &Answer) -> Refusal {
     let body = serde_json::from_str(&answer.body).unwrap_or(Json::Null);
+    judge(first_error(&body).as_ref(), classify_write(answer))
+}
+
+/// What the answer to a write means, which is no success.
+pub fn classify_write(answer: &Answer) -> Failure {
     let mut failure = classify(answer);
     // A page of a gateway says nothing about what the system behind it did.
     failure.in_doubt |= answer.is_html() && failure.class == Transient;
-    judge(first_error(&body).as_ref(), failure)
+    failure
 }
 
 /// What a row of the answer to a call with many records says, which is no success. `answer`: the whole of it.

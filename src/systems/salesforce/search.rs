@@ -53,10 +53,7 @@ impl Salesforce {
 
     /// The accounts that any of these conditions describes.
     async fn matching(&self, conditions: &[String]) -> Result<Vec<Snapshot>, Failure> {
-        let queries = || -> Vec<String> {
-            let select = format!("SELECT {} FROM {} WHERE", self.select(), self.object.name());
-            conditions.iter().map(|condition| format!("{select} {condition}")).collect()
-        };
+        let queries = || self.queries(conditions);
         let call = Call::read("search");
         let pages = match self.client.whole_of_each(call, &queries()).await {
             Err(failure) if failure.code.as_str() == "invalid_field" && self.learn_hidden_fields().await? => {
@@ -71,6 +68,17 @@ impl Salesforce {
             Record::Unreadable { .. } => None,
         };
         Ok(rows.filter_map(account).collect())
+    }
+
+    fn queries(&self, conditions: &[String]) -> Vec<String> {
+        let select = format!("SELECT {} FROM {} WHERE", self.select(), self.object.name());
+        conditions.iter().map(|condition| format!("{select} {condition}")).collect()
+    }
+
+    /// Queries for the records that have these texts in a field.
+    pub(super) fn holders_of(&self, field: &str, texts: &[&str]) -> Vec<String> {
+        let literals: Vec<_> = texts.iter().map(|text| (field.to_owned(), (*text).to_owned())).collect();
+        self.queries(&conditions(&literals, soql::query_bytes(&self.select())))
     }
 
     /// Whether an account truly has what a key asks for: Salesforce ignores letter case in most fields.

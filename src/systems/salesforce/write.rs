@@ -1,20 +1,22 @@
 //! Writing. One record by itself, on the condition that it was not changed since; several in one call that takes up to
-//! 200, after one query that leaves out those that were. Either way one query reads back what the records hold then.
+//! 200, after one query that leaves out those that were. What the records hold then is read back: where it can be, by a
+//! query in the same call.
 
 use std::collections::{HashMap, VecDeque};
+use std::iter;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
 use super::Salesforce;
-use super::client::Request;
+use super::client::{PARTS_A_CALL, Part, Request, ids_query};
 use super::errors::{Refusal, refusal, row_refusal};
 use super::fields::BATCH;
 use super::id::parse_id;
 use crate::domain::{AccountId, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Version};
 use crate::systems::http::{Answer, Call};
-use crate::systems::{Action, Lookup, Write, Written};
+use crate::systems::{Action, Lookup, Record, Write, Written};
 
 /// A call that is refused whole, for the fault of some of its records, is made again in halves. No more calls than this
 /// are made for one: enough to find one bad record among 200.
@@ -30,8 +32,8 @@ struct Row {
 
 /// What became of one record.
 enum Sent {
-    /// It was written.
-    Done(AccountId),
+    /// It was written; and what it holds then, where the call that wrote it has read that as well.
+    Done(AccountId, Option<Snapshot>),
     /// It was not, or nobody knows.
     Not(Refusal),
 }
@@ -81,7 +83,8 @@ impl Salesforce {
         let mut done = Vec::new();
         for (place, sent) in self.send_rows(rows, deadline).await {
             match sent {
-                Sent::Done(account) => done.push((place, account)),
+                Sent::Done(_, Some(snapshot)) => outcomes.set(place, Written::Done(snapshot)),
+                Sent::Done(account, None) => done.push((place, account)),
                 Sent::Not(Refusal::Exists(attribute)) => outcomes.set(place, Written::Exists { attribute }),
                 // Where there is no record yet, it is the object that is not there.
                 Sent::Not(Refusal::Gone(failure) | Refusal::Failed(failure)) => outcomes.failed(place, failure),
@@ -112,7 +115,8 @@ impl Salesforce {
         let (mut done, mut gone) = (Vec::new(), Vec::new());
         for (place, sent) in self.send_rows(rows, deadline).await {
             match sent {
-                Sent::Done(account) => done.push((place, account)),
+                Sent::Done(_, Some(snapshot)) => outcomes.set(place, Written::Done(snapshot)),
+                Sent::Done(account, None) => done.push((place, account)),
                 Sent::Not(Refusal::Exists(attribute)) => outcomes.set(place, Written::Exists { attribute }),
                 Sent::Not(Refusal::Failed(failure)) => outcomes.failed(place, failure),
                 Sent::Not(Refusal::Gone(failure)) => gone.push((place, failure)),
@@ -271,7 +275,7 @@ impl Salesforce {
         }
         let created = answer.json().ok().as_ref().and_then(id_of);
         let nameless = || Refusal::Failed(answer.unreadable("the answer to the create does not name the record"));
-        created.map_or_else(|| Sent::Not(nameless()), Sent::Done)
+        created.map_or_else(|| Sent::Not(nameless()), |account| Sent::Done(account, None))
     }
 
     /// One call with several records, in which each stands for itself. The answers are in the order of the records.
@@ -290,17 +294,13 @@ impl Salesforce {
             Json::Object(record)
         };
         let body = json!({"allOrNone": false, "records": rows.iter().map(record).collect::<Vec<_>>()});
-        let request = Request {
-            call: Call::write(operation, deadline),
-            method,
-            path: &["composite", "sobjects"],
-            soql: None,
-            unmodified_since: None,
-            body: Some(&body),
-        };
-        let answer = self.client.send(&request).await?;
+        let queries = self.read_along(rows);
+        let parts: Vec<_> =
+            iter::once(Part::Collection(method, body)).chain(queries.iter().map(|query| Part::Query(query))).collect();
+        let answers = self.client.together(Call::write(operation, deadline), &parts).await?;
+        let (answer, read) = answers.split_first().expect("there is an answer for each part");
         if !answer.status.is_success() {
-            return match refusal(&answer) {
+            return match refusal(answer) {
                 Refusal::Failed(failure) | Refusal::Gone(failure) => Err(failure),
                 Refusal::Exists(_) => Err(answer.failure()),
             };
@@ -309,16 +309,53 @@ impl Salesforce {
             Json::Array(answers) if answers.len() == rows.len() => answers,
             _ => return Err(answer.unreadable("the answer does not have a row for each record")),
         };
-        let sent = |(row, row_answer): (&Row, &Json)| {
+        let mut held: HashMap<AccountId, Snapshot> = HashMap::new();
+        for rows in read.iter().filter_map(|answer| self.client.all_rows(answer)) {
+            // It is the answer to a write, and not older than that, whenever the call was sent.
+            let accounts = rows.records.iter().map(|row| self.fields.read_row(row, answer.answered_at, rows.lossy));
+            held.extend(accounts.filter_map(|record| match record {
+                Record::Account(snapshot) => Some((snapshot.account.clone(), snapshot)),
+                // It is asked for once more, by its id, and then it is said what is wrong with it.
+                Record::Unreadable { .. } => None,
+            }));
+        }
+        let mut sent = |(row, row_answer): (&Row, &Json)| {
             if row_answer.get("success").and_then(Json::as_bool) != Some(true) {
-                return Sent::Not(row_refusal(row_answer, &answer));
+                return Sent::Not(row_refusal(row_answer, answer));
             }
             match id_of(row_answer).or_else(|| row.account.clone()) {
-                Some(account) => Sent::Done(account),
+                Some(account) => {
+                    let snapshot = held.remove(&account);
+                    Sent::Done(account, snapshot)
+                }
                 None => Sent::Not(Refusal::Failed(answer.unreadable("a record was created that is not named"))),
             }
         };
-        Ok(rows.iter().zip(&answers).map(sent).collect())
+        Ok(rows.iter().zip(&answers).map(&mut sent).collect())
+    }
+
+    /// Queries that find all these records once they are written: by their ids, or new ones by the partner that each of
+    /// them names. None, if there are no such, or more than a call takes beside the write.
+    fn read_along(&self, rows: &[Row]) -> Vec<String> {
+        let ids: Option<Vec<&str>> = rows.iter().map(|row| row.account.as_ref().map(AccountId::as_str)).collect();
+        let queries = match (ids, self.fields.partner()) {
+            (Some(ids), _) => {
+                let mut queries = Vec::new();
+                let mut rest = &ids[..];
+                while !rest.is_empty() {
+                    let (query, taken) = ids_query(self.object.name(), &self.select(), rest);
+                    queries.push(query);
+                    rest = &rest[taken..];
+                }
+                queries
+            }
+            (None, Some(field)) => {
+                let partners: Option<Vec<&str>> = rows.iter().map(|row| row.fields.get(field)?.as_str()).collect();
+                partners.map(|partners| self.holders_of(field, &partners)).unwrap_or_default()
+            }
+            (None, None) => Vec::new(),
+        };
+        if queries.len() < PARTS_A_CALL { queries } else { Vec::new() }
     }
 
     /// Reads what records hold after they were written. One that cannot be read is in doubt: nobody knows what the write

@@ -160,9 +160,9 @@ fn text(snapshot: &Snapshot, path: &str) -> Option<String> {
     snapshot.attributes[&path.parse().unwrap()].as_ref()?.as_text().map(str::to_owned)
 }
 
-/// B19: 200 accounts cost three calls, 1,000 cost fifteen.
+/// B19: 200 accounts cost two calls, 1,000 cost ten: what they hold afterwards is read by the call that writes.
 #[tokio::test]
-async fn a_wave_of_updates_costs_three_calls() {
+async fn a_wave_of_updates_costs_two_calls() {
     let rig = Rig::with(200, 0).await;
     let people = rig.people().await;
     rig.calls();
@@ -172,15 +172,15 @@ async fn a_wave_of_updates_costs_three_calls() {
         assert_eq!((&snapshot.account, text(snapshot, "title").as_deref()), (&person.account, Some("Agent")));
         assert!(snapshot.version.modified_at > person.version.modified_at);
     }
-    assert_eq!(rig.calls(), BTreeMap::from([("read_before", 1), ("update_many", 1), ("read_back", 1)]));
+    assert_eq!(rig.calls(), BTreeMap::from([("read_before", 1), ("update_many", 1)]));
     let writes = rig.admin().writes(0);
     assert_eq!(writes.len(), 200);
     assert_eq!(writes.iter().map(|write| &write.request).collect::<BTreeSet<_>>().len(), 1);
 }
 
-/// B19: 200 new accounts cost three calls, the search for them included, however long the ids of their partners are.
+/// B19: 200 new accounts cost two calls, the search for them included, however long the ids of their partners are.
 #[tokio::test]
-async fn a_wave_of_creations_costs_three_calls() {
+async fn a_wave_of_creations_costs_two_calls() {
     let rig = Rig::with(1, 0).await;
     rig.people().await;
     rig.calls();
@@ -192,7 +192,7 @@ async fn a_wave_of_creations_costs_three_calls() {
         .map(|number| Write { action: Action::Create { partner: uuid(number) }, ..newcomer(number, Object::User) })
         .collect();
     let written = rig.users.write(&writes, soon()).await;
-    assert_eq!(rig.calls(), BTreeMap::from([("search", 1), ("create_many", 1), ("read_back", 1)]));
+    assert_eq!(rig.calls(), BTreeMap::from([("search", 1), ("create_many", 1)]));
     // Each is found by both of its keys, in whichever of the queries they went, and once by each.
     for (keys, written) in rig.users.search(&keys).await.unwrap().chunks(2).zip(&written) {
         let account = &done(written).account;
@@ -214,7 +214,11 @@ async fn a_wave_of_creations_fills_in_what_is_needed() {
             assert_eq!(text(snapshot, "locale").as_deref(), Some("fr-FR"));
             assert_eq!(snapshot.attributes[&"active".parse().unwrap()], Some(true.into()));
         }
-        assert_eq!(rig.calls().values().sum::<u64>(), if count == 1 { 3 } else { 2 }, "the first one logs in");
+        assert_eq!(
+            rig.calls().values().sum::<u64>(),
+            if count == 1 { 3 } else { 1 },
+            "a single one logs in and is read back"
+        );
     }
     let user = rig.admin().writes(0)[0].after.clone().unwrap();
     assert_eq!((&user["EmailEncodingKey"], &user["Partner_Id__c"]), (&json!("UTF-8"), &json!("operator-1")));
@@ -296,7 +300,7 @@ async fn records_that_moved_are_left_out() {
             other => assert_eq!(text(done(other), "title").as_deref(), Some("Agent"), "{number}"),
         }
     }
-    assert_eq!(rig.calls(), BTreeMap::from([("read_before", 1), ("update_many", 1), ("read_back", 1)]));
+    assert_eq!(rig.calls(), BTreeMap::from([("read_before", 1), ("update_many", 1)]));
     let written_by_us = rig.admin().writes(2);
     assert_eq!(written_by_us.len(), 8, "neither the one that moved nor the one that has the value already");
 
@@ -338,7 +342,7 @@ async fn creations_in_doubt_are_found_again() {
         (Effect::LoginPage, 0),
     ] {
         let rig = Rig::with(0, 0).await;
-        rig.fault("/composite/sobjects", effect.clone());
+        rig.fault("/composite", effect.clone());
         let written = rig.users.write(&newcomers(40, Object::User), soon()).await;
         for written in &written {
             let failure = failure(written);
@@ -367,17 +371,17 @@ async fn the_deadline_holds_for_every_request() {
     let people = rig.people().await;
     let writes: Vec<Write> = people.iter().map(|person| title(person, "Agent")).collect();
     rig.fault("/query", Effect::Status { status: 500, body: FaultBody::Native });
-    for written in rig.users.write(&newcomers(2, Object::User), soon()).await {
+    for written in rig.users.write(&newcomers(1, Object::User), soon()).await {
         let failure = failure(&written);
         assert_eq!((failure.code.as_str(), failure.in_doubt), ("read_back", true));
     }
-    assert_eq!(rig.admin().writes(0).len(), 2);
+    assert_eq!(rig.admin().writes(0).len(), 1);
     for written in rig.users.write(&writes, soon()).await {
         assert!(!failure(&written).in_doubt, "what could not be looked at was not written");
     }
     rig.admin().end_faults();
 
-    rig.fault("/composite/sobjects", Effect::Hang);
+    rig.fault("/composite", Effect::Hang);
     let deadline = Instant::now() + Duration::from_millis(300);
     for written in rig.users.write(&writes, deadline).await {
         let failure = failure(&written);
