@@ -182,7 +182,9 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             }
         } else if after.sides[side].seen.get(path) != Some(&digest) {
             let asserts_nothing = value.is_none() && !after.sides[side].seen.contains_key(path);
-            if asserts_nothing {
+            let flow = rules.attributes[path].flow;
+            let takes_no_part = !flow.contributes(side) && !flow.writes(side);
+            if asserts_nothing || takes_no_part {
                 after.sides[side].seen.insert(path.clone(), digest);
             } else {
                 rest.insert(rules.attributes[path].names[side].clone(), value.clone());

@@ -2,11 +2,13 @@
 //! beside `resolve`.
 
 use super::{Finish, Plan, adopt, bury, exhume, finish, give_up, plan, withdraw};
+use crate::domain::account::READ_UNCERTAINTY;
 use crate::domain::id::Side::{A, B};
 use crate::domain::id::Token;
 use crate::domain::link::Origin;
 use crate::domain::pending::Need;
-use crate::domain::resolve::tests::vocabulary::{Going, LEASE_S, Play, account, at, snapshot, to_b, two_way};
+use crate::domain::resolve::tests::vocabulary::{Going, LEASE_S, Play, account, at, path, snapshot, to_b, two_way};
+use crate::domain::rules::Flow;
 use crate::domain::{Timestamp, Version};
 
 fn behind() -> Play {
@@ -136,6 +138,33 @@ fn an_edit_in_the_read_back_is_a_change() {
     assert!(matches!(play.plan(B), Plan::Unsettled { .. }));
     play.see(B, at(161.0, 170.0), &[("x", "typed"), ("y", "0")]);
     assert_eq!(play.journal, ["b x=typed lost"]);
+}
+
+/// What is only watched on the other side is noted where it is not: it is nobody's edit, and worth no change of its own.
+#[test]
+fn what_takes_no_part_is_noted() {
+    let mut play = single();
+    play.rules.attributes.get_mut(&path("y")).unwrap().flow = Flow::WatchedOn(A);
+    let going = play.begin(B);
+    assert_eq!(play.finish(&going, at(30.0, 31.0), &[("x", "1"), ("y", "own")]), ("done", None));
+    assert_eq!((play.plan(B), play.behind(A)), (Plan::Nothing, String::new()));
+}
+
+/// What a write without an answer may have left where nobody can read is overwritten by the next one; an intent that is
+/// not over yet may still land, and stays.
+#[test]
+fn a_later_write_overwrites_what_nobody_can_read() {
+    for (after_its_end_s, open) in [(READ_UNCERTAINTY.as_secs_f64(), 0), (0.0, 1)] {
+        let mut play = behind();
+        play.rules.write_only.b = true;
+        let lost = play.begin(B);
+        play.link = give_up(&play.link, B, lost.token).unwrap();
+        let [intent] = play.link.sides.b.intents.as_slice() else { panic!("one intent") };
+        let answered_at = intent.over_at.0 as f64 / 1e3 + after_its_end_s;
+        let going = play.begin(B);
+        let (end, _) = play.finish(&going, at(answered_at, answered_at), &[("x", "1"), ("y", "0")]);
+        assert_eq!((end, play.link.sides.b.intents.len()), ("done", open));
+    }
 }
 
 /// An answer that shows only some attributes makes older, fuller reads worth repeating.
