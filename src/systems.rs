@@ -36,6 +36,8 @@ pub struct Schema {
     /// Whether a write must carry every mapped value and not only those that changed: the system may clear what it is
     /// not sent.
     pub whole: bool,
+    /// An attribute without which an account is there and shows nothing: SalesScreen's team (R50).
+    pub shown_by: Option<AttributePath>,
     /// Whether the system can list accounts changed since a position.
     pub incremental: bool,
     /// Brings an account id as people write it (Salesforce's 15 characters) to the form that [`AccountId`]s have; `None`

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::rules::{Drift, Flow, Occasion};
+use crate::domain::rules::{Drift, Flow, Occasion, ValueTable};
 use crate::domain::{AttributePath, Side, Sides};
 
 use super::connection::{ATTRIBUTE_RULE, End, FLOWS, side_named};
-use super::shape::{Entries, Words, parsed};
+use super::shape::{Entries, Pairs, Text, Words, parsed};
 use super::table::Table;
 
 /// A mapped attribute.
@@ -22,14 +22,23 @@ pub struct AttributeConfig {
     pub occasion: Occasion,
     /// What happens to a value that the side written to has changed. Only where it flows one way.
     pub drift: Drift,
+    /// What the values of the side that contributes are called on the other one. Only where it flows one way.
+    pub values: Option<ValueTable>,
 }
 
 impl AttributeConfig {
     /// An attribute about which nothing in particular is said.
     pub fn plain(path: &AttributePath, flow: Flow) -> Self {
         let names = Sides { a: path.clone(), b: path.clone() };
-        Self { names, flow, owner: None, occasion: Occasion::default(), drift: Drift::default() }
+        Self { names, flow, owner: None, occasion: Occasion::default(), drift: Drift::default(), values: None }
     }
+}
+
+const VALUE: Text<String> =
+    Text { what: "a value", rule: "a value has 1 to 255 characters", parse: |text| value_text(text) };
+
+fn value_text(text: &str) -> Option<String> {
+    (1..=255).contains(&text.chars().count()).then(|| text.to_owned())
 }
 
 pub(super) fn attributes(
@@ -82,6 +91,16 @@ fn attribute(
         "What happens to a value that was changed on the side written to: it stays until the next change (default), or \
          it is overwritten at once. Only where it flows one way.",
     );
+    let values = table.optional(
+        "values",
+        Pairs { name: VALUE, value: VALUE },
+        "What values are called in the system written to: \"Sales EMEA\" = \"north\". Only where it flows one way.",
+    );
+    let otherwise = table.optional(
+        "otherwise",
+        VALUE,
+        "What stands for a value that is not under `values`; without it, none does.",
+    );
     if path.is_active() {
         let remedy = "leave it out, and set leavers = \"deactivate\" on the connection if it shall be carried over";
         table.mistake("", "`active` is carried by the leaver policy, not as an attribute", remedy);
@@ -107,8 +126,20 @@ fn attribute(
         table.mistake("drift", "has no meaning for an attribute that flows both ways", "leave it out");
         return None;
     }
+    let values = match (values?, otherwise?) {
+        (Some(_), _) if flow == Flow::Both => {
+            let remedy = "give the attribute a direction of its own, a_to_b or b_to_a";
+            table.mistake("values", "works one way only, and the attribute flows both ways", remedy);
+            return None;
+        }
+        (None, Some(_)) => {
+            table.mistake("otherwise", "belongs to `values`, which are not there", "leave it out, or list values");
+            return None;
+        }
+        (values, otherwise) => values.map(|entries| ValueTable { entries, otherwise }),
+    };
     let names = Sides { a: a?.unwrap_or_else(|| path.clone()), b: b?.unwrap_or_else(|| path.clone()) };
-    Some(AttributeConfig { names, flow, owner, occasion: occasion?, drift: drift.unwrap_or_default() })
+    Some(AttributeConfig { names, flow, owner, occasion: occasion?, drift: drift.unwrap_or_default(), values })
 }
 
 /// Reports an attribute of a system that is mapped twice.

@@ -6,7 +6,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
-use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
+use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
 use crate::domain::{Side, Sides};
 use crate::systems::kind::Fingerprint;
 
@@ -131,7 +131,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     match attributes {
         None => push(&mut text, "attributes", "all"),
         Some(attributes) => {
-            for (path, AttributeConfig { names, flow, owner, occasion, drift }) in attributes {
+            for (path, AttributeConfig { names, flow, owner, occasion, drift, values }) in attributes {
                 push(&mut text, "attribute", format_args!("{path} {} {}", names.a, names.b));
                 push(
                     &mut text,
@@ -162,6 +162,10 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                         Drift::Enforce => "enforce",
                     },
                 );
+                if let Some(ValueTable { entries, otherwise }) = values {
+                    entries.iter().for_each(|entry| push(&mut text, "value", format_args!("{entry:?}")));
+                    push(&mut text, "otherwise", format_args!("{otherwise:?}"));
+                }
             }
         }
     }

@@ -166,7 +166,8 @@ impl Facts<'_> {
     fn today(&self, side: Side, path: &AttributePath, rule: &AttributeRule) -> Option<Today> {
         let Self { link, rules, now, .. } = *self;
         let Some(Sight::Shown(snapshot)) = self.today[side] else { return None };
-        let value = snapshot.attributes.get(&rule.names[side])?.as_ref();
+        let value = rule.seen(side, snapshot)?;
+        let value = value.as_ref();
         let digest = rules.digest(side, path, value);
         let question = Question { link, side, path, value, version: &snapshot.version, rule, rules, now };
         let is_news = link.sides[side].seen.get(path) != Some(&digest);

@@ -55,6 +55,8 @@ outcomes! {
     CommandOutcome {
         /// The target was written, and answered that it holds the values.
         Applied = "applied",
+        /// The target was written, and its account shows nothing until it has a team (R50).
+        NeedsTeam = "needs_team",
         /// The target already held the values.
         AlreadyTrue = "already_true",
         /// The target or the link moved on; a newer command or change does the work.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
 use super::id::{ConnectionName, Side, Sides};
+use super::link::Register;
 
 /// Which way an attribute may flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +92,40 @@ pub struct AttributeRule {
     pub occasion: Occasion,
     /// How each side compares values of it.
     pub comparison: Sides<Comparison>,
+    /// What the values of the contributing side are called on the other one. Only where it flows one way.
+    pub values: Option<ValueTable>,
+}
+
+impl AttributeRule {
+    /// What a snapshot of `side` shows of it, as the link keeps it (`None` inside: a clear); `None`: nothing.
+    pub fn seen(&self, side: Side, snapshot: &Snapshot) -> Option<Option<Value>> {
+        let name = &self.names[side];
+        let value = match name.is_id() {
+            true => Some(Value::from(snapshot.account.as_str())),
+            false => snapshot.attributes.get(name)?.clone(),
+        };
+        Some(match &self.values {
+            Some(table) if self.flow.contributes(side) => table.translate(value.as_ref()),
+            _ => value,
+        })
+    }
+}
+
+/// What the values of one system are called in another: a department there is a team's key here.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ValueTable {
+    /// The text of the one system, letter by letter, and that of the other.
+    pub entries: BTreeMap<String, String>,
+    /// What stands for a value that is not listed, and for none; `None`: a clear.
+    pub otherwise: Option<String>,
+}
+
+impl ValueTable {
+    /// The value as the other system calls it.
+    pub fn translate(&self, value: Option<&Value>) -> Option<Value> {
+        let listed = value.and_then(Value::as_text).and_then(|text| self.entries.get(text));
+        listed.or(self.otherwise.as_ref()).map(|text| Value::from(text.as_str()))
+    }
 }
 
 /// What follows for the partner when an account leaves: it is gone, or no longer active.
@@ -134,6 +169,9 @@ pub struct Rules {
     pub write_only: Sides<bool>,
     /// A side whose writes carry every attribute, since it may clear what it is not sent.
     pub whole: Sides<bool>,
+    /// The attribute (as the link names it) without which an account of the side is there and shows nothing (R50), where
+    /// it is mapped.
+    pub shown_by: Sides<Option<AttributePath>>,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.
@@ -147,14 +185,11 @@ impl Rules {
         self.digest_key.digest(path, value, comparison)
     }
 
-    /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by. The account's own id
-    /// is one of them, where it is mapped.
+    /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by, and with the values
+    /// that it keeps. The account's own id is one of them, where it is mapped.
     pub fn inbound(&self, side: Side, snapshot: &Snapshot) -> Attributes {
-        let seen = |name: &AttributePath| match name.is_id() {
-            true => Some(Some(Value::from(snapshot.account.as_str()))),
-            false => snapshot.attributes.get(name).cloned(),
-        };
-        self.attributes.iter().filter_map(|(path, rule)| Some((path.clone(), seen(&rule.names[side])?))).collect()
+        let seen = |(path, rule): (&AttributePath, &AttributeRule)| Some((path.clone(), rule.seen(side, snapshot)?));
+        self.attributes.iter().filter_map(seen).collect()
     }
 
     /// Attributes of the link under the names that `side` knows them by.
@@ -170,8 +205,37 @@ impl Rules {
         self.attributes.values().any(|rule| rule.flow.contributes(side) && rule.occasion != Occasion::Fill)
     }
 
+    /// Whether the account of `side` is there and shows nothing: nobody has given it what it is shown by.
+    pub fn is_unseen(&self, side: Side, registers: &BTreeMap<AttributePath, Register>) -> bool {
+        let has_none = |path| registers.get(path).is_none_or(|register| register.value.is_none());
+        self.shown_by[side].as_ref().is_some_and(has_none)
+    }
+
     /// Whether `side` is written to at all.
     pub fn writes(&self, side: Side) -> bool {
         self.attributes.values().any(|rule| rule.flow.writes(side))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::resolve::tests::vocabulary::{at, path, snapshot, to_b};
+
+    /// R50: a value is called otherwise in the other system; one that is not listed has no name there.
+    #[test]
+    fn values_of_the_contributing_side_are_translated() {
+        let mut rules = to_b(&["x"]);
+        let entries = BTreeMap::from([("Sales".to_owned(), "north".to_owned())]);
+        let table = ValueTable { entries, otherwise: None };
+        rules.attributes.get_mut(&path("x")).unwrap().values = Some(table.clone());
+        let seen = |rules: &Rules, side, value| rules.inbound(side, &snapshot(side, at(1.0, 2.0), &[("x", value)]));
+        for (value, translated) in [("Sales", Some("north")), ("sales", None), ("north", None)] {
+            assert_eq!(seen(&rules, Side::A, value)[&path("x")], translated.map(Value::from), "{value}");
+        }
+        assert_eq!(seen(&rules, Side::B, "Sales")[&path("x")], Some("Sales".into()), "it is called so there");
+        let table = ValueTable { otherwise: Some("south".to_owned()), ..table };
+        assert_eq!(table.translate(None), Some("south".into()));
+        assert_eq!(table.translate(Some(&true.into())), Some("south".into()));
     }
 }

@@ -187,7 +187,10 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             if asserts_nothing || takes_no_part {
                 after.sides[side].seen.insert(path.clone(), digest);
             } else {
-                rest.insert(rules.attributes[path].names[side].clone(), value.clone());
+                // As the side shows it, since it is read like any other change.
+                let name = &rules.attributes[path].names[side];
+                let shown = answer.attributes.get(name).unwrap_or(value);
+                rest.insert(name.clone(), shown.clone());
             }
         }
     }

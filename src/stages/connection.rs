@@ -7,7 +7,7 @@ use super::Connection;
 use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
-use crate::systems::{Schema, SharedSystem};
+use crate::systems::{Schema, SharedSystem, ValueKind};
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
 pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<Connection, Vec<String>> {
@@ -35,6 +35,10 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         };
+        let is_text = |kind| matches!(kind, ValueKind::Text | ValueKind::Email);
+        if mapped.values.is_some() && !(is_text(a.kind) && is_text(b.kind)) {
+            problems.push(format!("attribute {path}: `values` are for texts, and it is no text on both sides"));
+        }
         let writable = Sides { a: a.writable && schemas.a.writable, b: b.writable && schemas.b.writable };
         let flow = match (mapped.flow, writable) {
             (Flow::Both, Sides { a: false, b: true }) => Flow::Towards(Side::B),
@@ -66,6 +70,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             drift: mapped.drift,
             occasion: mapped.occasion,
             comparison: Sides { a: a.comparison, b: b.comparison },
+            values: mapped.values,
         };
         attributes.insert(path, rule);
     }
@@ -127,6 +132,10 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     if !problems.is_empty() {
         return Err(problems);
     }
+    let shown_by = Sides::from_fn(|side| {
+        let name = schemas[side].shown_by.as_ref()?;
+        attributes.iter().find(|(_, rule)| rule.names[side] == *name).map(|(path, _)| path.clone())
+    });
     let rules = Rules {
         connection: config.name.clone(),
         version: config.version,
@@ -135,6 +144,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         leavers: config.leavers,
         on_existing: config.on_existing,
         match_on: config.match_on.clone(),
+        shown_by,
         write_only: Sides::from_fn(|side| !schemas[side].readable),
         whole: Sides::from_fn(|side| schemas[side].whole),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
@@ -174,6 +184,7 @@ fn write_back(
         drift: Drift::Keep,
         occasion: Occasion::Fill,
         comparison,
+        values: None,
     };
     Some((path, rule))
 }

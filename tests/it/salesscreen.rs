@@ -6,7 +6,7 @@ use muster::sandbox::{Actor, Admin, DEFAULT_SALESSCREEN_KEY, Sandbox, SandboxSet
 use serde_json::{Value, json};
 
 use super::embedded_run::Home;
-use super::processes::{active_users, crm};
+use super::processes::{Report as Run, active_users, crm};
 
 fn id(user: &Value) -> &str {
     user["Id"].as_str().unwrap()
@@ -112,6 +112,45 @@ async fn a_team_that_nobody_listed_is_refused() {
     admin.edit(System::Salesforce, id(&people[0]), &json!({"Badge__c": "north"})).unwrap();
     assert_eq!(home.sync(&[]).await.commands("applied"), 1);
     assert!(home.letters().await.is_empty());
+}
+
+/// R50: the teams are named after departments by a table. Who has a department without a team gets an account, is not
+/// called a success, and `explain` says what is missing; an edit of the department mends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn departments_become_teams_and_who_has_none_is_shown() {
+    let (sandbox, admin, people) = sandbox(6).await;
+    for (number, user) in people.iter().enumerate() {
+        let department = if number == 2 { "Kitchen" } else { "Sales EMEA" };
+        admin.edit(System::Salesforce, id(user), &json!({ "Department": department })).unwrap();
+    }
+    let home = home(&sandbox, "create = \"automatic\"\n");
+    let text = std::fs::read_to_string(home.path("muster.toml")).unwrap();
+    let by_badge = "{ a = \"native.Badge__c\" }";
+    let department = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
+    let by_department =
+        format!("{{ a = \"{department}\", values = {{ \"Sales EMEA\" = \"north\", Field = \"south\" }} }}");
+    assert!(text.contains(by_badge));
+    std::fs::write(home.path("muster.toml"), text.replace(by_badge, &by_department)).unwrap();
+
+    let first = home.sync(&[]).await;
+    let of = |run: &Run| (run.commands("applied"), run.commands("needs_team"), run.commands("dead"));
+    assert_eq!(of(&first), (people.len() as i64 - 1, 1, 0), "{first:?}");
+    let there = users(&admin);
+    assert_eq!(there.len(), people.len());
+    for (number, user) in people.iter().enumerate() {
+        let team = there[id(user)]["team"]["key"].as_str();
+        assert_eq!(team, (number != 2).then_some("north"), "{number}");
+    }
+    let page = home.muster(&["explain", &format!("results:{}", id(&people[2]))]).await.stdout;
+    assert!(page.contains("shows nothing"), "{page}");
+    assert_eq!(home.sync(&["--full"]).await.emitted, 0);
+
+    admin.set_clock(System::Salesforce, 60_000);
+    admin.edit(System::Salesforce, id(&people[2]), &json!({"Department": "Field"})).unwrap();
+    assert_eq!(of(&home.sync(&[]).await), (1, 0, 0));
+    assert_eq!(users(&admin)[id(&people[2])]["team"]["key"], "south");
+    let page = home.muster(&["explain", &format!("results:{}", id(&people[2]))]).await.stdout;
+    assert!(!page.contains("shows nothing"), "{page}");
 }
 
 /// What flows from a system that cannot be read is refused at load.

@@ -66,6 +66,7 @@ impl Pair {
             drift: Drift::Keep,
             occasion: Occasion::Always,
             comparison: Sides::default(),
+            values: None,
         };
         let paths = ATTRIBUTES.iter().map(|name| name.parse()).collect::<Result<Vec<AttributePath>, _>>()?;
         let rules = Rules {
@@ -77,6 +78,7 @@ impl Pair {
             on_existing: OnExisting::Refuse,
             match_on: vec![USER_NAME.parse()?],
             write_only: Sides::default(),
+            shown_by: Sides::default(),
             whole: Sides::default(),
             grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
             // Replaced once the epoch is known.

@@ -80,6 +80,7 @@ impl Roster {
             writable: true,
             readable: true,
             whole: false,
+            shown_by: None,
             incremental: false,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,

@@ -42,7 +42,9 @@ impl Teller<'_> {
             };
         };
         match verdict {
-            Verdict::InStep | Verdict::ConflictDecided { .. } | Verdict::Apart { .. } => nothing(),
+            Verdict::InStep | Verdict::ConflictDecided { .. } | Verdict::Apart { .. } => {
+                self.unseen().map_or_else(nothing, told)
+            }
             Verdict::Behind { side, .. } => vec![self.sync(self.waiting(*side))],
             Verdict::Writing { .. } => told("Nothing to do: look again in a moment.".to_owned()),
             Verdict::Changed { .. } => vec![self.sync("The next sync takes it up. To have that now:")],
@@ -89,6 +91,19 @@ impl Teller<'_> {
                 vec![Step { text: text.to_owned(), command }]
             }
         }
+    }
+
+    /// What an account lacks that is in step and shows nothing all the same (R50).
+    fn unseen(&self) -> Option<String> {
+        let link = self.meant.link.as_ref()?;
+        let unseen = |side: &Side| link.sides[*side].account.is_some() && self.rules.is_unseen(*side, &link.registers);
+        let side = Side::BOTH.into_iter().find(unseen)?;
+        let path = self.rules.shown_by[side].as_ref()?;
+        let (here, other) = (self.words.name(side), self.words.name(side.other()));
+        Some(format!(
+            "The account in {here} shows nothing until it has {path}, and the one in {other} gives it none: give it a \
+             value there, or list the value that it has under `values` of the attribute."
+        ))
     }
 
     /// Why a side that is behind was not written yet.

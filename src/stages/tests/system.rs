@@ -99,6 +99,7 @@ impl MemorySystem {
             writable: true,
             readable: true,
             whole: false,
+            shown_by: None,
             incremental: true,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,

@@ -53,6 +53,7 @@ pub fn rules() -> Rules {
         drift: Drift::Keep,
         occasion: Occasion::Always,
         comparison: Sides::default(),
+        values: None,
     };
     Rules {
         digest_key: DigestKey::new(&connection, Epoch(0)),
@@ -64,6 +65,7 @@ pub fn rules() -> Rules {
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
         write_only: Sides::default(),
+        shown_by: Sides::default(),
         whole: Sides::default(),
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }

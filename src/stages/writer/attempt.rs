@@ -233,7 +233,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             if heals {
                 wave.heal_letter(letter.clone()).await?;
             }
-            let mut commit = Commit { count: Some(count(self.command, CommandOutcome::Applied)), ..Commit::default() };
+            let outcome = match wave.rules.is_unseen(side, &link.registers) {
+                true => CommandOutcome::NeedsTeam,
+                false => CommandOutcome::Applied,
+            };
+            let mut commit = Commit { count: Some(count(self.command, outcome)), ..Commit::default() };
             let mut follow = None;
             match write::finish(&link, side, begun.token, &begun.wanted, answer, &wave.rules) {
                 Finish::Done { link, rest } => {
@@ -261,7 +265,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     return Ok(match follow {
                         Some(snapshot) => Fate::Change(Box::new(Sighting::Present { snapshot })),
                         None => {
-                            wave.pipeline.metrics.command(&wave.connection.name, CommandOutcome::Applied);
+                            wave.pipeline.metrics.command(&wave.connection.name, outcome);
                             if heals {
                                 wave.pipeline.metrics.letter_healed(&wave.connection.name);
                             }

@@ -340,6 +340,7 @@ pub fn schema(wire: Wire, filled: &[&str], concurrency: usize) -> Schema {
         writable: true,
         readable: true,
         whole: false,
+        shown_by: None,
         incremental: false,
         parse_id: |text| parse_id(text)?.to_string().parse().ok(),
         search_lag: SEARCH_LAG,

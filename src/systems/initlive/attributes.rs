@@ -125,6 +125,7 @@ pub fn schema(concurrency: usize, defaults: &BTreeMap<String, Value>) -> Schema 
         writable: true,
         readable: true,
         whole: false,
+        shown_by: None,
         incremental: false,
         parse_id,
         search_lag: SEARCH_LAG,

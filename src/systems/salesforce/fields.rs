@@ -230,6 +230,7 @@ impl FieldSet {
             writable: true,
             readable: true,
             whole: false,
+            shown_by: None,
             incremental: true,
             parse_id: self.object.parse_id(),
             search_lag: Duration::ZERO,

@@ -41,6 +41,7 @@ pub fn schema(concurrency: usize) -> Schema {
         writable: true,
         readable: false,
         whole: true,
+        shown_by: Some(path(TEAM)),
         incremental: false,
         parse_id,
         search_lag: Duration::ZERO,

@@ -115,6 +115,7 @@ pub fn schema(concurrency: usize) -> Schema {
         writable: true,
         readable: true,
         whole: false,
+        shown_by: None,
         incremental: false,
         parse_id: |text| text.trim().parse().ok(),
         search_lag: SEARCH_LAG,

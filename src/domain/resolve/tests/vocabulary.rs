@@ -59,7 +59,18 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
     let rule = |name: &&str| {
         let names = Sides { a: path(name), b: path(name) };
         let comparison = Sides::<Comparison>::default();
-        (path(name), AttributeRule { names, flow, policy, drift: Drift::Keep, occasion: Occasion::Always, comparison })
+        (
+            path(name),
+            AttributeRule {
+                names,
+                flow,
+                policy,
+                drift: Drift::Keep,
+                occasion: Occasion::Always,
+                comparison,
+                values: None,
+            },
+        )
     };
     let connection = "crm-scim".parse().unwrap();
     Rules {
@@ -72,6 +83,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
         write_only: Sides::default(),
+        shown_by: Sides::default(),
         whole: Sides::default(),
         grain: Sides { a: GRAIN, b: GRAIN },
     }
