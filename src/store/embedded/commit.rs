@@ -52,10 +52,20 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn make(&self, commit: &Commit, packed: Option<&str>, books: &mut Books<'_>) -> Result<Committed, StoreError> {
-        if let (Some(link), Some(packed)) = (&commit.link, packed)
-            && let Some(refused) = self.replace(link, packed, commit)?
-        {
-            return Ok(refused);
+        let ended = match &commit.ended {
+            None => None,
+            Some(ended) => match self.stored(ended)? {
+                (Some(place), true) => Some(place),
+                _ => return Ok(Committed::Moved),
+            },
+        };
+        match (&commit.link, packed) {
+            (Some(link), Some(packed)) => {
+                if let Some(refused) = self.replace(link, packed, commit, ended)? {
+                    return Ok(refused);
+                }
+            }
+            _ => self.end(commit, ended)?,
         }
         hit("file.replaced_link");
         letters::open(self.file, commit.open.iter().map(|letter| (letter, Some(self.name))))?;
@@ -87,8 +97,8 @@ impl Step<'_> {
         Ok(Committed::Done { owed })
     }
 
-    /// Replaces the link and its claims, or says why not.
-    fn replace(&self, link: &Link, packed: &str, commit: &Commit) -> Result<Option<Committed>, StoreError> {
+    /// The place of a link, and whether it is still at the revision that was read.
+    fn stored(&self, link: &Link) -> Result<(Option<i64>, bool), StoreError> {
         // The packed form begins with the revision: as a number, it is that.
         let stored = sql::one(
             self.file,
@@ -96,21 +106,54 @@ impl Step<'_> {
             (self.connection, signed(link.id.0)),
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
         )?;
-        if stored.map_or(0, |(_, revision)| revision) != signed(link.revision) {
+        let stands = stored.map_or(0, |(_, revision)| revision) == signed(link.revision);
+        Ok((stored.map(|(place, _)| place), stands))
+    }
+
+    /// Removes the link that ends, at `place`, and the claims of its accounts.
+    fn end(&self, commit: &Commit, place: Option<i64>) -> Result<(), StoreError> {
+        let (Some(ended), Some(place)) = (&commit.ended, place) else { return Ok(()) };
+        for claim in Claim::of_accounts(ended) {
+            self.give_up(&claim, place)?;
+        }
+        sql::run(self.file, "DELETE FROM links WHERE place = ?1", (place,))?;
+        Ok(())
+    }
+
+    fn give_up(&self, claim: &Claim, place: i64) -> Result<(), StoreError> {
+        let (kind, text) = claim_key(claim);
+        sql::run(
+            self.file,
+            "DELETE FROM claims WHERE connection = ?1 AND kind = ?2 AND claim = ?3 AND link = ?4",
+            (self.connection, kind, text, place),
+        )?;
+        Ok(())
+    }
+
+    /// Replaces the link and its claims, or says why not. What the link that ends at `ended` has claimed is free.
+    fn replace(
+        &self,
+        link: &Link,
+        packed: &str,
+        commit: &Commit,
+        ended: Option<i64>,
+    ) -> Result<Option<Committed>, StoreError> {
+        let (own_place, stands) = self.stored(link)?;
+        if !stands {
             return Ok(Some(Committed::Moved));
         }
-        let own_place = stored.map(|(place, _)| place);
         let mut taken = Vec::new();
         for claim in &commit.claim {
             match self.holder(claim)? {
                 Some(place) if Some(place) == own_place => {}
-                Some(place) => {
+                Some(place) if Some(place) != ended => {
                     return Ok(Some(Committed::Taken { claim: claim.clone(), holder: self.link_at(place)? }));
                 }
-                None => taken.push(claim),
+                _ => taken.push(claim),
             }
         }
 
+        self.end(commit, ended)?;
         let place = match own_place {
             Some(place) => {
                 sql::run(self.file, "UPDATE links SET packed = ?2 WHERE place = ?1", (place, packed))?;
@@ -127,12 +170,7 @@ impl Step<'_> {
         };
         // Given up and taken in one step, a claim stays.
         for claim in commit.release.iter().filter(|claim| !commit.claim.contains(claim)) {
-            let (kind, text) = claim_key(claim);
-            sql::run(
-                self.file,
-                "DELETE FROM claims WHERE connection = ?1 AND kind = ?2 AND claim = ?3 AND link = ?4",
-                (self.connection, kind, text, place),
-            )?;
+            self.give_up(claim, place)?;
         }
         for claim in taken {
             let (kind, text) = claim_key(claim);

@@ -2,10 +2,11 @@
 -- disk error), and Redis refuses no later one of the same script.
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
 --       10 journal; only with a count: 11 run, 12 bits
--- ARGV: 1-4 see guard; 5 link id ('' for no link), 6 revision that was read, 7 the link with its next revision; then lists, each
---       headed by its length: claims to take and claims to release (number of the key, text), letters to open (id,
---       letter), letters to close (id), accounts to read again (number of the key, account), journal entries; then
---       entries and milliseconds that the journal keeps; then the count: '', or
+-- ARGV: 1-4 see guard; 5 link id ('' for no link), 6 revision that was read, 7 the link with its next revision; 8 link that
+--       ends ('' for none), 9 revision that was read; then lists, each headed by its length: claims to take, claims to
+--       release, claims of the link that ends (number of the key, text), letters to open (id, letter), letters to close
+--       (id), accounts to read again (number of the key, account), journal entries; then entries and milliseconds that
+--       the journal keeps; then the count: '', or
 --       'change', number, outcome, 1 or 0 for a command to a and to b, or
 --       'command', number, outcome, side (1 is a, 2 is b)
 -- Answer: 'done', tick, and whether a command is owed to a and to b; or 'moved'; or 'taken', index of the claim, holder;
@@ -13,7 +14,7 @@
 local status, tick = guard()
 if status ~= 'ok' then return {status} end
 
-local at = 7
+local at = 9
 local function take()
   at = at + 1
   return ARGV[at]
@@ -27,26 +28,29 @@ local function take_list(width)
   return list
 end
 
-local link, revision, document = ARGV[5], ARGV[6], ARGV[7]
-if link ~= '' then
-  local stored = redis.call('HGET', KEYS[2], link)
-  if revision == '0' then
-    if stored then return {'moved'} end
-  elseif not stored or string.sub(stored, 1, #revision + 1) ~= revision .. ':' then
-    return {'moved'}
-  end
+local link, document, ended = ARGV[5], ARGV[7], ARGV[8]
+-- Whether a link is no longer as it was read.
+local function moved(id, revision)
+  if id == '' then return false end
+  local stored = redis.call('HGET', KEYS[2], id)
+  if revision == '0' then return stored end
+  return not stored or string.sub(stored, 1, #revision + 1) ~= revision .. ':'
 end
+if moved(link, ARGV[6]) or moved(ended, ARGV[9]) then return {'moved'} end
 local claims = take_list(2)
 for index, claim in ipairs(claims) do
   local holder = redis.call('HGET', KEYS[tonumber(claim[1])], claim[2])
-  if holder and holder ~= link then return {'taken', index - 1, holder} end
+  if holder and holder ~= link and holder ~= ended then return {'taken', index - 1, holder} end
 end
 
 tick = redis.call('HINCRBY', KEYS[1], 'tick', 1)
 if link ~= '' then redis.call('HSET', KEYS[2], link, document) end
-for _, claim in ipairs(take_list(2)) do
-  local key = KEYS[tonumber(claim[1])]
-  if redis.call('HGET', key, claim[2]) == link then redis.call('HDEL', key, claim[2]) end
+if ended ~= '' then redis.call('HDEL', KEYS[2], ended) end
+for _, holder in ipairs({link, ended}) do
+  for _, claim in ipairs(take_list(2)) do
+    local key = KEYS[tonumber(claim[1])]
+    if redis.call('HGET', key, claim[2]) == holder then redis.call('HDEL', key, claim[2]) end
+  end
 end
 for _, claim in ipairs(claims) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
 for _, letter in ipairs(take_list(2)) do redis.call('HSET', KEYS[7], letter[1], letter[2]) end

@@ -335,7 +335,7 @@ fn push_claim(call: &mut Call, claim: &Claim) {
 }
 
 fn push_commit(call: &mut Call, commit: &Commit) {
-    let Commit { link, claim, release, count, open, close, reread, journal } = commit;
+    let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
     match link {
         Some(link) => {
             let document = pack(link, link.revision + 1);
@@ -345,7 +345,11 @@ fn push_commit(call: &mut Call, commit: &Commit) {
             call.arg("").arg("").arg("");
         }
     }
-    for claims in [claim, release] {
+    match ended {
+        Some(ended) => call.arg(ended.id.to_string()).number(ended.revision),
+        None => call.arg("").arg(""),
+    };
+    for claims in [claim, release, &ended.as_ref().map(Claim::of_accounts).unwrap_or_default()] {
         call.number(claims.len());
         claims.iter().for_each(|claim| push_claim(call, claim));
     }
