@@ -23,6 +23,9 @@ use crate::domain::{
 use crate::failpoint::hit;
 use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
 
+/// Code of the letter about an account with only one of the fields that make a link by hand (R4).
+pub const INCOMPLETE_LINK: &str = "incomplete_link";
+
 /// Maps changes until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
     let beat = tokio::spawn({

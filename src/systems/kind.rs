@@ -35,6 +35,16 @@ pub trait Kind: Any + Debug + Send + Sync {
         false
     }
 
+    /// What the column of these records' ids is called in files that people export.
+    fn id_headers(&self, _object: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether its accounts have the ids of their partners.
+    fn takes_partner_ids(&self) -> bool {
+        false
+    }
+
     /// What all processes of an installation must have in common. Secrets are left out, so that they can be renewed, and
     /// so is what concerns one process alone.
     fn fingerprint(&self, of: &mut Fingerprint);

@@ -80,6 +80,13 @@ impl Kind for SalesforceConfig {
         true
     }
 
+    fn id_headers(&self, object: &str) -> &'static [&'static str] {
+        match object {
+            "Contact" => &["Contact ID", "Salesforce Contact ID"],
+            _ => &["User ID", "Salesforce User ID"],
+        }
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
         // Named one by one, so that a new field does not compile until it was thought of here.
         let Self { url, auth, api_version, fields, defaults, page_size: _, request_timeout: _, ca_file: _ } = self;
