@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::Desk;
 use crate::broker::Broker;
 use crate::domain::pairing::{Known, Pairing, pair};
-use crate::domain::{AccountId, Epoch, Link, LinkId, Side, Sides, Timestamp};
+use crate::domain::{AccountId, Epoch, LetterId, Link, LinkId, Resolution, Side, Sides, Timestamp};
+use crate::ops::dead;
 use crate::stages::Pipeline;
 use crate::store::{Claim, Commit, Committed, Find, Loaded, Store, StoreError};
 
@@ -52,7 +53,13 @@ pub(super) async fn link<B: Broker, S: Store>(
                 Pairing::Busy if Instant::now() > patience => made[place] = Some(Made::Busy),
                 Pairing::Busy => {}
                 Pairing::New { .. } if dry_run => made[place] = Some(Made::Linked),
-                Pairing::New { link, ended } => commits.push((place, commit(desk, *link, ended.map(|link| *link)))),
+                Pairing::New { link, ended } => {
+                    let commit = commit(desk, *link, ended.map(|link| *link));
+                    for letter in &commit.close {
+                        dead::log_closed(pipeline, letter, Resolution::Healed).await?;
+                    }
+                    commits.push((place, commit));
+                }
             }
         }
         let waits = commits.is_empty() && made.iter().any(Option::is_none);
@@ -81,7 +88,8 @@ fn commit(desk: &Desk<'_>, link: Link, ended: Option<Link>) -> Commit {
     let accounts = Side::BOTH.into_iter().filter_map(|side| Some((side, link.sides[side].account.clone()?)));
     // What nobody can read nobody would take off the list either.
     let reread = accounts.filter(|(side, _)| desk.connection.ends[*side].schema().readable).collect();
-    Commit { link: Some(link), claim, ended, reread, ..Commit::default() }
+    let close = ended.iter().flat_map(|ended| LetterId::of_refusals(desk.name, ended)).collect();
+    Commit { link: Some(link), claim, ended, reread, close, ..Commit::default() }
 }
 
 /// The links that these accounts have, alone or with a partner.

@@ -65,14 +65,37 @@ pub(super) fn read(bytes: &[u8], reading: &Reading<'_>) -> Result<Vec<Row>, Usag
     let header: Vec<String> = record.iter().map(|cell| plain(&String::from_utf8_lossy(cell))).collect();
     let columns = columns(&header, reading)?;
     let mut rows = Vec::new();
+    let mut lines = Lines { body, at: 0, line: first_line + 1 };
     while next(&mut record) {
-        let line = record.position().map_or(0, csv::Position::line) + first_line;
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         let cells: Vec<_> = record.iter().map(|cell| String::from_utf8_lossy(cell)).collect();
         if cells.iter().any(|cell| !cell.is_empty()) {
             rows.push(Row { line, says: columns.row(&cells, header.len(), reading) });
         }
     }
     Ok(rows)
+}
+
+/// Counts the lines of a file. The reader's own count is one behind where lines end as Windows ends them.
+struct Lines<'b> {
+    body: &'b [u8],
+    at: u64,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the row that begins at `byte`, or behind empty lines there.
+    fn of(&mut self, byte: u64) -> u64 {
+        let rest = self.body.iter().skip(usize::try_from(self.at).unwrap_or(usize::MAX));
+        for next in rest {
+            if self.at >= byte && !matches!(next, b'\r' | b'\n') {
+                break;
+            }
+            self.at += 1;
+            self.line += u64::from(*next == b'\n');
+        }
+        self.line
+    }
 }
 
 /// How a file separates its cells, and where its rows begin.

@@ -80,6 +80,10 @@ impl Kind for SalesforceConfig {
         true
     }
 
+    fn reads_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.eq_ignore_ascii_case(name))
+    }
+
     fn id_headers(&self, object: &str) -> &'static [&'static str] {
         match object {
             "Contact" => &["Contact ID", "Salesforce Contact ID"],
@@ -136,6 +140,7 @@ impl SetUp for Configured {
             fields: self.config.fields.clone(),
             defaults: defaults.map(|((_, field), value)| (field.clone(), value.clone())).collect(),
             partner_field: records.partner_field.clone(),
+            partner_requires: records.partner_requires.clone(),
         };
         Arc::new(Salesforce::new(&self.org, settings))
     }
