@@ -439,7 +439,7 @@ impl Desk<'_> {
             commit: Commit {
                 link: (changed || !claim.is_empty()).then_some(link),
                 claim,
-                ended,
+                ended: ended.map(|ended| *ended),
                 count: Some(count(&change.cause, outcome, emits)),
                 reread: rereads,
                 journal,

@@ -43,6 +43,14 @@ pub(super) enum Naming {
 }
 
 impl Connection {
+    /// The account of the other side that one of `side` names as its partner, so that a reading of it links the two.
+    pub fn partner_named(&self, side: Side, snapshot: &Snapshot) -> Option<AccountId> {
+        match self.naming(side, snapshot) {
+            Naming::Partner(partner) => Some(partner),
+            Naming::Nobody | Naming::Half { .. } | Naming::NoId { .. } => None,
+        }
+    }
+
     /// Whom an account of `side` names as its partner.
     pub(super) fn naming(&self, side: Side, snapshot: &Snapshot) -> Naming {
         let id = snapshot.partner.as_ref();

@@ -103,6 +103,33 @@ async fn two_accounts_are_linked_by_hand() {
     assert_eq!(home.muster(&["links", "add", CONNECTION, other_a, b]).await.status, 0);
 }
 
+/// R1, R57: both ways, both accounts were known, each alone, and become one link; where they differ the default system's
+/// value is kept, what only one of them has both get, and then it rests.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_accounts_that_were_known_apart_follow_each_other() {
+    let (sandbox, admin, pairs) = sandbox(3).await;
+    let two_way = systems(&sandbox, "default_system = \"crm\"\n").replace("a_to_b", "two_way");
+    let home = Home::with(&format!(
+        "{two_way}[connections.{CONNECTION}.attributes]\nuserName = {{}}\ntitle = {{}}\n\"name.familyName\" = {{}}\n\
+         \"name.givenName\" = {{}}\n"
+    ));
+    let (a, b) = &pairs[0];
+    admin.edit(System::Scim, b, &json!({"title": "of the directory", "name.givenName": "Both"})).unwrap();
+    admin.edit(System::Salesforce, a, &json!({"Title": null, "FirstName": null})).unwrap();
+    assert_eq!(home.sync(&[]).await.emitted, 0);
+    assert_eq!(home.muster(&["links", "add", CONNECTION, a, b]).await.status, 0);
+    let user = admin.account(System::Salesforce, a).unwrap();
+    home.sync(&[]).await;
+    let (now, account) = (admin.account(System::Salesforce, a).unwrap(), admin.account(System::Scim, b).unwrap());
+    assert_eq!((&now["LastName"], &account["name"]["familyName"]), (&user["LastName"], &user["LastName"]));
+    assert_eq!((&now["Title"], &account["title"]), (&json!("of the directory"), &json!("of the directory")));
+    assert_eq!((&now["FirstName"], &account["name"]["givenName"]), (&json!("Both"), &json!("Both")));
+    assert_eq!(home.sync(&["--full"]).await.emitted, 0);
+    let listed = lines(&home.muster(&["links", "list", "--json"]).await);
+    assert_eq!((listed.len(), &listed[0]["state"]), (1, &json!("in_step")));
+    assert!(home.letters().await.is_empty());
+}
+
 /// Where accounts are created automatically, the answer to `remove` says what the next reading does, and who still names
 /// whom.
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +227,30 @@ async fn an_import_can_ask_who_is_there() {
     let imported = home.muster(&["links", "import", CONNECTION, "pairs.csv", "--check", "--json"]).await;
     assert_eq!((imported.status, outcomes(&imported)), (3, counted(&[("linked", 1), ("refused", 1)])));
     assert_eq!(lines(&imported)[0]["reason"], "there is no account directory:nobody");
+}
+
+/// B3: killed in the middle, an import has linked whole pairs and nothing else, and done again it links the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_is_done_again() {
+    let (sandbox, admin, pairs) = sandbox(150).await;
+    let home = Home::with(&systems(&sandbox, ""));
+    let rows: String = pairs.iter().map(|(a, b)| format!("{a},{b}\n")).collect();
+    std::fs::write(home.path("pairs.csv"), format!("a,b\n{rows}")).unwrap();
+    let import = ["links", "import", CONNECTION, "pairs.csv", "--json"];
+    let mut killed = home.command(env!("CARGO_BIN_EXE_muster"));
+    let killed = killed.args(import).env("MUSTER_FAILPOINT", "file.replaced_link:120").output().await.unwrap();
+    assert_eq!(killed.status.code(), None, "{killed:?}");
+    let told = String::from_utf8(killed.stdout).unwrap().matches("\"linked\"").count();
+    let links = lines(&home.muster(&["links", "list", "--json"]).await).len();
+    assert_eq!((told, links), (100, 100), "what was told is there, and nothing of the rest");
+    let again = home.muster(&import).await;
+    let rest = pairs.len() as u64 - 100;
+    assert_eq!(outcomes(&again), counted(&[("already_linked", 100), ("linked", rest)]));
+    home.sync(&[]).await;
+    for (a, b) in &pairs {
+        let user = admin.account(System::Salesforce, a).unwrap();
+        assert_eq!(admin.account(System::Scim, b).unwrap()["name"]["familyName"], user["LastName"]);
+    }
 }
 
 /// R2, R3, B3: beside running workers, and two imports that want the same accounts at once, each account has one partner.

@@ -8,7 +8,7 @@ use tracing::info;
 use super::Desk;
 use super::make::{Made, link};
 use crate::broker::Broker;
-use crate::domain::rules::Policy;
+use crate::domain::rules::{Flow, Policy};
 use crate::domain::{AccountId, Failure, Side, Sides, Snapshot};
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
@@ -128,10 +128,13 @@ impl Desk<'_> {
         let Sides { a, b } = &self.systems;
         match (rules.contributes(Side::A), rules.contributes(Side::B)) {
             (true, true) => {
-                let default = rules.attributes.values().find_map(|rule| match rule.policy {
-                    Policy::DefaultSystem(side) | Policy::LastWrite { default: side, .. } => Some(side),
+                let both_ways = rules.attributes.values().filter(|rule| rule.flow == Flow::Both);
+                let mut sides = both_ways.map(|rule| match rule.policy {
+                    Policy::DefaultSystem(side) | Policy::LastWrite { default: side, .. } => side,
                 });
-                let default = default.map_or("the default system", |side| &self.systems[side]);
+                let first = sides.next();
+                let default = first.filter(|first| sides.all(|side| side == *first));
+                let default = default.map_or("the default system or an attribute's owner", |side| &self.systems[side]);
                 format!("Where the two differ, what {default} holds is kept; what only one of them has, both get")
             }
             (true, false) => format!("Where the two differ, {b} gets what {a} holds"),

@@ -111,8 +111,8 @@ async fn what_follows<B: Broker, S: Store>(
         let (own, other) = (desk.account(side, &pair[side]), desk.account(side.other(), &pair[side.other()]));
         match look(pipeline, desk, side, std::slice::from_ref(&pair[side])).await {
             Ok(Some(seen)) => {
-                let partner = seen.into_iter().flatten().next().and_then(|seen| seen.partner);
-                let partner = partner.and_then(|id| desk.connection.parse_id(side.other(), id.as_str()));
+                let seen = seen.into_iter().flatten().next();
+                let partner = seen.and_then(|seen| desk.connection.partner_named(side, &seen));
                 if partner.as_ref() == Some(&pair[side.other()]) {
                     next.push(format!(
                         "{own} still names {other} as its partner: clear the field there, or the next reading links them again"

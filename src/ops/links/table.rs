@@ -146,15 +146,19 @@ fn columns(header: &[String], reading: &Reading<'_>) -> Result<Columns, UsageErr
     }
     let mut system = None;
     for side in Side::BOTH {
-        if reading.names[side].partners && of[side.other()].is_none() && of[side].is_some() {
-            of[side.other()] = of[side];
-            system = header.iter().position(|known| known == SYSTEM);
+        if reading.names[side].partners {
+            match (of[side], of[side.other()]) {
+                (Some(own), None) => {
+                    of[side.other()] = Some(own);
+                    system = header.iter().position(|known| known == SYSTEM);
+                }
+                (None, Some(partner)) => of[side] = Some(partner),
+                (None, None) | (Some(_), Some(_)) => {}
+            }
         }
     }
     match of {
-        Sides { a: Some(a), b: Some(b) }
-            if a != b || system.is_some() || reading.names.a.partners || reading.names.b.partners =>
-        {
+        Sides { a: Some(a), b: Some(b) } if a != b || reading.names.a.partners || reading.names.b.partners => {
             Ok(Columns { of: Sides { a, b }, system })
         }
         Sides { a: Some(_), b: Some(_) } => {

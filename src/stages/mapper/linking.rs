@@ -46,7 +46,7 @@ pub(super) enum Linked {
 pub(super) struct Linking {
     pub(super) claim: Vec<Claim>,
     /// The link that the partner had.
-    pub(super) ended: Option<Link>,
+    pub(super) ended: Option<Box<Link>>,
     /// Accounts that must be read before anything is written to them.
     pub(super) reread: Vec<(Side, AccountId)>,
 }
@@ -73,10 +73,7 @@ pub(super) fn question(change: &Change, connection: &Connection) -> Find {
 /// The account of the other side that a change names.
 fn partner(change: &Change, connection: &Connection) -> Option<AccountId> {
     let Sighting::Present { snapshot } = &change.seen else { return None };
-    match connection.naming(change.side, snapshot) {
-        Naming::Partner(partner) => Some(partner),
-        Naming::Nobody | Naming::Half { .. } | Naming::NoId { .. } => None,
-    }
+    connection.partner_named(change.side, snapshot)
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
@@ -134,9 +131,12 @@ impl Desk<'_> {
                     let id = LinkId(fastrand::u64(..));
                     let mut link = Link::new(id, self.epoch, Origin::Rebuilt, side, snapshot.account.clone());
                     link.sides[side.other()].account = Some(partner.clone());
-                    // A complete read reads the other side as well.
-                    let alone = self.lane == Lane::Live || !self.connection.ends[side].schema().incremental;
-                    let reread = if alone { self.unread(side.other(), partner) } else { Vec::new() };
+                    // A complete read reads the other side as well; but there the account may have been refused just
+                    // before, for what its own fields say.
+                    let other = &self.connection.partners[side.other()];
+                    let judged = other.as_ref().is_some_and(|fields| fields.requires.is_some());
+                    let complete = self.lane == Lane::Bulk && self.connection.ends[side].schema().incremental;
+                    let reread = if judged || !complete { self.unread(side.other(), partner) } else { Vec::new() };
                     let linking = Linking { claim: Claim::of_accounts(&link), ended: None, reread };
                     Linked::To { link: Box::new(link), linking, quarrel: None }
                 }
@@ -215,7 +215,7 @@ impl Desk<'_> {
                         }
                         let claim = Claim::of_accounts(&paired);
                         let reread = self.unread(side.other(), partner);
-                        let linking = Linking { claim, ended: ended.map(|ended| *ended), reread };
+                        let linking = Linking { claim, ended, reread };
                         // `pair` keeps what is known of `a`; this is what was seen just now.
                         Linked::To { link: paired, linking, quarrel: None }
                     }

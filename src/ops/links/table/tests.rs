@@ -99,6 +99,9 @@ fn a_list_of_external_ids_tells_both_sides() {
     let text = "Email,External ID,System\nada@x.example,005RM000001iKYt,Salesforce\nada@x.example,77,HubSpot\n";
     let rows = read(text.as_bytes(), &reading).map_err(|error| error.to_string()).unwrap();
     assert_eq!(lines(&rows), [(2, format!("{ADA} {ADA}")), (3, "about another system".to_owned())]);
+    // And so does the org's own report.
+    let rows = read(b"User ID,Email\n005RM000001iKYt,ada@x.example\n", &reading).map_err(|error| error.to_string());
+    assert_eq!(lines(&rows.unwrap()), [(2, format!("{ADA} {ADA}"))]);
 }
 
 /// R5: what a cell holds that is no id is never shown.
