@@ -75,6 +75,8 @@ async fn two_accounts_are_linked_by_hand() {
     let added = home.muster(&["links", "add", CONNECTION, &account, &format!("crm:{short}")]).await;
     assert_eq!(added.status, 0, "{added:?}");
     assert!(added.stdout.contains("Where the two differ, directory gets what crm holds"), "{added:?}");
+    // Who did it is logged.
+    assert!(added.stderr.contains("ada@") && added.stderr.contains(&format!("links crm:{a} with {account}")));
     let again = home.muster(&["links", "add", CONNECTION, a, b]).await;
     assert!(again.status == 0 && again.stdout.contains("are linked already"), "{again:?}");
     for (one, two) in [(a, other_b), (other_a, b)] {
