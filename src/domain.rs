@@ -15,6 +15,7 @@ pub mod guard;
 pub mod id;
 pub mod link;
 pub mod outcome;
+pub mod pairing;
 pub mod pending;
 pub mod rate;
 pub mod resolve;

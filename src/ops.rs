@@ -10,6 +10,7 @@ pub mod demo;
 pub mod exit;
 pub mod explain;
 pub mod init;
+pub mod links;
 pub mod output;
 pub mod plan;
 pub mod run;

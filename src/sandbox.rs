@@ -134,6 +134,8 @@ impl Default for SandboxSettings {
                 field("User", "Partner_Id__c", CustomKind::ExternalId),
                 field("User", "Badge__c", CustomKind::Text),
                 field("User", "Sync__c", CustomKind::Checkbox),
+                field("User", "Operator_ID__c", CustomKind::SharedExternalId),
+                field("User", "SSO_Token__c", CustomKind::Text),
                 field("Contact", "Partner_Id__c", CustomKind::ExternalId),
             ],
             salesforce: SalesforceOptions::default(),

@@ -28,6 +28,7 @@ pub mod connection;
 mod intake;
 mod letters;
 pub mod mapper;
+mod partner;
 pub mod producer;
 mod remedy;
 mod retry;
@@ -38,6 +39,7 @@ pub mod writer;
 mod tests;
 
 pub use letters::from_base64;
+pub use partner::PartnerFields;
 pub use remedy::remedy;
 pub use retry::RetryPolicy;
 
@@ -72,6 +74,8 @@ pub struct Connection {
     pub every: Option<Duration>,
     /// Which accounts it is about; `None`: all.
     pub scope: Option<Scope>,
+    /// The fields by which accounts of each side name their partner, where the configuration names them.
+    pub partners: Sides<Option<PartnerFields>>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
     template: Rules,
     keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
@@ -86,7 +90,7 @@ impl Connection {
         template: Rules,
     ) -> Self {
         let name = template.connection.clone();
-        Self { name, systems, ends, every, scope: None, template, keyed: Mutex::new(None) }
+        Self { name, systems, ends, every, scope: None, partners: Sides::default(), template, keyed: Mutex::new(None) }
     }
 
     /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be

@@ -58,6 +58,14 @@ pub enum Claim {
     Key(Side, String),
 }
 
+impl Claim {
+    /// The claims of a link's accounts.
+    pub fn of_accounts(link: &Link) -> Vec<Self> {
+        let account = |side: Side| Some(Self::Account(side, link.sides[side].account.clone()?));
+        Side::BOTH.into_iter().filter_map(account).collect()
+    }
+}
+
 /// Asks for the link of one account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Find {
@@ -96,6 +104,9 @@ pub struct Commit {
     pub claim: Vec<Claim>,
     /// Claims that the link gives up.
     pub release: Vec<Claim>,
+    /// A link that ends, as it was read: it and the claims of its accounts are gone, and `link` may take them in the same
+    /// step.
+    pub ended: Option<Link>,
     /// The outcome to count, at most once for its place in the run.
     pub count: Option<Count>,
     /// Letters that are open from now on (replacing one of the same id).
@@ -153,7 +164,7 @@ pub enum Committed {
         /// See above; both false for everything but a counted change.
         owed: Sides<bool>,
     },
-    /// Nothing happened: the link was committed by somebody else since it was read.
+    /// Nothing happened: the link, or the one that was to end, was committed by somebody else since it was read.
     Moved,
     /// Nothing happened: another link holds this claim.
     Taken {

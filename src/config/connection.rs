@@ -61,6 +61,9 @@ pub struct PartnerField {
     /// Whether the id of the account on the other side is put there where the field is empty, whichever way the
     /// connection flows.
     pub write_back: bool,
+    /// Another field that must be filled for the id to count (R4). It may hold a secret, such as an SSO token: only
+    /// whether it is filled is ever asked.
+    pub requires: Option<String>,
 }
 
 impl End {
@@ -288,6 +291,14 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             table.mistake("partner_field", "cannot be chosen here", remedy);
             return None;
         }
+        let requires = partner.as_ref().and_then(|partner| partner.requires.as_deref());
+        if let (Some(requires), Some(Some(kind))) = (requires, systems.get(&system))
+            && kind.reads_field(requires)
+        {
+            let problem = format!("{requires} may hold a secret, and `fields` of {system} reads it");
+            table.mistake("partner_requires", problem, format!("take {requires} out of `fields` of {system}"));
+            return None;
+        }
         Some((system, object, partner))
     };
     let plain = Mapped(text(), |system| (system, None, None));
@@ -312,12 +323,28 @@ fn partner_field(table: &mut Table<'_, '_>) -> Option<Option<PartnerField>> {
         Flag,
         "Whether that id is also put there where the field is empty, whichever way the connection flows.",
     );
-    let (name, write_back) = (name?, write_back?);
-    if name.is_none() && write_back == Some(true) {
-        table.mistake("write_back", "there is no field to write to", "add partner_field = \"Operator_ID__c\"");
+    let requires = table.optional(
+        "partner_requires",
+        FIELD,
+        "A field that must be filled for that id to count, such as \"SSO_Token__c\": links are made by saving both. What it \
+         holds is never kept or shown, only whether it is filled.",
+    );
+    let (name, write_back, requires) = (name?, write_back?, requires?);
+    let Some(name) = name else {
+        let needless = [("write_back", write_back == Some(true)), ("partner_requires", requires.is_some())];
+        let needless: Vec<_> = needless.into_iter().filter_map(|(key, is_there)| is_there.then_some(key)).collect();
+        for key in &needless {
+            let problem =
+                if *key == "write_back" { "there is no field to write to" } else { "there is no field with an id" };
+            table.mistake(key, problem, "add partner_field = \"Operator_ID__c\"");
+        }
+        return needless.is_empty().then_some(None);
+    };
+    if requires.as_ref().is_some_and(|requires| requires.eq_ignore_ascii_case(&name)) {
+        table.mistake("partner_requires", "is the field of the id itself", "name the other field, or leave it out");
         return None;
     }
-    Some(name.map(|name| PartnerField { name, write_back: write_back.unwrap_or(false) }))
+    Some(Some(PartnerField { name, write_back: write_back.unwrap_or(false), requires }))
 }
 
 /// Reports connections between the same records: each account would have two links, with two opinions about it.

@@ -77,8 +77,11 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     let Sides { a, b } = ends;
     for (key, End { system, object, partner }) in [("a", a), ("b", b)] {
         push(&mut text, key, format_args!("{system} {object}"));
-        if let Some(PartnerField { name, write_back }) = partner {
+        if let Some(PartnerField { name, write_back, requires }) = partner {
             push(&mut text, "partner_field", format_args!("{name} {write_back}"));
+            if let Some(requires) = requires {
+                push(&mut text, "partner_requires", requires);
+            }
         }
     }
     match direction {

@@ -8,6 +8,7 @@ use super::attribute::AttributePath;
 use super::command::Command;
 use super::failure::{Code, FailureClass};
 use super::id::{AccountId, ConnectionName, LinkId, Side, SystemName};
+use super::link::Link;
 use super::time::Timestamp;
 
 /// Names the one open letter there can be about its subject (B7), so that writing it again joins it:
@@ -20,6 +21,12 @@ impl LetterId {
     /// The letter about what cannot be written to this side of this link.
     pub fn of_link(connection: &ConnectionName, side: Side, link: LinkId) -> Self {
         Self(format!("{connection}/{side}/{link}"))
+    }
+
+    /// The letters about what was refused to the sides of this link.
+    pub fn of_refusals(connection: &ConnectionName, link: &Link) -> Vec<Self> {
+        let refused = Side::BOTH.into_iter().filter(|side| link.sides[*side].dead.is_some());
+        refused.map(|side| Self::of_link(connection, side, link.id)).collect()
     }
 
     /// The letter about an account that cannot be read or linked.

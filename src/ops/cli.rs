@@ -11,7 +11,9 @@ use super::connect::{Mode, Opened};
 use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
-use super::{backup, bench, check, connect, dead, demo, explain, init, plan, run, status, sync, topology, worker};
+use super::{
+    backup, bench, check, connect, dead, demo, explain, init, links, plan, run, status, sync, topology, worker,
+};
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
@@ -111,6 +113,11 @@ enum Command {
     Dead {
         #[command(subcommand)]
         command: DeadCommand,
+    },
+    /// See who is linked with whom; link accounts and end links, one by one or by the thousand.
+    Links {
+        #[command(subcommand)]
+        command: links::Command,
     },
     /// Copy the file that holds queues and links, also while `muster run` works on it.
     Backup {
@@ -294,6 +301,7 @@ async fn serve_with<B: Broker, S: Store>(
                 dead::discard(pipeline, &letters, &dead::Grounds { reason, text }, yes, form).await
             }
         },
+        Command::Links { command } => links::run(pipeline, mode, config, command, form).await,
         Command::Topology => topology::run(pipeline, form).await,
     };
     pipeline.broker.close().await;

@@ -129,7 +129,7 @@ async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyho
 }
 
 /// Appends to the log of letters that one was closed, by whoever runs this command.
-async fn log_closed<B: Broker, S: Store>(
+pub(super) async fn log_closed<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     id: &LetterId,
     resolution: Resolution,

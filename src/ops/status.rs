@@ -9,6 +9,7 @@ use super::worker::{how_to_start, missing_among};
 use crate::broker::{Broker, BrokerError, QueueDepth};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::stages::Pipeline;
+use crate::stages::mapper::INCOMPLETE_LINK;
 use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
 
 #[derive(Serialize)]
@@ -28,6 +29,8 @@ struct ConnectionStatus {
     systems: Sides<SystemName>,
     #[serde(flatten)]
     counts: LinkCounts,
+    /// Accounts with only one of the fields that make a link by hand (R4).
+    incomplete: usize,
     runs: Vec<Run>,
 }
 
@@ -38,7 +41,10 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         let systems = connection.systems.clone();
         let counts = pipeline.store.counts(name).await?;
         let runs = pipeline.store.runs(name, 3).await?;
-        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, runs });
+        let letters = pipeline.store.letters(Some(name)).await?;
+        let half_made = letters.iter().filter(|letter| letter.fingerprint.code.as_str() == INCOMPLETE_LINK);
+        let incomplete = half_made.count();
+        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, incomplete, runs });
     }
     let now = Timestamp(jiff::Timestamp::now().as_millisecond());
     let mut systems = Vec::new();
@@ -92,6 +98,12 @@ fn connections(status: &Status) {
         ]);
     }
     output::print(&table);
+    for ConnectionStatus { connection, incomplete, .. } in
+        status.connections.iter().filter(|status| status.incomplete > 0)
+    {
+        let links = output::count(*incomplete, "incomplete link");
+        output::line(format!("{connection}: {links}, see `muster links list {connection} --incomplete`"));
+    }
     output::line("");
 }
 

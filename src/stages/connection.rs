@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Connection;
+use super::partner::PartnerFields;
 use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
@@ -119,6 +120,16 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             ));
         }
     }
+    for side in Side::BOTH.into_iter().filter(|side| config.creates()[*side]) {
+        let requires = config.ends[side].partner.as_ref().and_then(|partner| partner.requires.as_ref());
+        if let Some(requires) = requires {
+            problems.push(format!(
+                "partner_requires: accounts created in {} would have no {requires}, which only people fill; set create = \
+                 \"manual\", or leave it out",
+                config.ends[side].system
+            ));
+        }
+    }
     if problems.is_empty() && !attributes.values().any(|rule| rule.flow.writes(Side::A) || rule.flow.writes(Side::B)) {
         problems.push("the two systems have no attribute in common that could flow".to_owned());
     }
@@ -153,7 +164,8 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
     let connection = Connection::new(systems, ends, every(config.schedule), rules);
-    Ok(Connection { scope: config.scope.clone(), ..connection })
+    let partners = Sides::from_fn(|side| config.ends[side].partner.as_ref().map(PartnerFields::new));
+    Ok(Connection { scope: config.scope.clone(), partners, ..connection })
 }
 
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.

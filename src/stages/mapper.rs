@@ -8,20 +8,25 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+mod linking;
+
+pub use linking::INCOMPLETE_LINK;
+
+use linking::{Linked, Linking, Refusal, Sighted, question};
+
 use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
-use crate::domain::link::Origin;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, ChangeOutcome, Code, Command, CommandOutcome, DeadLetter, Epoch,
     FailureClass, Fingerprint, Lane, LetterContent, LetterId, Link, LinkId, Rules, Side, Sides, Sighting, SystemName,
-    Timestamp, Value,
+    Timestamp,
 };
 use crate::failpoint::hit;
-use crate::store::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Store, StoreError};
+use crate::store::{Commit, Committed, Count, JournalEntry, Store, StoreError};
 
 /// Maps changes until `stop`.
 pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: CancellationToken) -> Result<(), BrokerError> {
@@ -134,9 +139,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             Err(Halt::NewEpoch) => return Ok(changes),
             found => found?,
         };
+        let found = match self.find_partners(stop, connection, &changes, found).await {
+            Err(Halt::NewEpoch) => return Ok(changes),
+            found => found?,
+        };
         hit("mapper.found");
         let rules = connection.rules(found.epoch);
-        let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now };
+        let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now, lane };
         let mut mapped: Vec<_> = changes.iter().zip(found.items).map(|(change, item)| desk.map(change, item)).collect();
         let letters = mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open);
         let letters = try_join_all(letters.map(async |letter| {
@@ -284,26 +293,6 @@ fn changes_of(payload: &Payload) -> Option<&[Change]> {
     }
 }
 
-/// How the link of a change is found: by its own account, else by the partner that it names.
-fn question(change: &Change, connection: &Connection) -> Find {
-    let mut claims = Vec::new();
-    if let Some(account) = change.account() {
-        claims.push(Claim::Account(change.side, account.clone()));
-    }
-    if let Some(partner) = partner(change, connection) {
-        claims.push(Claim::Account(change.side.other(), partner));
-    }
-    let letter = change.account().map(|account| LetterId::of_account(&connection.name, change.side, account));
-    Find { claims, letter }
-}
-
-/// The account of the other side that a snapshot names, in the other system's own form. Something else kept in that
-/// field (another tool's id) is no partner.
-fn partner(change: &Change, connection: &Connection) -> Option<AccountId> {
-    let Sighting::Present { snapshot } = &change.seen else { return None };
-    connection.parse_id(change.side.other(), snapshot.partner.as_ref()?.as_str())
-}
-
 fn count(cause: &Cause, outcome: ChangeOutcome, emits: Sides<bool>) -> Count {
     Count::Change { run: cause.run.clone(), number: cause.number, outcome, emits }
 }
@@ -328,10 +317,11 @@ struct Desk<'d> {
     rules: &'d Rules,
     epoch: Epoch,
     now: Timestamp,
+    lane: Lane,
 }
 
 impl Desk<'_> {
-    fn map(&self, change: &Change, found: Found) -> Mapped {
+    fn map(&self, change: &Change, sighted: Sighted) -> Mapped {
         if change.epoch != self.epoch {
             return self.unlinked(change, ChangeOutcome::Stale);
         }
@@ -339,22 +329,45 @@ impl Desk<'_> {
             Sighting::Present { snapshot } => {
                 let side = change.side;
                 let fits = self.connection.fits(side, snapshot);
-                let (link, claim) = match self.link_for(change, found.link, fits) {
-                    Ok(Some(linked)) => linked,
-                    Ok(None) => return self.unlinked(change, ChangeOutcome::OutOfScope),
-                    Err(holder) => return self.refused(change, &holder),
+                let resolve = |link: &Link, fits| {
+                    resolve(link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules)
                 };
-                let resolution = resolve(&link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules);
-                let mut mapped = self.resolved(change, resolution, claim);
-                if found.open_letter {
-                    mapped.commit.close.push(LetterId::of_account(&self.connection.name, side, &snapshot.account));
+                let open_letter = sighted.found.open_letter;
+                match self.link_for(side, snapshot, sighted, fits) {
+                    Linked::Nowhere => self.unlinked(change, ChangeOutcome::OutOfScope),
+                    Linked::Refused { link: None, refusal } => {
+                        let mapped = self.unlinked(change, ChangeOutcome::Refused);
+                        self.with_letter(mapped, change, refusal)
+                    }
+                    Linked::Refused { link: Some(link), refusal } => {
+                        // As if it were out of scope: nobody is created for it meanwhile.
+                        let resolution = resolve(&link, Some(false));
+                        if resolution.outcome == ChangeOutcome::Stale {
+                            return self.resolved(change, resolution, Linking::default());
+                        }
+                        let resolution = Resolution { outcome: ChangeOutcome::Refused, ..resolution };
+                        let mapped = self.resolved(change, resolution, Linking::default());
+                        self.with_letter(mapped, change, refusal)
+                    }
+                    Linked::To { link, linking, quarrel } => {
+                        let mut mapped = self.resolved(change, resolve(&link, fits), linking);
+                        match quarrel {
+                            Some(quarrel) => mapped = self.with_letter(mapped, change, quarrel),
+                            None if open_letter => {
+                                let letter = LetterId::of_account(&self.connection.name, side, &snapshot.account);
+                                mapped.commit.close.push(letter);
+                            }
+                            None => {}
+                        }
+                        mapped
+                    }
                 }
-                mapped
             }
-            Sighting::Absent { account, read_at } => match found.link {
+            Sighting::Absent { account, read_at } => match sighted.found.link {
                 Some((mut link, _)) if link.sides[change.side].account.as_ref() == Some(account) => {
                     link.enter(self.epoch);
-                    self.resolved(change, resolve_absence(&link, change.side, *read_at, self.rules), Vec::new())
+                    let resolution = resolve_absence(&link, change.side, *read_at, self.rules);
+                    self.resolved(change, resolution, Linking::default())
                 }
                 _ => self.unlinked(change, ChangeOutcome::OutOfScope),
             },
@@ -373,59 +386,6 @@ impl Desk<'_> {
         }
     }
 
-    /// The link that a snapshot belongs to, with the claims that it newly takes. `None`: nobody asked for one.
-    /// An error names the account that is linked already.
-    #[allow(clippy::type_complexity, reason = "a link and its claims, or none, or who is in the way")]
-    fn link_for(
-        &self,
-        change: &Change,
-        found: Option<(Link, usize)>,
-        fits: Option<bool>,
-    ) -> Result<Option<(Link, Vec<Claim>)>, AccountId> {
-        let Sighting::Present { snapshot } = &change.seen else { return Ok(None) };
-        let side = change.side;
-        match found {
-            Some((mut link, index)) => {
-                link.enter(self.epoch);
-                let state = &mut link.sides[side];
-                match &state.account {
-                    Some(account) if *account == snapshot.account => Ok(Some((link, Vec::new()))),
-                    Some(other) => Err(other.clone()),
-                    // It was found by the partner that it names (R43): an account that we created and whose answer was
-                    // lost, or a link that the store forgot.
-                    None => {
-                        debug_assert_eq!(index, 1);
-                        let created_by_us = !state.intents.is_empty();
-                        state.account = Some(snapshot.account.clone());
-                        if !created_by_us {
-                            link.origin = Origin::Rebuilt;
-                        }
-                        Ok(Some((link, vec![Claim::Account(side, snapshot.account.clone())])))
-                    }
-                }
-            }
-            None => {
-                let id = LinkId(fastrand::u64(..));
-                let own = Claim::Account(side, snapshot.account.clone());
-                match partner(change, self.connection) {
-                    Some(partner) => {
-                        let mut link = Link::new(id, self.epoch, Origin::Rebuilt, side, snapshot.account.clone());
-                        link.sides[side.other()].account = Some(partner.clone());
-                        Ok(Some((link, vec![own, Claim::Account(side.other(), partner)])))
-                    }
-                    None => {
-                        let active = AttributePath::active();
-                        let leaver = snapshot.attributes.get(&active) == Some(&Some(Value::Bool(false)));
-                        let wanted = self.rules.contributes(side) && !leaver && fits == Some(true);
-                        Ok(wanted.then(|| {
-                            (Link::new(id, self.epoch, Origin::FirstMatch, side, snapshot.account.clone()), vec![own])
-                        }))
-                    }
-                }
-            }
-        }
-    }
-
     fn unlinked(&self, change: &Change, outcome: ChangeOutcome) -> Mapped {
         Mapped {
             commit: Commit { count: Some(count(&change.cause, outcome, Sides::default())), ..Commit::default() },
@@ -436,20 +396,15 @@ impl Desk<'_> {
         }
     }
 
-    /// The account names a partner that is linked with another account (R2): the first link stays.
-    fn refused(&self, change: &Change, holder: &AccountId) -> Mapped {
-        let mut mapped = self.unlinked(change, ChangeOutcome::Refused);
+    /// The same, with a letter about the account that says why it is not linked as it wishes.
+    fn with_letter(&self, mut mapped: Mapped, change: &Change, refusal: Refusal) -> Mapped {
+        let Refusal { code, message } = refusal;
         let account = change.account().cloned();
-        let message = format!(
-            "{} names a partner that is linked with {holder} already; the first link stays. Clear the id there, or \
-             remove the first link",
-            account.as_ref().map_or("an account", AccountId::as_str),
-        );
-        mapped.commit.open.push(self.letter(change, account, Code::known("already_linked"), None, message));
+        mapped.commit.open.push(self.letter(change, account, Code::known(code), None, message));
         mapped
     }
 
-    fn resolved(&self, change: &Change, resolution: Resolution, claim: Vec<Claim>) -> Mapped {
+    fn resolved(&self, change: &Change, resolution: Resolution, linking: Linking) -> Mapped {
         let Resolution { mut link, mut changed, outcome, lost, reread, emits } = resolution;
         let id = link.id;
         let mut close = Vec::new();
@@ -475,16 +430,18 @@ impl Desk<'_> {
                 seen_at: self.now,
             })
             .collect();
-        let reread = match change.account() {
-            Some(account) if reread => vec![(change.side, account.clone())],
-            _ => Vec::new(),
-        };
+        let Linking { claim, ended, reread: mut rereads } = linking;
+        close.extend(ended.iter().flat_map(|ended| LetterId::of_refusals(&self.connection.name, ended)));
+        if let Some(account) = change.account().filter(|_| reread) {
+            rereads.push((change.side, account.clone()));
+        }
         Mapped {
             commit: Commit {
                 link: (changed || !claim.is_empty()).then_some(link),
                 claim,
+                ended: ended.map(|ended| *ended),
                 count: Some(count(&change.cause, outcome, emits)),
-                reread,
+                reread: rereads,
                 journal,
                 close,
                 ..Commit::default()

@@ -6,6 +6,8 @@ use crate::domain::Code;
 const REMEDIES: &[(&str, &str)] = &[
     ("email_exists", "Link the two accounts, or change one of the e-mail addresses."),
     ("account_exists", "Link the two accounts, or change the value on one of them."),
+    ("incomplete_link", "Fill both fields, or clear both; `muster links list --incomplete` shows all of them."),
+    ("invalid_partner_id", "Put the partner's id into that field, as its system shows it, or clear it."),
     ("already_linked", "Correct the partner's id of one of the accounts; `muster explain` shows both."),
     ("ambiguous", "Clear the partner's id on all but one of the accounts."),
     ("account_gone", "Restore the account in its system, or discard the letter."),

@@ -35,6 +35,21 @@ pub trait Kind: Any + Debug + Send + Sync {
         false
     }
 
+    /// Whether the file asks for this field's values.
+    fn reads_field(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// What the column of these records' ids is called in files that people export.
+    fn id_headers(&self, _object: &str) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether its accounts have the ids of their partners.
+    fn takes_partner_ids(&self) -> bool {
+        false
+    }
+
     /// What all processes of an installation must have in common. Secrets are left out, so that they can be renewed, and
     /// so is what concerns one process alone.
     fn fingerprint(&self, of: &mut Fingerprint);
@@ -66,6 +81,8 @@ pub struct Records {
     pub object: String,
     /// The field that holds the partner's id, where the file names one.
     pub partner_field: Option<String>,
+    /// The field that must be filled for that id to count, where the file names one. It may hold a secret.
+    pub partner_requires: Option<String>,
 }
 
 /// The text of a configuration's meaning, of which its number is taken. The numbers are kept in links, so the lines must

@@ -133,13 +133,16 @@ pub struct RecordSettings {
     pub defaults: BTreeMap<String, Value>,
     /// The field that holds the partner's id.
     pub partner_field: Option<String>,
+    /// A field that must be filled for that id to count. It may hold a secret: nothing but whether it is filled leaves
+    /// the connector, as `native.<field>`.
+    pub partner_requires: Option<String>,
 }
 
 impl RecordSettings {
     /// All records of this kind, and nothing in particular.
     pub fn new(object: Object) -> Self {
         let (overlap, fields) = (DEFAULT_OVERLAP, Vec::new());
-        Self { object, overlap, fields, defaults: BTreeMap::new(), partner_field: None }
+        Self { object, overlap, fields, defaults: BTreeMap::new(), partner_field: None, partner_requires: None }
     }
 }
 
@@ -158,8 +161,8 @@ pub struct Salesforce {
 impl Salesforce {
     /// The connector of these records of an org.
     pub fn new(org: &Org, settings: RecordSettings) -> Self {
-        let RecordSettings { object, overlap, fields, defaults, partner_field } = settings;
-        let fields = FieldSet::new(object, &fields, partner_field.as_deref(), defaults);
+        let RecordSettings { object, overlap, fields, defaults, partner_field, partner_requires } = settings;
+        let fields = FieldSet::new(object, &fields, partner_field.as_deref(), partner_requires.as_deref(), defaults);
         Self {
             client: Arc::clone(&org.0),
             object,

@@ -31,10 +31,10 @@ pub fn init(config: &TelemetryConfig) -> Result<(), LogError> {
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)
 }
 
-/// The same for a command at a terminal, whose own output says what matters: only errors, unless `MUSTER_LOG` asks
-/// for more.
+/// The same for a command at a terminal, whose own output says what matters: only errors, and who linked whom, unless
+/// `MUSTER_LOG` asks for more.
 pub fn init_quiet(config: &TelemetryConfig) -> Result<(), LogError> {
-    init(&TelemetryConfig { filter: "error".to_owned(), ..config.clone() })
+    init(&TelemetryConfig { filter: "error,muster::ops::links=info".to_owned(), ..config.clone() })
 }
 
 /// The filter to use: `wish` if there is one (an empty one counts as none), else the configured one.

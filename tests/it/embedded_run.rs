@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use super::processes::{CONNECTION, Outcome, Report, active_users, connection, crm, directory, written};
 
 /// After this a process has hung.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A folder with a configuration.
 pub(super) struct Home {

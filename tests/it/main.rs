@@ -22,6 +22,7 @@ mod habits;
 mod house;
 mod kills;
 mod large;
+mod links;
 mod pipeline;
 mod place;
 mod plan;

@@ -36,7 +36,7 @@ pub fn systems_with(config: &Config, calls: impl Fn(&SystemName) -> Arc<dyn Call
         match system.kind.set_up(name, calls(name)) {
             Ok(set_up) => {
                 let usual = system.kind.objects().first().copied().unwrap_or_default();
-                let records = Records { object: usual.to_owned(), partner_field: None };
+                let records = Records { object: usual.to_owned(), partner_field: None, partner_requires: None };
                 systems.by_name.insert(name.clone(), set_up.connector(&records));
                 systems.set_up.insert(name.clone(), set_up);
             }
@@ -50,7 +50,8 @@ impl Systems {
     /// The connector of one end of a connection.
     fn end(&self, end: &End) -> SharedSystem {
         let partner_field = end.partner.as_ref().map(|field| field.name.clone());
-        self.set_up[&end.system].connector(&Records { object: end.object.clone(), partner_field })
+        let partner_requires = end.partner.as_ref().and_then(|field| field.requires.clone());
+        self.set_up[&end.system].connector(&Records { object: end.object.clone(), partner_field, partner_requires })
     }
 }
 

@@ -99,15 +99,23 @@ impl State {
     }
 
     fn commit(&mut self, commit: Commit, now: Timestamp) -> Committed {
+        let stands = |link: &Link| self.links.get(&link.id).map_or(0, |stored| stored.revision) == link.revision;
+        if !commit.link.iter().chain(&commit.ended).all(stands) {
+            return Committed::Moved;
+        }
+        let ended = commit.ended.as_ref().map(|ended| ended.id);
+        for claim in &commit.claim {
+            let own = commit.link.as_ref().map(|link| link.id);
+            let holder = self.claims.get(claim).copied();
+            if let Some(holder) = holder.filter(|holder| Some(*holder) != own && Some(*holder) != ended) {
+                return Committed::Taken { claim: claim.clone(), holder };
+            }
+        }
+        if let Some(ended) = ended {
+            self.claims.retain(|_, holder| *holder != ended);
+            self.links.remove(&ended);
+        }
         if let Some(link) = &commit.link {
-            if self.links.get(&link.id).map_or(0, |stored| stored.revision) != link.revision {
-                return Committed::Moved;
-            }
-            for claim in &commit.claim {
-                if let Some(holder) = self.claims.get(claim).filter(|holder| **holder != link.id) {
-                    return Committed::Taken { claim: claim.clone(), holder: *holder };
-                }
-            }
             self.claims.extend(commit.claim.into_iter().map(|claim| (claim, link.id)));
             self.links.insert(link.id, Link { revision: link.revision + 1, ..link.clone() });
         }

@@ -58,7 +58,7 @@ struct PackedLink {
 
 impl Step {
     fn of(commit: &Commit) -> Self {
-        let Commit { link, claim, release, count, open, close, reread, journal } = commit;
+        let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
         let link = link.as_ref().map(|link| PackedLink {
             id: link.id,
             revision: link.revision,
@@ -68,6 +68,7 @@ impl Step {
             link: None,
             claim: claim.clone(),
             release: release.clone(),
+            ended: ended.clone(),
             count: count.clone(),
             open: open.clone(),
             close: close.clone(),
@@ -88,10 +89,20 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn make(&self, Step { link, rest: commit }: &Step, books: &mut Books<'_>) -> Result<Committed, StoreError> {
-        if let Some(link) = link
-            && let Some(refused) = self.replace(link, commit)?
-        {
-            return Ok(refused);
+        let ended = match &commit.ended {
+            None => None,
+            Some(ended) => match self.stored(ended.id, ended.revision)? {
+                (Some(place), true) => Some(place),
+                _ => return Ok(Committed::Moved),
+            },
+        };
+        match link {
+            Some(link) => {
+                if let Some(refused) = self.replace(link, commit, ended)? {
+                    return Ok(refused);
+                }
+            }
+            None => self.end(commit, ended)?,
         }
         hit("file.replaced_link");
         letters::open(self.file, commit.open.iter().map(|letter| (letter, Some(self.name))))?;
@@ -123,30 +134,57 @@ impl Desk<'_> {
         Ok(Committed::Done { owed })
     }
 
-    /// Replaces the link and its claims, or says why not.
-    fn replace(&self, link: &PackedLink, commit: &Commit) -> Result<Option<Committed>, StoreError> {
+    /// The place of a link, and whether it is still at the revision that was read.
+    fn stored(&self, id: LinkId, revision: u64) -> Result<(Option<i64>, bool), StoreError> {
         // The packed form begins with the revision: as a number, it is that.
         let stored = sql::one(
             self.file,
             "SELECT place, CAST(packed AS INTEGER) FROM links WHERE connection = ?1 AND id = ?2",
-            (self.connection, signed(link.id.0)),
+            (self.connection, signed(id.0)),
             |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
         )?;
-        if stored.map_or(0, |(_, revision)| revision) != signed(link.revision) {
+        let stands = stored.map_or(0, |(_, revision)| revision) == signed(revision);
+        Ok((stored.map(|(place, _)| place), stands))
+    }
+
+    /// Removes the link that ends, at `place`, and the claims of its accounts.
+    fn end(&self, commit: &Commit, place: Option<i64>) -> Result<(), StoreError> {
+        let (Some(ended), Some(place)) = (&commit.ended, place) else { return Ok(()) };
+        for claim in Claim::of_accounts(ended) {
+            self.give_up(&claim, place)?;
+        }
+        sql::run(self.file, "DELETE FROM links WHERE place = ?1", (place,))?;
+        Ok(())
+    }
+
+    fn give_up(&self, claim: &Claim, place: i64) -> Result<(), StoreError> {
+        let (kind, text) = claim_key(claim);
+        sql::run(
+            self.file,
+            "DELETE FROM claims WHERE connection = ?1 AND kind = ?2 AND claim = ?3 AND link = ?4",
+            (self.connection, kind, text, place),
+        )?;
+        Ok(())
+    }
+
+    /// Replaces the link and its claims, or says why not. What the link that ends at `ended` has claimed is free.
+    fn replace(&self, link: &PackedLink, commit: &Commit, ended: Option<i64>) -> Result<Option<Committed>, StoreError> {
+        let (own_place, stands) = self.stored(link.id, link.revision)?;
+        if !stands {
             return Ok(Some(Committed::Moved));
         }
-        let own_place = stored.map(|(place, _)| place);
         let mut taken = Vec::new();
         for claim in &commit.claim {
             match self.holder(claim)? {
                 Some(place) if Some(place) == own_place => {}
-                Some(place) => {
+                Some(place) if Some(place) != ended => {
                     return Ok(Some(Committed::Taken { claim: claim.clone(), holder: self.link_at(place)? }));
                 }
-                None => taken.push(claim),
+                _ => taken.push(claim),
             }
         }
 
+        self.end(commit, ended)?;
         let place = match own_place {
             Some(place) => {
                 sql::run(self.file, "UPDATE links SET packed = ?2 WHERE place = ?1", (place, &link.packed))?;
@@ -163,12 +201,7 @@ impl Desk<'_> {
         };
         // Given up and taken in one step, a claim stays.
         for claim in commit.release.iter().filter(|claim| !commit.claim.contains(claim)) {
-            let (kind, text) = claim_key(claim);
-            sql::run(
-                self.file,
-                "DELETE FROM claims WHERE connection = ?1 AND kind = ?2 AND claim = ?3 AND link = ?4",
-                (self.connection, kind, text, place),
-            )?;
+            self.give_up(claim, place)?;
         }
         for claim in taken {
             let (kind, text) = claim_key(claim);

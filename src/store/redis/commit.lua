@@ -3,9 +3,10 @@
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
 --       10 journal, then of each run that is counted in: run, bits
 -- ARGV: 1-4 see guard; 5 entries and 6 milliseconds that the journal keeps; then for each step: link id ('' for no
---       link), and with a link the revision that was read and the link with its next revision; then lists, each headed
---       by its length: claims to take and claims to release (number of the key, text), letters to open (id, letter),
---       letters to close (id), accounts to read again (number of the key, account), journal entries; then the count: '',
+--       link), and with a link the revision that was read and the link with its next revision; link that ends ('' for
+--       none), and with one the revision that was read; then lists, each headed by its length: claims to take, claims to
+--       release, claims of the link that ends (number of the key, text), letters to open (id, letter), letters to close
+--       (id), accounts to read again (number of the key, account), journal entries; then the count: '',
 --       or 'change', number of the run's key, number, outcome, 1 or 0 for a command to a and to b, or
 --       'command', number of the run's key, number, outcome, side (1 is a, 2 is b)
 -- Answer: status and tick, see guard; then for each step: the commands that are owed (1 to a, 2 to b, 3 to both), or
@@ -27,28 +28,28 @@ local function take_list(width)
   return list
 end
 
--- Takes the claims of a link and puts it in its place, or says why not.
-local function replace(link, revision, document, claims)
-  local stored = redis.call('HGET', KEYS[2], link)
-  if revision == '0' then
-    if stored then return 'moved' end
-  elseif not stored or string.sub(stored, 1, #revision + 1) ~= revision .. ':' then
-    return 'moved'
-  end
+-- Whether a link is no longer as it was read.
+local function moved(id, revision)
+  local stored = redis.call('HGET', KEYS[2], id)
+  if revision == '0' then return stored end
+  return not stored or string.sub(stored, 1, #revision + 1) ~= revision .. ':'
+end
+
+-- Which of the claims are free, or which one is taken, and by whom. What the link that ends has claimed is free.
+local function look_at(claims, link, ended)
   local free = {}
   for index, claim in ipairs(claims) do
     local holder = redis.call('HGET', KEYS[tonumber(claim[1])], claim[2])
-    if not holder then
+    if not holder or holder == ended then
       free[#free + 1] = claim
     elseif holder ~= link then
-      return {index - 1, holder}
+      return nil, {index - 1, holder}
     end
   end
-  redis.call('HSET', KEYS[2], link, document)
-  for _, claim in ipairs(free) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
+  return free
 end
 
--- Gives up what the link holds. Given up and taken in one step, a claim stays.
+-- Gives up what a link holds. Given up and taken in one step, a claim stays.
 local function release(link, claims, taken)
   local stays = {}
   for _, claim in ipairs(taken) do stays[claim[1] .. claim[2]] = true end
@@ -120,15 +121,28 @@ local noted = 0
 local function make()
   local link, revision, document = take(), nil, nil
   if link ~= '' then revision, document = take(), take() end
-  local claims, releases, opened, closed = take_list(2), take_list(2), take_list(2), take_list(1)
+  local ended, ended_revision = take(), nil
+  if ended ~= '' then ended_revision = take() end
+  local claims, releases, released, opened, closed = take_list(2), take_list(2), take_list(2), take_list(2), take_list(1)
   local rereads, journal, kind = take_list(2), take_list(1), take()
+  local free, refused
+  if (link ~= '' and moved(link, revision)) or (ended ~= '' and moved(ended, ended_revision)) then
+    refused = 'moved'
+  else
+    free, refused = look_at(claims, link, ended)
+  end
+  if refused then
+    at = at + (kind == 'change' and 5 or kind == 'command' and 4 or 0)
+    return refused
+  end
+  if ended ~= '' then
+    redis.call('HDEL', KEYS[2], ended)
+    release(ended, released, {})
+  end
   if link ~= '' then
-    local refused = replace(link, revision, document, claims)
-    if refused then
-      at = at + (kind == 'change' and 5 or kind == 'command' and 4 or 0)
-      return refused
-    end
+    redis.call('HSET', KEYS[2], link, document)
     release(link, releases, claims)
+    for _, claim in ipairs(free) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
   end
   for _, letter in ipairs(opened) do redis.call('HSET', KEYS[7], letter[1], letter[2]) end
   if #closed > 0 then redis.call('HDEL', KEYS[7], unpack(closed)) end

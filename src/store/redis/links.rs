@@ -291,12 +291,16 @@ fn push_claim(call: &mut Call, claim: &Claim) {
 }
 
 fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usize>) {
-    let Commit { link, claim, release, count, open, close, reread, journal } = commit;
+    let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
     match link {
         Some(link) => call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1)),
         None => call.arg(""),
     };
-    for claims in [claim, release] {
+    match ended {
+        Some(ended) => call.text(ended.id).number(ended.revision),
+        None => call.arg(""),
+    };
+    for claims in [claim, release, &ended.as_ref().map(Claim::of_accounts).unwrap_or_default()] {
         call.number(claims.len());
         claims.iter().for_each(|claim| push_claim(call, claim));
     }

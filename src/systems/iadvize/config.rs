@@ -73,6 +73,10 @@ impl Kind for IadvizeConfig {
         "iadvize"
     }
 
+    fn id_headers(&self, _object: &str) -> &'static [&'static str] {
+        &["Operator ID", "iAdvize Operator ID"]
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
         // Named one by one, so that a new field does not compile until it was thought of here.
         let Self {

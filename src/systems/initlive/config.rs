@@ -46,6 +46,10 @@ impl Kind for InitLiveConfig {
         "initlive"
     }
 
+    fn id_headers(&self, _object: &str) -> &'static [&'static str] {
+        &["InitLive ID", "Staff ID"]
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
         let Self {
             url,

@@ -80,6 +80,17 @@ impl Kind for SalesforceConfig {
         true
     }
 
+    fn reads_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.eq_ignore_ascii_case(name))
+    }
+
+    fn id_headers(&self, object: &str) -> &'static [&'static str] {
+        match object {
+            "Contact" => &["Contact ID", "Salesforce Contact ID"],
+            _ => &["User ID", "Salesforce User ID"],
+        }
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
         // Named one by one, so that a new field does not compile until it was thought of here.
         let Self { url, auth, api_version, fields, defaults, page_size: _, request_timeout: _, ca_file: _ } = self;
@@ -129,6 +140,7 @@ impl SetUp for Configured {
             fields: self.config.fields.clone(),
             defaults: defaults.map(|((_, field), value)| (field.clone(), value.clone())).collect(),
             partner_field: records.partner_field.clone(),
+            partner_requires: records.partner_requires.clone(),
         };
         Arc::new(Salesforce::new(&self.org, settings))
     }

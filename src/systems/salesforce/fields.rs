@@ -58,15 +58,24 @@ pub struct FieldSet {
 }
 
 impl FieldSet {
-    /// The mapped fields of `object`, these native ones, and the one of the partner's id, which are called
-    /// `native.<field>`.
-    pub fn new(object: Object, native: &[String], partner: Option<&str>, defaults: BTreeMap<String, Value>) -> Self {
+    /// The mapped fields of `object`, the `native` ones, and that of the partner's id, which are called
+    /// `native.<field>`. Of `required` only whether it is filled is ever told.
+    pub fn new(
+        object: Object,
+        native: &[String],
+        partner: Option<&str>,
+        required: Option<&str>,
+        defaults: BTreeMap<String, Value>,
+    ) -> Self {
         let mut fields: Vec<_> =
             object.fields().iter().map(|field| (field.native.to_owned(), field.path(), field.form)).collect();
-        for name in native.iter().map(String::as_str).chain(partner).filter(|name| is_field_name(name)) {
+        let is_required = |name: &str| required.is_some_and(|required| required.eq_ignore_ascii_case(name));
+        let plain = native.iter().map(String::as_str).chain(partner).filter(|name| !is_required(name));
+        let named = plain.map(|name| (name, Form::Plain)).chain(required.map(|name| (name, Form::Filled)));
+        for (name, form) in named.filter(|(name, _)| is_field_name(name)) {
             let path = native_path(name);
             if fields.iter().all(|(_, known, _)| *known != path) {
-                fields.push((name.to_owned(), path, Form::Plain));
+                fields.push((name.to_owned(), path, form));
             }
         }
         Self { object, fields, partner: partner.map(str::to_owned), defaults }
@@ -95,7 +104,8 @@ impl FieldSet {
     /// The field of an attribute by whose text records can be found, and a text in the form that it is kept in.
     pub fn searchable(&self, path: &AttributePath, text: &str) -> Option<(String, String)> {
         if let Some(native) = path.as_str().strip_prefix("native.") {
-            return is_field_name(native).then(|| (native.to_owned(), text.to_owned()));
+            let is_told = !self.fields.iter().any(|(_, known, form)| known == path && *form == Form::Filled);
+            return (is_field_name(native) && is_told).then(|| (native.to_owned(), text.to_owned()));
         }
         let field = self.object.fields().iter().find(|field| field.is(path))?;
         (field.kind != ValueKind::Bool).then(|| (field.native.to_owned(), native_text(text, field.form)))
@@ -206,19 +216,23 @@ impl FieldSet {
             writable: field.writable,
             comparison: field.comparison,
         });
-        let native = |name: &str, required: bool, writable: bool| AttributeSchema {
+        let of_kind = |name: &str, kind: ValueKind, required: bool, writable: bool| AttributeSchema {
             path: native_path(name),
-            // What kind a custom field has, only the org knows; a rule that reads it compares values, not kinds.
-            kind: ValueKind::Text,
+            kind,
             max_chars: None,
             required,
             writable,
             comparison: TEXT,
         };
         let wanted = || self.object.further_required().iter().copied().filter(|name| !has_default(name));
-        let read = self.fields.iter().skip(self.object.fields().len()).map(|(name, ..)| {
+        // What kind a custom field has, only the org knows; a rule that reads it compares values, not kinds.
+        let native = |name: &str, required: bool, writable: bool| of_kind(name, ValueKind::Text, required, writable);
+        let read = self.fields.iter().skip(self.object.fields().len()).map(|(name, _, form)| {
             let required = wanted().any(|wanted| wanted.eq_ignore_ascii_case(name));
-            native(name, required, true)
+            match form {
+                Form::Filled => of_kind(name, ValueKind::Bool, required, false),
+                Form::Plain | Form::Locale => native(name, required, true),
+            }
         });
         let is_read = |name: &str| self.names().any(|read| read.eq_ignore_ascii_case(name));
         let missing = wanted().filter(|name| !is_read(name)).map(|name| native(name, true, false));
@@ -246,6 +260,8 @@ pub fn stamp_of(row: &Json) -> Option<Timestamp> {
 /// A field's value under its canonical form; `None` is null.
 fn canonical(json: &Json, form: Form) -> Result<Option<Value>, ()> {
     match json {
+        Json::String(text) if form == Form::Filled => Ok(Some(Value::Bool(!text.trim().is_empty()))),
+        _ if form == Form::Filled => Ok(Some(Value::Bool(!json.is_null()))),
         Json::Null => Ok(None),
         Json::Bool(value) => Ok(Some(Value::Bool(*value))),
         Json::String(text) if form == Form::Locale => Ok(Some(Value::Text(text.replace('_', "-")))),
@@ -258,7 +274,7 @@ fn canonical(json: &Json, form: Form) -> Result<Option<Value>, ()> {
 
 fn native_text(text: &str, form: Form) -> String {
     match form {
-        Form::Plain => text.to_owned(),
+        Form::Plain | Form::Filled => text.to_owned(),
         Form::Locale => text.replace('-', "_"),
     }
 }
@@ -266,6 +282,7 @@ fn native_text(text: &str, form: Form) -> String {
 /// A value in the form that its field takes.
 fn to_json(value: &Value, form: Form) -> Result<Json, &'static str> {
     match value {
+        _ if form == Form::Filled => Err("this field is filled by people alone"),
         Value::Text(text) => Ok(native_text(text, form).into()),
         Value::Bool(value) => Ok((*value).into()),
         Value::Int(number) => Ok((*number).into()),

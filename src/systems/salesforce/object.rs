@@ -65,6 +65,8 @@ pub enum Form {
     Plain,
     /// `en_US` is written `en-US`.
     Locale,
+    /// Whether there is anything in it. What it is goes no further than the row.
+    Filled,
 }
 
 /// One mapped field.

@@ -44,6 +44,14 @@ impl Kind for SalesScreenConfig {
         "salesscreen"
     }
 
+    fn id_headers(&self, _object: &str) -> &'static [&'static str] {
+        &["External ID"]
+    }
+
+    fn takes_partner_ids(&self) -> bool {
+        true
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
         let Self { url, api_key: _, teams, automatic_sync_off: _, concurrency: _, request_timeout: _, ca_file: _ } =
             self;

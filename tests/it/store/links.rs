@@ -125,6 +125,42 @@ pub async fn claims_are_released_only_by_their_holder<S: Store>(store: S) {
     assert_eq!(find(&store, vec![claim(Side::A, "a2")]).await, Some((LinkId(2), 0)));
 }
 
+/// R2: two accounts that were known apart become one link in one step; the link that ends leaves nothing behind, and a
+/// stranger's claim, or an end that somebody was quicker than, stops all of it.
+pub async fn a_link_ends_in_the_step_that_takes_its_place<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let of_b = |id: u64, account_id: &str| {
+        let link = Link::new(LinkId(id), epoch, Origin::FirstMatch, Side::B, account(account_id));
+        Commit { link: Some(link), claim: vec![claim(Side::B, account_id)], ..Commit::default() }
+    };
+    for made in [new_link(epoch, 1), new_link(epoch, 2), of_b(3, "b1"), of_b(4, "b2")] {
+        assert_eq!(commit(&store, epoch, made).await, DONE);
+    }
+    let join = |mut link: Link, partner: &str, ended: Option<Link>| {
+        link.sides.b.account = Some(account(partner));
+        Commit { link: Some(link), claim: vec![claim(Side::B, partner)], ended, ..Commit::default() }
+    };
+    let (one, three) = (load(&store, 1).await.unwrap(), load(&store, 3).await);
+    let before = claims(&store).await;
+    let taken = Committed::Taken { claim: claim(Side::B, "b2"), holder: LinkId(4) };
+    assert_eq!(commit(&store, epoch, join(one.clone(), "b2", three.clone())).await, taken);
+    let stale = three.clone().map(|link| Link { revision: 7, ..link });
+    assert_eq!(commit(&store, epoch, join(one.clone(), "b1", stale)).await, Committed::Moved);
+    assert_eq!((claims(&store).await, load(&store, 3).await), (before, three.clone()));
+
+    assert_eq!(commit(&store, epoch, join(one, "b1", three.clone())).await, DONE);
+    assert_eq!(load(&store, 3).await, None);
+    assert_eq!(find(&store, vec![claim(Side::B, "b1")]).await, Some((LinkId(1), 0)));
+    assert_eq!(store.counts(&connection()).await.unwrap().links, 3);
+    let again = Commit { ended: three, ..Commit::default() };
+    assert_eq!(commit(&store, epoch, again).await, Committed::Moved, "it ended already");
+
+    let end = Commit { ended: load(&store, 1).await, ..Commit::default() };
+    assert_eq!(commit(&store, epoch, end).await, DONE);
+    let left = vec![(claim(Side::A, "a2"), LinkId(2)), (claim(Side::B, "b2"), LinkId(4))];
+    assert_eq!((claims(&store).await, load(&store, 1).await), (left, None));
+}
+
 /// B3: a step that does not happen does not happen at all.
 pub async fn a_failed_step_leaves_no_trace<S: Store>(store: S) {
     let epoch = epoch(&store).await;

@@ -1,0 +1,264 @@
+//! Which link a snapshot belongs to: that of its own account, else that of the partner that it names, else a new one. An
+//! account that is known without a partner gets the one that it names, unless that one has another already (R2, R3).
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Desk;
+use crate::broker::Broker;
+use crate::domain::link::Origin;
+use crate::domain::pairing::{Known, Pairing, pair};
+use crate::domain::{
+    AccountId, AttributePath, Change, Lane, LetterId, Link, LinkId, Side, Sides, Sighting, Snapshot, Value,
+};
+use crate::stages::partner::Naming;
+use crate::stages::{Connection, Halt, Pipeline};
+use crate::store::{Claim, Find, Found, Loaded, Store};
+
+/// Code of the letter about an account with only one of the fields that make a link by hand (R4).
+pub const INCOMPLETE_LINK: &str = "incomplete_link";
+
+/// What the store knows of the accounts of a change.
+pub(super) struct Sighted {
+    pub(super) found: Found,
+    /// The link of the partner that the account names, where its own link has none yet.
+    partner: Option<Link>,
+}
+
+/// Where a snapshot belongs.
+pub(super) enum Linked {
+    /// To this link.
+    To {
+        link: Box<Link>,
+        linking: Linking,
+        /// What it names is another partner than it has.
+        quarrel: Option<Refusal>,
+    },
+    /// Nobody asked for a link.
+    Nowhere,
+    /// It may not have the partner that it asks for. It may have a link without one.
+    Refused { link: Option<Box<Link>>, refusal: Refusal },
+}
+
+/// What a link newly takes when it is committed.
+#[derive(Default)]
+pub(super) struct Linking {
+    pub(super) claim: Vec<Claim>,
+    /// The link that the partner had.
+    pub(super) ended: Option<Box<Link>>,
+    /// Accounts that must be read before anything is written to them.
+    pub(super) reread: Vec<(Side, AccountId)>,
+}
+
+/// Why an account is not linked as it wishes.
+pub(super) struct Refusal {
+    pub(super) code: &'static str,
+    pub(super) message: String,
+}
+
+/// How the link of a change is found: by its own account, else by the partner that it names.
+pub(super) fn question(change: &Change, connection: &Connection) -> Find {
+    let mut claims = Vec::new();
+    if let Some(account) = change.account() {
+        claims.push(Claim::Account(change.side, account.clone()));
+    }
+    if let Some(partner) = partner(change, connection) {
+        claims.push(Claim::Account(change.side.other(), partner));
+    }
+    let letter = change.account().map(|account| LetterId::of_account(&connection.name, change.side, account));
+    Find { claims, letter }
+}
+
+/// The account of the other side that a change names.
+fn partner(change: &Change, connection: &Connection) -> Option<AccountId> {
+    let Sighting::Present { snapshot } = &change.seen else { return None };
+    connection.partner_named(change.side, snapshot)
+}
+
+impl<B: Broker, S: Store> Pipeline<B, S> {
+    /// Finds the links of partners as well, for accounts that name one and are known without one. It is asked for only
+    /// then: mostly whoever names a partner has it.
+    pub(super) async fn find_partners(
+        &self,
+        stop: &CancellationToken,
+        connection: &Arc<Connection>,
+        changes: &[&Change],
+        found: Loaded<Found>,
+    ) -> Result<Loaded<Sighted>, Halt> {
+        let Loaded { now, epoch, items } = found;
+        let wish = |change: &Change, found: &Found| {
+            let (link, _) = found.link.as_ref()?;
+            let is_alone =
+                link.sides[change.side].account.is_some() && link.sides[change.side.other()].account.is_none();
+            partner(change, connection).filter(|_| is_alone)
+        };
+        let wishes: Vec<_> = changes.iter().zip(&items).map(|(change, found)| wish(change, found)).collect();
+        let mut partners = Vec::new();
+        if wishes.iter().any(Option::is_some) {
+            let questions = || {
+                let named = changes.iter().zip(&wishes).filter_map(|(change, wish)| Some((change.side, wish.clone()?)));
+                let claims = named.map(|(side, partner)| vec![Claim::Account(side.other(), partner)]);
+                claims.map(|claims| Find { claims, letter: None }).collect()
+            };
+            let answered = self.ask(stop, || self.store.find(&connection.name, questions())).await?;
+            if answered.epoch != epoch {
+                return Err(Halt::NewEpoch);
+            }
+            partners = answered.items;
+        }
+        let mut partners = partners.into_iter();
+        let sighted = items.into_iter().zip(wishes).map(|(found, wish)| {
+            let partner = wish.and_then(|_| partners.next()).and_then(|found| Some(found.link?.0));
+            Sighted { found, partner }
+        });
+        Ok(Loaded { now, epoch, items: sighted.collect() })
+    }
+}
+
+impl Desk<'_> {
+    /// The link that a snapshot of `side` belongs to, and what it newly takes.
+    pub(super) fn link_for(&self, side: Side, snapshot: &Snapshot, sighted: Sighted, fits: Option<bool>) -> Linked {
+        let Sighted { found, partner } = sighted;
+        let naming = self.connection.naming(side, snapshot);
+        match found.link {
+            Some((link, _)) => self.link_known(side, snapshot, link, partner, naming),
+            None => match naming {
+                Naming::Half { .. } | Naming::NoId { .. } => {
+                    Linked::Refused { link: None, refusal: self.refusal(side, snapshot, &naming) }
+                }
+                Naming::Partner(partner) => {
+                    let id = LinkId(fastrand::u64(..));
+                    let mut link = Link::new(id, self.epoch, Origin::Rebuilt, side, snapshot.account.clone());
+                    link.sides[side.other()].account = Some(partner.clone());
+                    // A complete read reads the other side as well; but there the account may have been refused just
+                    // before, for what its own fields say.
+                    let other = &self.connection.partners[side.other()];
+                    let judged = other.as_ref().is_some_and(|fields| fields.requires.is_some());
+                    let complete = self.lane == Lane::Bulk && self.connection.ends[side].schema().incremental;
+                    let reread = if judged || !complete { self.unread(side.other(), partner) } else { Vec::new() };
+                    let linking = Linking { claim: Claim::of_accounts(&link), ended: None, reread };
+                    Linked::To { link: Box::new(link), linking, quarrel: None }
+                }
+                Naming::Nobody => {
+                    let leaver = snapshot.attributes.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)));
+                    if !self.rules.contributes(side) || leaver || fits != Some(true) {
+                        return Linked::Nowhere;
+                    }
+                    let id = LinkId(fastrand::u64(..));
+                    let link = Link::new(id, self.epoch, Origin::FirstMatch, side, snapshot.account.clone());
+                    let linking = Linking { claim: Claim::of_accounts(&link), ..Linking::default() };
+                    Linked::To { link: Box::new(link), linking, quarrel: None }
+                }
+            },
+        }
+    }
+
+    /// The same, where an account of the snapshot has a link: its own, or the partner that it names.
+    fn link_known(
+        &self,
+        side: Side,
+        snapshot: &Snapshot,
+        mut link: Link,
+        of_partner: Option<Link>,
+        naming: Naming,
+    ) -> Linked {
+        let is_of_this_epoch = link.epoch == self.epoch;
+        link.enter(self.epoch);
+        let state = &mut link.sides[side];
+        match &state.account {
+            Some(account) if *account == snapshot.account => {}
+            Some(holder) => {
+                let message = format!(
+                    "{} names a partner that is linked with {holder} already; the first link stays. Clear the id there, \
+                     or remove the first link",
+                    snapshot.account,
+                );
+                return Linked::Refused { link: None, refusal: Refusal { code: "already_linked", message } };
+            }
+            // It was found by the partner that it names (R43): an account that we created and whose answer was lost, or a
+            // link that the store forgot.
+            None => {
+                let created_by_us = !state.intents.is_empty();
+                state.account = Some(snapshot.account.clone());
+                if !created_by_us {
+                    link.origin = Origin::Rebuilt;
+                }
+                let claim = vec![Claim::Account(side, snapshot.account.clone())];
+                let linking = Linking { claim, ..Linking::default() };
+                return Linked::To { link: Box::new(link), linking, quarrel: None };
+            }
+        }
+        let to = |link, linking| Linked::To { link: Box::new(link), linking, quarrel: None };
+        match (naming, link.sides[side.other()].account.clone()) {
+            (Naming::Partner(named), Some(partner)) if named != partner && self.connection.partners[side].is_some() => {
+                let message = format!(
+                    "{} names {named} as its partner and is linked with {partner}; the first link stays. Put that id back, \
+                     or remove the link",
+                    snapshot.account,
+                );
+                let quarrel = Some(Refusal { code: "already_linked", message });
+                Linked::To { link: Box::new(link), linking: Linking::default(), quarrel }
+            }
+            (_, Some(_)) | (Naming::Nobody, None) => to(link, Linking::default()),
+            (naming @ (Naming::Half { .. } | Naming::NoId { .. }), None) => {
+                Linked::Refused { refusal: self.refusal(side, snapshot, &naming), link: Some(Box::new(link)) }
+            }
+            (Naming::Partner(partner), None) => {
+                let mut accounts = Sides { a: partner.clone(), b: partner.clone() };
+                accounts[side] = snapshot.account.clone();
+                let links = Sides::from_fn(|of| if of == side { Some(&link) } else { of_partner.as_ref() });
+                match pair(Known { accounts: &accounts, links, epoch: self.epoch, now: self.now }, link.id) {
+                    Pairing::New { link: mut paired, ended } => {
+                        if !is_of_this_epoch {
+                            paired.origin = Origin::Rebuilt;
+                        }
+                        let claim = Claim::of_accounts(&paired);
+                        let reread = self.unread(side.other(), partner);
+                        let linking = Linking { claim, ended, reread };
+                        // `pair` keeps what is known of `a`; this is what was seen just now.
+                        Linked::To { link: paired, linking, quarrel: None }
+                    }
+                    Pairing::Taken { partner: holder, .. } => {
+                        let message = format!(
+                            "{} names {partner} as its partner, which is linked with {holder} already; the first link \
+                             stays. Clear the id there, or remove the first link",
+                            snapshot.account,
+                        );
+                        let refusal = Refusal { code: "already_linked", message };
+                        Linked::Refused { link: Some(Box::new(link)), refusal }
+                    }
+                    // A writer is at work on one of the two: once more when it is done.
+                    Pairing::Busy => {
+                        let reread = vec![(side, snapshot.account.clone())];
+                        to(link, Linking { reread, ..Linking::default() })
+                    }
+                    Pairing::Linked => to(link, Linking::default()),
+                }
+            }
+        }
+    }
+
+    /// The account, if its side can be read at all.
+    fn unread(&self, side: Side, account: AccountId) -> Vec<(Side, AccountId)> {
+        if self.connection.ends[side].schema().readable { vec![(side, account)] } else { Vec::new() }
+    }
+
+    /// Why an account cannot be linked by what it has in the fields for that.
+    fn refusal(&self, side: Side, snapshot: &Snapshot, naming: &Naming) -> Refusal {
+        let account = &snapshot.account;
+        match naming {
+            Naming::NoId { field } => {
+                let target = &self.connection.systems[side.other()];
+                let message = format!("what {account} has in {field} is no account id of {target}; correct it there");
+                Refusal { code: "invalid_partner_id", message }
+            }
+            Naming::Half { filled, empty } => {
+                let message =
+                    format!("{account} has {filled} and no {empty}; fill or clear both, nothing is written meanwhile");
+                Refusal { code: INCOMPLETE_LINK, message }
+            }
+            Naming::Nobody | Naming::Partner(_) => unreachable!("asked only of an account that is not linked"),
+        }
+    }
+}
