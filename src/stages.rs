@@ -28,6 +28,7 @@ pub mod connection;
 mod intake;
 mod letters;
 pub mod mapper;
+pub mod preflight;
 pub mod producer;
 mod remedy;
 mod retry;
