@@ -38,6 +38,7 @@ mod sandbox_iadvize;
 mod sandbox_initlive;
 mod sandbox_salesscreen;
 mod sandbox_scim;
+mod schedules;
 mod scope;
 mod show;
 mod store;
