@@ -25,6 +25,7 @@ mod large;
 mod pipeline;
 mod place;
 mod plan;
+mod preflight;
 mod processes;
 mod proxy;
 mod rabbitmq;

@@ -89,14 +89,16 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let mut asking = std::pin::pin!(preflight::blocked(&self.connection));
         let blocked = loop {
-            tokio::select! {
-                blocked = &mut asking => break blocked,
-                waited = wait(stop, LEASE / 3) => {
-                    waited?;
-                    if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
-                        return Err(Halt::LostLease);
-                    }
-                }
+            let answered = tokio::select! {
+                blocked = &mut asking => Some(blocked),
+                waited = wait(stop, LEASE / 3) => waited.map(|()| None)?,
+            };
+            // Also after the answer: who was away for long may have been replaced by somebody who began a run.
+            if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
+                return Err(Halt::LostLease);
+            }
+            if let Some(blocked) = answered {
+                break blocked;
             }
         };
         let cleared_at = blocked.is_none().then(Instant::now);
