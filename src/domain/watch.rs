@@ -26,6 +26,9 @@ pub struct Standing {
     pub overdue: Option<Timestamp>,
     /// The first of the runs that ended with an error, if the last one did.
     pub failing: Option<Ended>,
+    /// When dead letters were first seen open, while any are.
+    #[serde(default)]
+    pub letters: Option<Timestamp>,
 }
 
 /// A run of a whole connection whose reading has ended.
@@ -50,6 +53,8 @@ pub struct Sight<'s> {
     pub timetable: Option<&'s Timetable>,
     /// Its latest runs.
     pub runs: &'s [Ended],
+    /// Its open dead letters, if they were counted.
+    pub letters: Option<u64>,
     /// The store's clock.
     pub now: Timestamp,
 }
@@ -62,6 +67,19 @@ pub enum Trouble {
     Overdue,
     /// Runs end with an error.
     Failing,
+    /// Dead letters wait for a person.
+    Letters,
+}
+
+impl Trouble {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overdue => "overdue",
+            Self::Failing => "failing",
+            Self::Letters => "letters",
+        }
+    }
 }
 
 /// Whether it began or is over.
@@ -131,7 +149,12 @@ impl Standing {
             let from = good_at.map_or(timetable.since, |good_at| good_at.max(timetable.since));
             sight.schedule.next(from).filter(|slot| *slot + sight.patience <= sight.now)
         });
-        Self { good_at, overdue, failing }
+        let letters = match sight.letters {
+            None => self.letters,
+            Some(0) => None,
+            Some(_) => self.letters.or(Some(sight.now)),
+        };
+        Self { good_at, overdue, failing, letters }
     }
 }
 
@@ -141,8 +164,8 @@ impl Watch {
         let next = self.standing.now(sight);
         let before = std::mem::replace(&mut self.standing, next);
         let after = &self.standing;
-        let alert = |alert, state, since: Timestamp, run: Option<&Ended>, text: String| Alert {
-            id: format!("{id}-{}", if alert == Trouble::Overdue { "overdue" } else { "failing" }),
+        let alert = |alert: Trouble, state, since: Timestamp, run: Option<&Ended>, text: String| Alert {
+            id: format!("{id}-{}", alert.as_str()),
             alert,
             state,
             connection: connection.clone(),
@@ -176,6 +199,18 @@ impl Watch {
             (Some(slot), None) => {
                 let text = format!("{connection} is not overdue any more");
                 alerts.push(alert(Trouble::Overdue, AlertState::Resolved, slot, None, text));
+            }
+            _ => {}
+        }
+        match (before.letters, after.letters) {
+            (None, Some(since)) => {
+                let count = sight.letters.unwrap_or_default();
+                let text = format!("{connection}: dead letters wait for a person: {count}. See `muster dead list`");
+                alerts.push(alert(Trouble::Letters, AlertState::Firing, since, None, text));
+            }
+            (Some(since), None) => {
+                let text = format!("{connection}: no dead letter is open any more");
+                alerts.push(alert(Trouble::Letters, AlertState::Resolved, since, None, text));
             }
             _ => {}
         }
@@ -215,7 +250,7 @@ mod tests {
             let now = Timestamp(minute * MINUTE);
             let seen: Vec<Ended> = runs.iter().filter(|run| run.began_at < now).cloned().collect();
             let patience = Duration::from_secs(5 * 60);
-            let sight = Sight { schedule, patience, timetable: Some(&timetable), runs: &seen, now };
+            let sight = Sight { schedule, patience, timetable: Some(&timetable), runs: &seen, letters: None, now };
             for alert in watch.turn(&name, &sight, &["webhook"], "id") {
                 told.push((*minute, format!("{:?} {:?}", alert.alert, alert.state)));
             }
@@ -267,8 +302,29 @@ mod tests {
         told(&mut watch, &EVERY, &runs, &(1..=120).collect::<Vec<_>>());
         assert_eq!(watch.unsent.len(), UNSENT);
         assert_eq!(watch.unsent.last().unwrap().alert.run, Some("r119".parse().unwrap()));
-        let sight = Sight { schedule: &EVERY, patience: Duration::MAX, timetable: None, runs: &[], now: Timestamp(0) };
-        watch.turn(&"crm-chat".parse().unwrap(), &sight, &["mail"], "id");
+        watch.turn(&"crm-chat".parse().unwrap(), &letters(None), &["mail"], "id");
         assert_eq!(watch.unsent, []);
+    }
+
+    /// Nothing but this many letters.
+    fn letters(letters: Option<u64>) -> Sight<'static> {
+        let (schedule, patience) = (&Schedule::Manual, Duration::MAX);
+        Sight { schedule, patience, timetable: None, runs: &[], letters, now: Timestamp(0) }
+    }
+
+    /// R70: the first letter is told, and that none is left; not each one, and not each look.
+    #[test]
+    fn dead_letters_are_told_once() {
+        let mut watch = Watch::default();
+        let mut told = Vec::new();
+        for count in [None, Some(0), Some(2), None, Some(3), Some(1), Some(0), None, Some(0)] {
+            for alert in watch.turn(&"crm-chat".parse().unwrap(), &letters(count), &["webhook"], "id") {
+                told.push((alert.state, alert.id, alert.text));
+            }
+        }
+        let text = "crm-chat: dead letters wait for a person: 2. See `muster dead list`";
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], (AlertState::Firing, "id-letters".to_owned(), text.to_owned()));
+        assert_eq!(told[1].0, AlertState::Resolved);
     }
 }

@@ -202,13 +202,16 @@ pub async fn stage<B: Broker, S: Store>(
         declared = declare(&broker, &queues) => declared?,
     }
     // Whoever works looks after the schedules: where all producers are dead, somebody else has to say so.
-    let watching = tokio::spawn(watch::run(pipeline.clone(), stop.clone()));
+    let mut watching = tokio::spawn(watch::run(pipeline.clone(), stop.clone()));
     let result = match role {
         Role::Producer => producer::run(pipeline, stop).await,
         Role::Mapper => mapper::run(pipeline, stop).await,
         Role::Writer => writer::run(pipeline, stop).await,
     };
-    watching.abort();
+    // Stopped, it gives its leases back; a stage that failed stops it.
+    if tokio::time::timeout(std::time::Duration::from_secs(1), &mut watching).await.is_err() {
+        watching.abort();
+    }
     result?;
     info!("The {} has stopped", role.as_str());
     Ok(())

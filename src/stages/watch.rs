@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -26,6 +27,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// The longest wait between two deliveries to a channel that takes none.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The time between two counts of dead letters.
+const COUNTING: Duration = Duration::from_secs(10);
+
 /// The latest runs that are looked at.
 const RUNS: usize = 50;
 
@@ -38,8 +42,13 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
     let _stops = stop.clone().drop_guard();
     for connection in pipeline.connections.values() {
         let token = Token(fastrand::u64(..));
-        let mut watcher =
-            Watcher { pipeline: pipeline.clone(), connection: Arc::clone(connection), token, refusals: 0 };
+        let mut watcher = Watcher {
+            pipeline: pipeline.clone(),
+            connection: Arc::clone(connection),
+            token,
+            refusals: 0,
+            counted_at: None,
+        };
         let stop = stop.clone();
         tasks.spawn(async move {
             loop {
@@ -63,17 +72,19 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 }
 
 /// Looks after one connection.
-pub(in crate::stages) struct Watcher<B, S> {
-    pub(in crate::stages) pipeline: Pipeline<B, S>,
-    pub(in crate::stages) connection: Arc<Connection>,
-    pub(in crate::stages) token: Token,
+struct Watcher<B, S> {
+    pipeline: Pipeline<B, S>,
+    connection: Arc<Connection>,
+    token: Token,
     /// Deliveries in a row that failed.
-    pub(in crate::stages) refusals: u32,
+    refusals: u32,
+    /// When letters were last counted.
+    counted_at: Option<Instant>,
 }
 
 impl<B: Broker, S: Store> Watcher<B, S> {
     /// Looks once, tells one thing at most, and says when to look again.
-    pub(in crate::stages) async fn step(&mut self, stop: &CancellationToken) -> Result<Duration, Halt> {
+    async fn step(&mut self, stop: &CancellationToken) -> Result<Duration, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let leads = self.pipeline.ask(stop, || store.lease(name, &LeaseName::Watch, self.token, LEASE)).await?;
         // First what is remembered, then what it is compared with: never the other way round, or a newer memory would be
@@ -81,7 +92,13 @@ impl<B: Broker, S: Store> Watcher<B, S> {
         let mut watch = self.pipeline.ask(stop, || store.watch(name)).await?;
         let now = self.pipeline.ask(stop, || store.epoch(name)).await?.now;
         let seen = self.pipeline.ask(stop, || look(store, name)).await?;
-        let sight = seen.sight(&self.connection, now);
+        let mut sight = seen.sight(&self.connection, now);
+        let counted = self.counted_at.is_some_and(|counted_at| counted_at.elapsed() < COUNTING);
+        if leads && !counted {
+            // Counting goes through all links of a file.
+            sight.letters = Some(self.pipeline.ask(stop, || store.counts(name)).await?.letters);
+            self.counted_at = Some(Instant::now());
+        }
         self.pipeline.metrics.standing(name, &watch.standing.now(&sight));
         if !leads {
             return Ok(POLL);
@@ -140,7 +157,14 @@ struct Seen {
 impl Seen {
     fn sight<'s>(&'s self, connection: &'s Connection, now: Timestamp) -> Sight<'s> {
         let Connection { schedule, overdue_after, .. } = connection;
-        Sight { schedule, patience: *overdue_after, timetable: self.timetable.as_ref(), runs: &self.runs, now }
+        Sight {
+            schedule,
+            patience: *overdue_after,
+            timetable: self.timetable.as_ref(),
+            runs: &self.runs,
+            letters: None,
+            now,
+        }
     }
 }
 

@@ -364,7 +364,7 @@ mod tests {
         metrics.fresh(&connection, Duration::from_millis(700));
         metrics.missed_slots(&connection, 3);
         let overdue = Some(crate::domain::Timestamp(1_500_000));
-        metrics.standing(&connection, &Standing { good_at: overdue, overdue, failing: None });
+        metrics.standing(&connection, &Standing { good_at: overdue, overdue, failing: None, letters: None });
         metrics.alert("webhook", true);
         metrics
     }
