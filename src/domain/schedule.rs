@@ -138,7 +138,7 @@ fn slot_of(day: Date, at: Time, zone: &TimeZone) -> Option<Timestamp> {
         AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => local.earlier().ok()?,
         AmbiguousOffset::Gap { .. } => {
             // The gap ends with the one change of clocks between the two readings of the time that does not exist.
-            let (before, after) = (local.clone().earlier().ok()?, local.later().ok()?);
+            let (before, after) = (local.earlier().ok()?, local.later().ok()?);
             zone.following(before).next().map(|change| change.timestamp()).filter(|end| *end <= after).unwrap_or(after)
         }
     };
