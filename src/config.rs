@@ -10,6 +10,7 @@ use toml::de::DeTable;
 
 use crate::domain::{ConnectionName, SystemName};
 
+mod alerts;
 mod attributes;
 mod connection;
 pub(crate) mod endpoint;
@@ -19,18 +20,22 @@ mod fingerprint;
 mod infrastructure;
 mod process;
 mod report;
+mod schedule;
 pub(crate) mod shape;
 pub(crate) mod system;
 pub(crate) mod table;
 mod words;
 
+pub use alerts::{AlertsConfig, WebhookConfig};
 pub use attributes::AttributeConfig;
-pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
+pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
 pub use environment::{Environment, ProcessEnvironment};
 pub use infrastructure::{BrokerConfig, Infrastructure, StoreConfig};
 pub use process::{LEASE_MARGIN, Listen, LogFormat, TelemetryConfig, WriterConfig};
 pub use report::{ConfigErrors, Mistake};
 pub use system::SystemConfig;
+
+pub use crate::domain::schedule::Schedule;
 
 use excerpt::Source;
 use shape::{Entries, parsed};
@@ -49,6 +54,8 @@ pub struct Config {
     pub writer: WriterConfig,
     /// What processes show of their work.
     pub telemetry: TelemetryConfig,
+    /// Where people are told of trouble.
+    pub alerts: AlertsConfig,
     /// Equal in all processes that work by the same rules on the same servers. Secrets are no part of it.
     pub fingerprint: u64,
 }
@@ -119,6 +126,8 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
     connection::check_ends(table, connections.as_ref().and_then(Option::as_deref).unwrap_or_default());
     let writer = table.table("writer", "How writers write.", process::writer);
     let telemetry = table.table("telemetry", "What processes show of their work.", process::telemetry);
+    let alerts =
+        table.table("alerts", "Where people are told of a connection that does not run as it should.", alerts::alerts);
 
     let mut config = Config {
         infrastructure: infrastructure?,
@@ -126,6 +135,7 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
         connections: BTreeMap::new(),
         writer: writer?,
         telemetry: telemetry?,
+        alerts: alerts?,
         fingerprint: 0,
     };
     for entry in systems {

@@ -20,8 +20,10 @@ pub mod pending;
 pub mod rate;
 pub mod resolve;
 pub mod rules;
+pub mod schedule;
 mod text;
 pub mod time;
+pub mod watch;
 pub mod write;
 
 pub use account::{Freshness, Snapshot, Version};

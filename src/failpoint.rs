@@ -49,6 +49,16 @@ pub const FILE: &[&str] = &[
     "file.promoted",
 ];
 
+/// The names around schedules and what people are told.
+pub const SCHEDULES: &[&str] = &[
+    // A run has begun, and the request for it is still there.
+    "clerk.began",
+    // What is to be told is durable, and nobody was told.
+    "watch.noted",
+    // Somebody was told, and the store does not know.
+    "watch.told",
+];
+
 /// Passes the place called `name`.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
@@ -62,7 +72,8 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    debug_assert!(STAGES.contains(&name) || FILE.contains(&name), "{name} is missing from this file's lists");
+    let known = [STAGES, FILE, SCHEDULES];
+    debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));

@@ -15,6 +15,7 @@
 //! - [`broker`], [`store`], [`systems`]: the three edges, each a trait and its implementations.
 //! - [`database`]: the one file that is both broker and store of the embedded mode.
 //! - [`stages`]: producer, mapper, writer: read from the edges, ask the domain, write to the edges.
+//! - [`alerts`]: how people are told that a connection does not run as it should.
 //! - [`expression`]: conditions that people write about accounts.
 //! - [`config`]: one TOML file, parsed whole into validated types.
 //! - [`ops`]: what the command line does, a file per subject.
@@ -23,6 +24,7 @@
 //!
 //! Dependencies point one way: `bins → ops → stages → {broker, store, systems} → domain`.
 
+pub mod alerts;
 pub mod broker;
 pub mod config;
 pub mod database;

@@ -17,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::alerts::Alerts;
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
+use crate::domain::schedule::Schedule;
 use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName};
 use crate::expression::Scope;
 use crate::store::{Commit, Committed, Count, Store, StoreError};
@@ -29,10 +31,12 @@ mod intake;
 mod letters;
 pub mod mapper;
 mod partner;
+pub mod preflight;
 pub mod producer;
 mod remedy;
 mod retry;
 mod validate;
+pub mod watch;
 pub mod writer;
 
 #[cfg(test)]
@@ -60,6 +64,8 @@ pub struct Pipeline<B, S> {
     pub metrics: Arc<Metrics>,
     /// Held while this process works on a message that came back often.
     pub suspect: Arc<tokio::sync::Mutex<()>>,
+    /// How people are told of trouble.
+    pub alerts: Arc<Alerts>,
 }
 
 /// A connection, ready to work with.
@@ -70,8 +76,10 @@ pub struct Connection {
     pub systems: Sides<SystemName>,
     /// Each side's connector, for the kind of record that this side keeps in step.
     pub ends: Sides<SharedSystem>,
-    /// How often it is read without being asked; `None`: only when asked.
-    pub every: Option<Duration>,
+    /// When it is read without being asked.
+    pub schedule: Schedule,
+    /// How long after its time a run that goes well may be missing before somebody is told (R70).
+    pub overdue_after: Duration,
     /// Which accounts it is about; `None`: all.
     pub scope: Option<Scope>,
     /// The fields by which accounts of each side name their partner, where the configuration names them.
@@ -82,15 +90,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection with these rules.
-    pub fn new(
-        systems: Sides<SystemName>,
-        ends: Sides<SharedSystem>,
-        every: Option<Duration>,
-        template: Rules,
-    ) -> Self {
-        let name = template.connection.clone();
-        Self { name, systems, ends, every, scope: None, partners: Sides::default(), template, keyed: Mutex::new(None) }
+    /// A connection with these rules, about all accounts, that runs only when asked.
+    pub fn new(systems: Sides<SystemName>, ends: Sides<SharedSystem>, template: Rules) -> Self {
+        let (name, schedule) = (template.connection.clone(), Schedule::Manual);
+        let overdue_after = schedule.usual_patience();
+        let partners = Sides::default();
+        let keyed = Mutex::new(None);
+        Self { name, systems, ends, schedule, overdue_after, scope: None, partners, template, keyed }
     }
 
     /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be

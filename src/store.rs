@@ -11,6 +11,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::rate::Window;
+use crate::domain::schedule::{Slot, Timetable};
+use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -232,6 +234,8 @@ pub enum LeaseName {
     Reader(Side),
     /// Whoever begins and ends the runs of the connection.
     Runs,
+    /// Whoever tells people how the connection stands.
+    Watch,
 }
 
 /// What kind of run it is.
@@ -263,6 +267,9 @@ pub struct Run {
     pub began_at: Timestamp,
     /// For [`RunKind::Only`]: the account.
     pub only: Option<(Side, AccountId)>,
+    /// The slot of the schedule that it serves, if it serves one.
+    #[serde(default)]
+    pub slot: Option<Slot>,
     /// Which sides have still to be read to their end.
     pub reading: Sides<bool>,
     /// Numbers given out so far: every change that was read.
@@ -288,6 +295,7 @@ impl Run {
             by,
             began_at,
             only: None,
+            slot: None,
             reading: Sides::default(),
             read: 0,
             expected: None,
@@ -513,8 +521,13 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     // --- runs ---
 
-    /// Begins a run; nothing happens if one of this id exists.
-    fn begin_run(&self, connection: &ConnectionName, run: &Run) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Begins a run, and notes the slot that it serves as served, in one step. `false`, and nothing happens, if one of
+    /// this id exists, or if its slot is not after the one served last (B24): then another process serves it, or has.
+    fn begin_run(
+        &self,
+        connection: &ConnectionName,
+        run: &Run,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Notes that a side of a run was read to its end, or (with a reason) that it cannot be.
     fn end_reading(
@@ -566,6 +579,33 @@ pub trait Store: Clone + Send + Sync + 'static {
         connection: &ConnectionName,
         run: &RunId,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    // --- schedules ---
+
+    /// By which timetable the connection runs, and what was served of it; `None` before the first clerk looked.
+    fn timetable(
+        &self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<Option<Timetable>, StoreError>> + Send;
+
+    /// Puts a timetable in the place of `before`. `false`, and nothing happens, if another one is there by now.
+    fn set_timetable(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&Timetable>,
+        timetable: &Timetable,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// What is remembered of how the connection runs.
+    fn watch(&self, connection: &ConnectionName) -> impl Future<Output = Result<Watch, StoreError>> + Send;
+
+    /// Replaces it. `false`, and nothing happens, if `token` does not hold [`LeaseName::Watch`].
+    fn set_watch(
+        &self,
+        connection: &ConnectionName,
+        token: Token,
+        watch: &Watch,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     // --- letters ---
 

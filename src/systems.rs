@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{AccountId, AttributePath, Attributes, Code, Comparison, Failure, Snapshot, Timestamp, Version};
+use crate::domain::{
+    AccountId, AttributePath, Attributes, Code, Comparison, Failure, FailureClass, Snapshot, Timestamp, Version,
+};
 
 pub mod budget;
 pub mod http;
@@ -106,11 +108,39 @@ pub struct Finding {
     pub subject: String,
     /// `None`: it is well. Else what is wrong and what to do.
     pub problem: Option<String>,
+    /// Whether a run would fail for it, account by account: no run begins before it is mended (R6). A system that does
+    /// not answer, and what a person should only know, block nothing.
+    pub blocks: bool,
+}
+
+impl Finding {
+    /// It is well, or something to know that is no fault.
+    pub fn well(subject: impl Into<String>) -> Self {
+        Self { subject: subject.into(), problem: None, blocks: false }
+    }
+
+    /// It has to be mended before anything can run.
+    pub fn wrong(subject: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { subject: subject.into(), problem: Some(problem.into()), blocks: true }
+    }
+
+    /// A person should see to it, and runs may begin.
+    pub fn advice(subject: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { blocks: false, ..Self::wrong(subject, problem) }
+    }
+
+    /// It could not be looked at for this reason, which `told` says to a person.
+    pub fn failed(subject: impl Into<String>, failure: &Failure, told: impl Into<String>) -> Self {
+        let blocks = matches!(failure.class, FailureClass::Permanent | FailureClass::Unauthorised);
+        Self { blocks, ..Self::wrong(subject, told) }
+    }
 }
 
 /// What a connection does to the accounts of a system, for [`System::prove_rights`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Rights {
+    /// Attributes whose values are taken from here, under the system's own names.
+    pub reads: Vec<AttributePath>,
     /// Attributes that are written, under the system's own names.
     pub attributes: Vec<AttributePath>,
     /// Whether accounts are created.
@@ -262,8 +292,8 @@ pub trait System: Send + Sync + 'static {
     /// Proves credentials, rights and fields, without changing anything.
     async fn preflight(&self) -> Vec<Finding>;
 
-    /// Proves that what a connection writes can be written, as far as that can be told without changing anything. The
-    /// rest shows in dead letters.
+    /// Proves that what a connection reads and writes can be read and written, as far as that can be told without changing
+    /// anything. The rest shows in dead letters.
     async fn prove_rights(&self, _rights: &Rights) -> Vec<Finding> {
         Vec::new()
     }

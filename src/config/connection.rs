@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::rules::{Flow, Leavers, OnExisting};
+use crate::domain::schedule::Schedule;
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
 use crate::expression::Scope;
 use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::shape::{Either, Entry, Flag, Lasting, List, Mapped, Text, Word, Words, parsed};
+use super::schedule::{overdue_after, schedule};
+use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
 use super::system::FIELD;
 use super::table::Table;
 use super::words::suggestion;
@@ -28,6 +30,8 @@ pub struct ConnectionConfig {
     pub create: Create,
     /// When it runs by itself.
     pub schedule: Schedule,
+    /// How long after its time a run that goes well may be missing before the connection counts as overdue (R70).
+    pub overdue_after: Duration,
     /// Which accounts it is about; `None`: all.
     pub scope: Option<Scope>,
     /// What happens when an account that is to be created exists already.
@@ -107,15 +111,6 @@ pub enum Create {
     Automatic,
 }
 
-/// When a connection runs by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schedule {
-    /// Never: only when told to (R64).
-    Manual,
-    /// Every so often (R65).
-    Every(Duration),
-}
-
 impl Direction {
     /// The flow of an attribute for which the file says nothing else.
     pub fn flow(self) -> Flow {
@@ -167,6 +162,7 @@ pub(super) fn connection(
         "Whether accounts that are missing on the side written to are created without a command.",
     );
     let schedule = schedule(table);
+    let overdue_after = overdue_after(table, schedule.as_ref());
     let scope = scope(table);
     let on_existing = table.default(
         "on_existing",
@@ -204,6 +200,7 @@ pub(super) fn connection(
         direction: direction?,
         create: create?,
         schedule: schedule?,
+        overdue_after: overdue_after?,
         scope: scope?,
         on_existing: on_existing?,
         leavers: leavers?,
@@ -430,20 +427,4 @@ pub(super) fn side_named(table: &mut Table<'_, '_>, key: &str, name: &str, ends:
         table.mistake(key, problem, suggestion(name, &[names.a, names.b]));
     }
     side
-}
-
-fn schedule(table: &mut Table<'_, '_>) -> Option<Schedule> {
-    let every = |table: &mut Table<'_, '_>| {
-        let least = Duration::from_secs(1);
-        let most = Duration::from_secs(31 * 24 * 60 * 60);
-        table
-            .required("every", Lasting(least..=most), "The time from one run to the next: \"15m\".")
-            .map(Schedule::Every)
-    };
-    table.default(
-        "schedule",
-        Either(Word("manual", || Schedule::Manual), every),
-        Schedule::Manual,
-        "When it runs by itself: never (\"manual\"), or { every = \"15m\" }.",
-    )
 }

@@ -93,13 +93,7 @@ pub(crate) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: 
         "Whether http to another host is accepted, though it carries the credential in the clear. For test networks.",
     );
     let url = url?;
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if url.scheme() == "http" && !is_loopback && !allow_http? {
+    if url.scheme() == "http" && !is_loopback(&url) && !allow_http? {
         table.mistake(
             "url",
             "http carries the credential in the clear",
@@ -108,6 +102,16 @@ pub(crate) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: 
         return None;
     }
     Some(url)
+}
+
+/// Whether what is sent there stays on this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }
 
 /// A secret by reference: `{ env = "NAME" }` or `{ file = "path" }`. One that is written into the file is refused.

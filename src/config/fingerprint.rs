@@ -7,11 +7,12 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
+use crate::domain::schedule::Schedule;
 use crate::domain::{Side, Sides};
 use crate::systems::kind::Fingerprint;
 
 use super::attributes::AttributeConfig;
-use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField, Schedule};
+use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
 use super::system::SystemConfig;
 use super::{Config, Infrastructure, WriterConfig};
 
@@ -24,7 +25,7 @@ pub(super) fn of_connection(connection: &ConnectionConfig) -> u64 {
 /// renewed, and so is what concerns one process alone.
 pub(super) fn of_config(config: &Config) -> u64 {
     // Named one by one, so that a new field does not compile until it was thought of here.
-    let Config { infrastructure, systems, connections, writer, telemetry: _, fingerprint: _ } = config;
+    let Config { infrastructure, systems, connections, writer, telemetry: _, alerts: _, fingerprint: _ } = config;
     let WriterConfig { attempts, lease, request_timeout, concurrency: _ } = writer;
     let mut text = match infrastructure {
         Infrastructure::Servers { broker, store } => {
@@ -66,6 +67,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         direction,
         create,
         schedule,
+        overdue_after,
         scope,
         on_existing,
         leavers,
@@ -110,6 +112,10 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     match schedule {
         Schedule::Manual => push(&mut text, "schedule", "manual"),
         Schedule::Every(every) => push(&mut text, "every", every.as_millis()),
+        Schedule::Daily { .. } => push(&mut text, "schedule", schedule),
+    }
+    if *overdue_after != schedule.usual_patience() {
+        push(&mut text, "overdue_after", overdue_after.as_millis());
     }
     if let Some(scope) = scope {
         push(&mut text, "scope", scope);

@@ -18,14 +18,11 @@ use crate::systems::Finding;
 pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<Exit> {
     let systems = connect::systems(config)?;
     let connections = connect::connections(config, &systems)?;
-    let mut findings = vec![Finding {
-        subject: format!(
-            "configuration: {}, {}",
-            output::count(systems.by_name.len(), "system"),
-            output::count(connections.len(), "connection")
-        ),
-        problem: None,
-    }];
+    let mut findings = vec![Finding::well(format!(
+        "configuration: {}, {}",
+        output::count(systems.by_name.len(), "system"),
+        output::count(connections.len(), "connection")
+    ))];
     if !offline {
         findings.extend(infrastructure(config).await?);
         findings.extend(connect::preflight(&systems, &connections).await);
@@ -80,7 +77,8 @@ fn file(path: &Path) -> Finding {
         _ => None,
     });
     let room = free_bytes.map_or(String::new(), |free| format!(", {} free", output::bytes(free)));
-    Finding { subject: format!("file {shown}: {state}{room}"), problem }
+    let subject = format!("file {shown}: {state}{room}");
+    problem.map_or_else(|| Finding::well(&subject), |problem| Finding::wrong(&subject, problem))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -103,15 +101,13 @@ async fn servers(broker: &BrokerConfig, store: &StoreConfig) -> anyhow::Result<V
     let mut findings = Vec::new();
     match store.verify().await {
         Ok(warnings) => {
-            findings.push(Finding { subject: "store".to_owned(), problem: None });
-            findings.extend(
-                warnings.into_iter().map(|warning| Finding { subject: format!("store: {warning}"), problem: None }),
-            );
+            findings.push(Finding::well("store"));
+            findings.extend(warnings.into_iter().map(|warning| Finding::well(format!("store: {warning}"))));
             if let Err(error) = store.ping().await {
-                findings.push(Finding { subject: "store".to_owned(), problem: Some(error.to_string()) });
+                findings.push(Finding::wrong("store", error.to_string()));
             }
         }
-        Err(error) => findings.push(Finding { subject: "store".to_owned(), problem: Some(error.to_string()) }),
+        Err(error) => findings.push(Finding::wrong("store", error.to_string())),
     }
     let broker = connect::amqp(broker)?;
     let patience = std::time::Duration::from_secs(10);
@@ -119,16 +115,13 @@ async fn servers(broker: &BrokerConfig, store: &StoreConfig) -> anyhow::Result<V
     let problem = match answer {
         Ok(Ok(_)) => None,
         Ok(Err(BrokerError::Missing(_))) => {
-            findings.push(Finding {
-                subject: "broker: the queues are declared by the first worker".to_owned(),
-                problem: None,
-            });
+            findings.push(Finding::well("broker: the queues are declared by the first worker"));
             None
         }
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some(format!("it did not answer within {} s; check url, user and password", patience.as_secs())),
     };
-    findings.push(Finding { subject: "broker".to_owned(), problem });
+    findings.push(problem.map_or_else(|| Finding::well("broker"), |problem| Finding::wrong("broker", problem)));
     broker.close().await;
     Ok(findings)
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::alerts::Alerts;
 use crate::broker::amqp::{AmqpBroker, AmqpSettings};
 use crate::broker::embedded::EmbeddedBroker;
 use crate::config::{BrokerConfig, Config, Infrastructure, StoreConfig};
@@ -78,7 +79,8 @@ pub async fn distributed(
         tracing::warn!("{warning}");
     }
     let settings = settings(config, broker.prefetch);
-    Ok(pipeline(amqp(broker)?, store, systems, connections, settings, metrics))
+    let pipeline = pipeline(amqp(broker)?, store, systems, connections, settings, metrics);
+    Ok(Pipeline { alerts: Arc::new(Alerts::new(&config.alerts)?), ..pipeline })
 }
 
 /// Opens the file.
@@ -90,7 +92,8 @@ async fn embedded(config: &Config, path: &Path, metrics: Arc<Metrics>) -> anyhow
     let systems = systems_with(config, shared_calls(&store))?;
     let connections = connections(config, &systems)?;
     let settings = settings(config, EMBEDDED_PREFETCH);
-    Ok((pipeline(broker, store, systems, connections, settings, metrics), database))
+    let pipeline = pipeline(broker, store, systems, connections, settings, metrics);
+    Ok((Pipeline { alerts: Arc::new(Alerts::new(&config.alerts)?), ..pipeline }, database))
 }
 
 /// Counts of calls that all processes on a store share.
@@ -108,7 +111,7 @@ fn pipeline<B, S>(
     metrics: Arc<Metrics>,
 ) -> Pipeline<B, S> {
     let (systems, connections) = (Arc::new(systems.by_name), Arc::new(connections));
-    Pipeline { broker, store, systems, connections, settings, metrics, suspect: Arc::default() }
+    Pipeline { broker, store, systems, connections, settings, metrics, suspect: Arc::default(), alerts: Arc::default() }
 }
 
 /// A broker of the configuration.

@@ -12,6 +12,7 @@ use super::output::{self, Form};
 use super::sync::UsageError;
 use super::worker::{self, Role};
 use crate::broker::Broker;
+use crate::domain::schedule::Schedule;
 use crate::stages::Pipeline;
 use crate::store::Store;
 
@@ -69,9 +70,9 @@ fn greet<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, address: O
     let place = file.map_or("RabbitMQ and Redis".to_owned(), |file| file.display().to_string());
     output::line(format!("Working on {place}; Ctrl-C stops it"));
     for (name, connection) in pipeline.connections.iter() {
-        let when = match connection.every {
-            Some(every) => format!("every {}", output::duration(every)),
-            None => format!("when asked: `muster sync {name} --wait`"),
+        let when = match &connection.schedule {
+            Schedule::Manual => format!("when asked: `muster sync {name} --wait`"),
+            schedule => schedule.to_string(),
         };
         output::line(format!("{name} runs {when}"));
     }

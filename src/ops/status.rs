@@ -7,10 +7,12 @@ use super::exit::Exit;
 use super::output::{self, Form};
 use super::worker::{how_to_start, missing_among};
 use crate::broker::{Broker, BrokerError, QueueDepth};
+use crate::domain::schedule::Slot;
+use crate::domain::watch::Standing;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
-use crate::stages::Pipeline;
 use crate::stages::mapper::INCOMPLETE_LINK;
-use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
+use crate::stages::{Connection, Pipeline, watch};
+use crate::store::{Instance, LinkCounts, Run, Store, StoreError, SystemState};
 
 #[derive(Serialize)]
 struct Status {
@@ -32,10 +34,30 @@ struct ConnectionStatus {
     /// Accounts with only one of the fields that make a link by hand (R4).
     incomplete: usize,
     runs: Vec<Run>,
+    schedule: ScheduleStatus,
+}
+
+/// When a connection runs by itself, and whether it does.
+#[derive(Serialize)]
+struct ScheduleStatus {
+    /// As text: `daily 02:30 Europe/Paris`.
+    rule: String,
+    /// The next slot, or the one that is due; absent where there is none, or nobody has begun to keep the schedule.
+    next: Option<Timestamp>,
+    #[serde(flatten)]
+    standing: Standing,
+}
+
+impl ScheduleStatus {
+    /// Whether a person should look.
+    fn is_well(&self) -> bool {
+        self.standing.overdue.is_none() && self.standing.failing.is_none()
+    }
 }
 
 /// Shows everything that a person on call asks first.
 pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, form: Form) -> anyhow::Result<Exit> {
+    let now = Timestamp(jiff::Timestamp::now().as_millisecond());
     let mut connections = Vec::new();
     for (name, connection) in pipeline.connections.iter() {
         let systems = connection.systems.clone();
@@ -44,9 +66,9 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         let letters = pipeline.store.letters(Some(name)).await?;
         let half_made = letters.iter().filter(|letter| letter.fingerprint.code.as_str() == INCOMPLETE_LINK);
         let incomplete = half_made.count();
-        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, incomplete, runs });
+        let schedule = schedule(&pipeline.store, connection, now).await?;
+        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, incomplete, runs, schedule });
     }
-    let now = Timestamp(jiff::Timestamp::now().as_millisecond());
     let mut systems = Vec::new();
     for name in pipeline.systems.keys() {
         let mut state = pipeline.store.system(name).await?;
@@ -72,11 +94,23 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         Form::Json => output::object(&status),
         Form::Text => show(&status, mode, letters),
     }
-    Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
+    let is_well = status.connections.iter().all(|connection| connection.schedule.is_well());
+    Ok(if letters > 0 || !is_well { Exit::Attention } else { Exit::Done })
+}
+
+async fn schedule<S: Store>(store: &S, connection: &Connection, now: Timestamp) -> Result<ScheduleStatus, StoreError> {
+    let rule = connection.schedule.to_string();
+    let kept = store.timetable(&connection.name).await?.filter(|timetable| timetable.rule == rule);
+    let next = kept.and_then(|timetable| {
+        let due = connection.schedule.due(timetable.served, now).map(|slot| slot.at);
+        due.or_else(|| connection.schedule.next(timetable.served))
+    });
+    Ok(ScheduleStatus { rule, next, standing: watch::standing(store, connection, now).await? })
 }
 
 fn show(status: &Status, mode: &Mode, letters: u64) {
     connections(status);
+    schedules(status);
     runs(status);
     systems(status);
     queues(status);
@@ -107,13 +141,37 @@ fn connections(status: &Status) {
     output::line("");
 }
 
+fn schedules(status: &Status) {
+    let mut table = output::table(&["SCHEDULE", "", "NEXT", "LAST GOOD RUN", "STATE"]);
+    for ConnectionStatus { connection, schedule, .. } in &status.connections {
+        let or_dash = |at: Option<Timestamp>| at.map_or("-".to_owned(), |at| at.to_string());
+        let ScheduleStatus { rule, next, standing } = schedule;
+        let state = match (&standing.failing, standing.overdue) {
+            (Some(run), None) => format!("failing since {}", run.began_at),
+            (Some(run), Some(slot)) => format!("failing since {}, overdue since {slot}", run.began_at),
+            (None, Some(slot)) => format!("overdue since {slot}"),
+            (None, None) if standing.good_at.is_some() => "ok".to_owned(),
+            (None, None) => "-".to_owned(),
+        };
+        let row = [connection.to_string(), rule.clone(), or_dash(*next), or_dash(standing.good_at), state];
+        table.add_row(row);
+    }
+    output::print(&table);
+    output::line("");
+}
+
 fn runs(status: &Status) {
     let mut table = output::table(&["RUN", "OF", "BEGAN", "READ", "ACCEPTED", "COMMANDS", "APPLIED", "DEAD", "STATE"]);
     for ConnectionStatus { connection, runs, .. } in &status.connections {
         for run in runs {
             let state = match &run.failed {
                 Some(failed) => failed.clone(),
-                None if run.is_over() => "over".to_owned(),
+                None if run.is_over() => match run.slot {
+                    Some(Slot { missed: missed @ 1.., .. }) => {
+                        format!("over, made up for {}", output::count(missed as usize, "missed slot"))
+                    }
+                    _ => "over".to_owned(),
+                },
                 None if run.reading.a || run.reading.b => "reading".to_owned(),
                 None => format!("{} in flight", run.changes_in_flight() + run.commands_in_flight()),
             };

@@ -234,7 +234,7 @@ pub(super) async fn follow<B: Broker, S: Store>(
                 let read = !run.reading.a && !run.reading.b;
                 if (until == Until::Read && read) || (run.is_over() && quiet) {
                     bar.finish_and_clear();
-                    return Ok((run, began.elapsed()));
+                    return Ok((*run, began.elapsed()));
                 }
             }
             Ok(Sight::Waiting) if !seen => {
@@ -259,7 +259,7 @@ pub(super) async fn follow<B: Broker, S: Store>(
 /// What the store says of a run that was asked for.
 enum Sight {
     /// It began; `quiet`: it is over, and nothing else of the connection is under way.
-    Begun { run: Run, quiet: bool },
+    Begun { run: Box<Run>, quiet: bool },
     /// It was asked for and has not begun.
     Waiting,
     /// Neither.
@@ -274,7 +274,7 @@ async fn look<B: Broker, S: Store>(
     // In this order: a request is dropped once its run has begun.
     let asked = pipeline.store.requests(name).await?.iter().any(|asked| asked.run == request.run);
     Ok(match pipeline.store.run(name, &request.run).await? {
-        Some(run) => Sight::Begun { quiet: run.is_over() && quiet(pipeline, name).await?, run },
+        Some(run) => Sight::Begun { quiet: run.is_over() && quiet(pipeline, name).await?, run: Box::new(run) },
         None if asked => Sight::Waiting,
         None => Sight::Lost,
     })

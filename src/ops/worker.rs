@@ -16,7 +16,7 @@ use super::exit::Exit;
 use super::output;
 use crate::broker::{Broker, BrokerError, Queue};
 use crate::config::{Config, Infrastructure, ProcessEnvironment};
-use crate::stages::{self, Pipeline, mapper, producer, writer};
+use crate::stages::{self, Pipeline, mapper, producer, watch, writer};
 use crate::store::{Instance, Store, StoreError};
 use crate::telemetry::health::{self, Readiness};
 use crate::telemetry::logs;
@@ -201,11 +201,17 @@ pub async fn stage<B: Broker, S: Store>(
         () = stop.cancelled() => return Ok(()),
         declared = declare(&broker, &queues) => declared?,
     }
+    // Whoever works looks after the schedules: where all producers are dead, somebody else has to say so.
+    let mut watching = tokio::spawn(watch::run(pipeline.clone(), stop.clone()));
     let result = match role {
         Role::Producer => producer::run(pipeline, stop).await,
         Role::Mapper => mapper::run(pipeline, stop).await,
         Role::Writer => writer::run(pipeline, stop).await,
     };
+    // Stopped, it gives its leases back; a stage that failed stops it.
+    if tokio::time::timeout(std::time::Duration::from_secs(1), &mut watching).await.is_err() {
+        watching.abort();
+    }
     result?;
     info!("The {} has stopped", role.as_str());
     Ok(())

@@ -1,11 +1,10 @@
 //! From the configuration of a connection and its two systems to the rules that the domain works by.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::Connection;
 use super::partner::PartnerFields;
-use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
+use crate::config::{Conflict, ConnectionConfig, Direction};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
 use crate::systems::{Schema, SharedSystem, ValueKind};
@@ -163,9 +162,13 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
-    let connection = Connection::new(systems, ends, every(config.schedule), rules);
-    let partners = Sides::from_fn(|side| config.ends[side].partner.as_ref().map(PartnerFields::new));
-    Ok(Connection { scope: config.scope.clone(), partners, ..connection })
+    Ok(Connection {
+        scope: config.scope.clone(),
+        partners: Sides::from_fn(|side| config.ends[side].partner.as_ref().map(PartnerFields::new)),
+        schedule: config.schedule.clone(),
+        overdue_after: config.overdue_after,
+        ..Connection::new(systems, ends, rules)
+    })
 }
 
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.
@@ -199,13 +202,6 @@ fn write_back(
         values: None,
     };
     Some((path, rule))
-}
-
-fn every(schedule: Schedule) -> Option<Duration> {
-    match schedule {
-        Schedule::Manual => None,
-        Schedule::Every(every) => Some(every),
-    }
 }
 
 /// The side whose leavers matter.

@@ -40,7 +40,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
     let stopping = Stopping { stop: stop.clone(), give_up: CancellationToken::new() };
     let (mut leases, mut readers) = (Vec::new(), Vec::new());
     for connection in pipeline.connections.values() {
-        let clerk = clerk::Clerk { pipeline: pipeline.clone(), connection: connection.clone(), token: token() };
+        let clerk = clerk::Clerk::new(pipeline.clone(), connection.clone(), token());
         leases.push((connection.name.clone(), LeaseName::Runs, clerk.token));
         tasks.spawn(persist("clerk", connection.name.to_string(), stopping.clone(), move |give_up| {
             let clerk = clerk.clone();

@@ -3,7 +3,8 @@
 //! - `src/database/links.sql`: every table. Begin here.
 //! - `memory`: finds out that the file is another one than it was; epochs.
 //! - `links`, `commit`, `journal`: links, their claims, the atomic step.
-//! - `books`: what was counted already. `runs`, `readers`, `letters`, `systems`: a file per concern of the trait.
+//! - `books`: what was counted already. `runs`, `schedules`, `readers`, `letters`, `systems`: a file per concern of the
+//!   trait.
 //! - `expiry`: forgets what is old.
 //! - `copy`: a copy of another store's connection, for a dry run.
 //! - `clock`, `sql`: the time, and statements in few words.
@@ -21,6 +22,7 @@ mod links;
 mod memory;
 mod readers;
 mod runs;
+mod schedules;
 mod sql;
 mod systems;
 
@@ -39,6 +41,8 @@ use super::{
 };
 use crate::database::{Database, DatabaseError};
 use crate::domain::rate::Window;
+use crate::domain::schedule::Timetable;
+use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
 };
@@ -217,7 +221,7 @@ impl Store for EmbeddedStore {
         self.forget_rereads(connection, side, accounts).await
     }
 
-    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         self.start_run(connection, run).await
     }
 
@@ -253,6 +257,27 @@ impl Store for EmbeddedStore {
 
     async fn request_done(&self, connection: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
         self.drop_request(connection, run).await
+    }
+
+    async fn timetable(&self, connection: &ConnectionName) -> Result<Option<Timetable>, StoreError> {
+        self.stored_timetable(connection).await
+    }
+
+    async fn set_timetable(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&Timetable>,
+        timetable: &Timetable,
+    ) -> Result<bool, StoreError> {
+        self.replace_timetable(connection, before, timetable).await
+    }
+
+    async fn watch(&self, connection: &ConnectionName) -> Result<Watch, StoreError> {
+        self.stored_watch(connection).await
+    }
+
+    async fn set_watch(&self, connection: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
+        self.replace_watch(connection, token, watch).await
     }
 
     async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ mod links;
 mod pool;
 mod readers;
 mod runs;
+mod schedules;
 mod script;
 mod systems;
 mod verify;
@@ -33,6 +34,8 @@ use super::{
     Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::rate::Window;
+use crate::domain::schedule::Timetable;
+use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
 };
@@ -188,7 +191,7 @@ impl Store for RedisStore {
         self.forget_rereads(connection, side, accounts).await
     }
 
-    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+    async fn begin_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         self.start_run(connection, run).await
     }
 
@@ -224,6 +227,27 @@ impl Store for RedisStore {
 
     async fn request_done(&self, connection: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
         self.drop_request(connection, run).await
+    }
+
+    async fn timetable(&self, connection: &ConnectionName) -> Result<Option<Timetable>, StoreError> {
+        self.stored_timetable(connection).await
+    }
+
+    async fn set_timetable(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&Timetable>,
+        timetable: &Timetable,
+    ) -> Result<bool, StoreError> {
+        self.replace_timetable(connection, before, timetable).await
+    }
+
+    async fn watch(&self, connection: &ConnectionName) -> Result<Watch, StoreError> {
+        self.stored_watch(connection).await
+    }
+
+    async fn set_watch(&self, connection: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
+        self.replace_watch(connection, token, watch).await
     }
 
     async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {

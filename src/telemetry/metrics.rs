@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::broker::{BrokerHealth, QueueDepth};
+use crate::domain::watch::Standing;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, FailureClass, SystemName};
 use crate::systems::CallReport;
 
@@ -41,6 +42,11 @@ pub struct Metrics {
     store_up: IntGauge,
     published_messages: IntCounter,
     freshness: HistogramVec,
+    missed_slots: IntCounterVec,
+    overdue: IntGaugeVec,
+    failing: IntGaugeVec,
+    last_good_run: IntGaugeVec,
+    alerts: IntCounterVec,
 }
 
 impl Metrics {
@@ -138,6 +144,36 @@ impl Metrics {
                     &["connection"],
                 ),
             ),
+            missed_slots: counters(
+                &registry,
+                "muster_missed_slots_total",
+                "Slots of a schedule that passed without a run of their own; a later run made up for them.",
+                &["connection"],
+            ),
+            overdue: gauges(
+                &registry,
+                "muster_overdue",
+                "Whether no run went well for longer than the schedule allows: 1 or 0.",
+                &["connection"],
+            ),
+            failing: gauges(
+                &registry,
+                "muster_failing",
+                "Whether the last run ended with an error: 1 or 0.",
+                &["connection"],
+            ),
+            last_good_run: gauges(
+                &registry,
+                "muster_last_good_run_timestamp_seconds",
+                "When the last run that went well began, in Unix time; 0 if none is known.",
+                &["connection"],
+            ),
+            alerts: counters(
+                &registry,
+                "muster_alerts_total",
+                "Alerts handed to a channel: `delivered`, or `failed` and tried again.",
+                &["channel", "result"],
+            ),
             registry,
         };
         let build = gauges(&metrics.registry, "muster_build_info", "Always 1; the version is a label.", &["version"]);
@@ -160,7 +196,7 @@ impl Metrics {
         for outcome in CommandOutcome::ALL {
             self.commands.with_label_values(&[connection, outcome.as_str()]);
         }
-        for counters in [&self.commands_emitted, &self.letters_opened, &self.letters_healed] {
+        for counters in [&self.commands_emitted, &self.letters_opened, &self.letters_healed, &self.missed_slots] {
             counters.with_label_values(&[connection]);
         }
         self.freshness.with_label_values(&[connection]);
@@ -243,6 +279,26 @@ impl Metrics {
         self.freshness.with_label_values(&[connection.as_str()]).observe(age.as_secs_f64());
     }
 
+    /// A run made up for slots that were missed.
+    pub fn missed_slots(&self, connection: &ConnectionName, count: u32) {
+        self.missed_slots.with_label_values(&[connection.as_str()]).inc_by(u64::from(count));
+    }
+
+    /// How a connection stands now.
+    pub fn standing(&self, connection: &ConnectionName, standing: &Standing) {
+        let connection = connection.as_str();
+        self.overdue.with_label_values(&[connection]).set(i64::from(standing.overdue.is_some()));
+        self.failing.with_label_values(&[connection]).set(i64::from(standing.failing.is_some()));
+        let good_at = standing.good_at.map_or(0, |good_at| good_at.0 / 1000);
+        self.last_good_run.with_label_values(&[connection]).set(good_at);
+    }
+
+    /// An alert was handed to a channel.
+    pub fn alert(&self, channel: &str, delivered: bool) {
+        let result = if delivered { "delivered" } else { "failed" };
+        self.alerts.with_label_values(&[channel, result]).inc();
+    }
+
     /// All metrics in Prometheus' text form.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
@@ -306,6 +362,10 @@ mod tests {
         metrics.store(true);
         metrics.published(4);
         metrics.fresh(&connection, Duration::from_millis(700));
+        metrics.missed_slots(&connection, 3);
+        let overdue = Some(crate::domain::Timestamp(1_500_000));
+        metrics.standing(&connection, &Standing { good_at: overdue, overdue, failing: None, letters: None });
+        metrics.alert("webhook", true);
         metrics
     }
 

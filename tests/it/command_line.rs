@@ -203,7 +203,7 @@ async fn a_sync_that_failed_says_why() {
     });
     let failed = muster.muster(&["sync", CONNECTION, "--wait"]).await;
     assert_eq!(failed.status, 1, "{failed:?}");
-    assert!(failed.stdout.contains("The run ended early: crm could not be read"), "{failed:?}");
+    assert!(failed.stdout.contains("The run ended early: blocked: crm: token: "), "{failed:?}");
 }
 
 /// `muster run` does over servers what the three workers do there; one stage that cannot go on ends the process with 1.

@@ -326,19 +326,111 @@ fn two_way_needs_a_default_system() {
     );
 }
 
-/// R65: every so often. R64: a schedule can be switched off.
+/// R65: every so often, or daily at a time of a zone. R64: a schedule can be switched off.
 #[test]
 fn schedules() {
+    let daily = |zone: &str| Schedule::Daily {
+        at: jiff::civil::time(2, 30, 0, 0),
+        zone: jiff::tz::TimeZone::get(zone).unwrap(),
+    };
     for (text, expected) in [
         ("\"manual\"", Schedule::Manual),
         ("{ every = \"15m\" }", Schedule::Every(Duration::from_secs(900))),
         ("{ every = \"1h30m\" }", Schedule::Every(Duration::from_secs(5400))),
+        ("{ daily = \"02:30\", zone = \"Europe/Paris\" }", daily("Europe/Paris")),
+        ("{ daily = \"02:30\", zone = \"UTC\" }", daily("UTC")),
     ] {
         let connection = connection(&format!("direction = \"b_to_a\"\nschedule = {text}"));
         assert_eq!(connection.schedule, expected, "{text}");
     }
+    for (text, expected) in [
+        ("schedule = { daily = \"02:30\" }", "schedule.zone: is missing beside daily"),
+        ("schedule = { daily = \"2:30\", zone = \"UTC\" }", "schedule.daily: \"2:30\" is not a time of day"),
+        ("schedule = { daily = \"24:00\", zone = \"UTC\" }", "schedule.daily: \"24:00\" is not a time of day"),
+        ("schedule = { every = \"5m\", zone = \"UTC\" }", "schedule.zone: has no meaning beside every"),
+        ("schedule = { every = \"5m\", daily = \"02:30\", zone = \"UTC\" }", "schedule.daily: comes beside every"),
+        ("schedule = {}", "schedule: does not say when"),
+        ("overdue_after = \"5m\"", "overdue_after: has no meaning without a schedule"),
+    ] {
+        assert_eq!(
+            problems(&format!("direction = \"b_to_a\"\n{text}")),
+            [format!("connections.c.{expected}")],
+            "{text}"
+        );
+    }
     for wrong in ["\"live\"", "{ every = \"-15m\" }", "{ every = \"1ms\" }", "{ every = 15 }", "{}"] {
         problems(&format!("direction = \"b_to_a\"\nschedule = {wrong}"));
+    }
+}
+
+/// R65: a misspelt zone is a mistake at load, with the likely one; machines without a list of zones know them all.
+#[test]
+fn a_misspelt_zone_is_suggested() {
+    for (wrong, meant) in [
+        ("Europe/Pariss", "did you mean \"Europe/Paris\"?"),
+        ("europe/berlin ", "did you mean \"Europe/Berlin\"?"),
+        ("New York", "did you mean \"America/New_York\"?"),
+        ("Middle-earth/Shire", "a zone has the name"),
+        ("+02:00", "a zone has the name"),
+    ] {
+        let text = format!("direction = \"b_to_a\"\nschedule = {{ daily = \"02:30\", zone = \"{wrong}\" }}");
+        let errors = parse(&with_connection(&text)).expect_err("has a mistake");
+        assert_eq!(errors.mistakes.len(), 1);
+        assert_eq!(errors.mistakes[0].key, "connections.c.schedule.zone");
+        assert!(errors.mistakes[0].remedy.starts_with(meant), "{wrong}: {}", errors.mistakes[0].remedy);
+    }
+    // What the program carries with it, whatever the machine has.
+    let bundled = jiff::tz::TimeZoneDatabase::bundled();
+    for zone in ["Europe/Paris", "America/New_York"] {
+        assert!(bundled.get(zone).is_ok(), "{zone}");
+    }
+}
+
+/// R70: how long nobody need worry follows from the schedule, or is said.
+#[test]
+fn a_connection_is_overdue_when_its_schedule_says_so() {
+    for (text, expected) in [
+        ("schedule = { every = \"1m\" }", 300),
+        ("schedule = { every = \"30m\" }", 1800),
+        ("schedule = { daily = \"02:30\", zone = \"UTC\" }", 3600),
+        ("schedule = { every = \"30m\" }\noverdue_after = \"10s\"", 10),
+    ] {
+        let connection = connection(&format!("direction = \"b_to_a\"\n{text}"));
+        assert_eq!(connection.overdue_after, Duration::from_secs(expected), "{text}");
+    }
+}
+
+/// R5: the URL of a webhook and the value of its header are secrets, and no text shows them.
+#[test]
+fn alerts() {
+    use secrecy::ExposeSecret;
+    let environment = BTreeMap::from([
+        ("HOOK".to_owned(), "https://hooks.example.com/services/T0/canary".to_owned()),
+        ("TOKEN".to_owned(), "canary".to_owned()),
+    ]);
+    let parse = |text: &str| Config::parse(text, "muster.toml", &environment);
+    let webhook = |text: &str| parse(text).unwrap().alerts.webhook.unwrap();
+    assert!(parse("").unwrap().alerts.webhook.is_none());
+    let plain = webhook("[alerts]\nwebhook = \"https://alerts.example.com/muster\"\n");
+    assert_eq!(plain.url.expose_secret(), "https://alerts.example.com/muster");
+    let secret = webhook(
+        "[alerts]\nwebhook = { url = { env = \"HOOK\" }, header = \"X-Token\", value = { env = \"TOKEN\" } }\n",
+    );
+    assert_eq!(secret.url.expose_secret(), "https://hooks.example.com/services/T0/canary");
+    assert_eq!(secret.header.as_ref().unwrap().0, "X-Token");
+    assert!(!format!("{secret:?}").contains("canary"));
+    webhook("[alerts]\nwebhook = \"http://127.0.0.1:9/\"\n");
+    webhook("[alerts]\nwebhook = { url = \"http://alerts.internal/\", allow_http = true }\n");
+    for (text, problem) in [
+        ("webhook = \"http://alerts.example.com/\"", "http shows what it carries"),
+        ("webhook = \"https://user:pw@alerts.example.com/\"", "the URL carries a credential"),
+        ("webhook = { url = { env = \"TOKEN\" } }", "does not hold an https URL"),
+        ("webhook = { url = \"https://a.example\", header = \"X-Token\" }", "is missing beside header"),
+        ("webhook = { url = \"https://a.example\", header = \"X-Token\", value = \"canary\" }", "a secret must not"),
+    ] {
+        let errors = parse(&format!("[alerts]\n{text}\n")).unwrap_err();
+        assert!(errors.mistakes[0].problem.starts_with(problem), "{text}: {errors}");
+        assert!(!errors.to_string().contains("canary"), "{errors}");
     }
 }
 

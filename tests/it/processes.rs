@@ -147,7 +147,8 @@ impl Installation {
         Self::on(Mode::Servers, systems, patience).await
     }
 
-    async fn on(mode: Mode, systems: &str, patience: &'static str) -> Self {
+    /// The same in this mode, with these lines in its table `[writer]`.
+    pub async fn on(mode: Mode, systems: &str, patience: &'static str) -> Self {
         let prefix = format!("it-{}", uuid::Uuid::new_v4().simple());
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&prefix);
         std::fs::create_dir_all(&directory).unwrap();

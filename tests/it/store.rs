@@ -4,6 +4,7 @@ mod letters;
 mod links;
 mod readers;
 mod runs;
+mod schedules;
 mod systems;
 
 use muster::domain::link::{Link, Origin};
@@ -14,6 +15,7 @@ pub use self::letters::*;
 pub use self::links::*;
 pub use self::readers::*;
 pub use self::runs::*;
+pub use self::schedules::*;
 pub use self::systems::*;
 
 /// Makes a test of each function below. `$open` is an expression that gives an empty store.
@@ -41,6 +43,10 @@ macro_rules! suite {
             a_run_is_over_when_nothing_is_in_flight,
             runs_are_listed_newest_first_and_begun_once,
             requests_wait_until_they_are_served,
+            a_timetable_is_replaced_only_where_it_was_read,
+            a_slot_is_served_once,
+            a_run_may_begin_with_its_end,
+            how_a_connection_stands_is_noted_under_a_lease,
             a_longer_pause_stays,
             no_window_of_calls_is_ever_exceeded,
             processes_that_work_are_heard_of,

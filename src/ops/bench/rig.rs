@@ -85,7 +85,7 @@ impl Pair {
             digest_key: DigestKey::new(&self.name, Epoch(0)),
         };
         let ends = Sides { a: Arc::clone(&self.source) as SharedSystem, b: Arc::clone(&self.target) as SharedSystem };
-        Ok(Connection::new(self.systems()?, ends, None, rules))
+        Ok(Connection::new(self.systems()?, ends, rules))
     }
 }
 
@@ -133,6 +133,7 @@ impl<B: Broker, S: Store> Rig<B, S> {
             settings,
             metrics: Arc::new(Metrics::new()),
             suspect: Arc::default(),
+            alerts: Arc::default(),
         };
         Ok(Self { pipeline, pairs })
     }

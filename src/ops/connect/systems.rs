@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::config::{Config, End};
-use crate::domain::{ConnectionName, Rules, Side, Sides, SystemName};
-use crate::stages::{Connection, connection};
+use crate::domain::{ConnectionName, Side, Sides, SystemName};
+use crate::stages::{Connection, connection, preflight};
 use crate::systems::budget::{CallBudget, OwnCalls};
 use crate::systems::kind::{Records, SetUp};
-use crate::systems::{Finding, Rights, SharedSystem};
+use crate::systems::{Finding, SharedSystem};
 
 /// What the systems cannot do of what is configured, or why one of them cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -73,49 +73,54 @@ pub fn connections(config: &Config, systems: &Systems) -> Result<Connections, Un
 }
 
 /// Asks every system for credentials, rights and fields: for each kind of record that a connection has to do with, and
-/// for what it writes there. The same finding of two connections is given once.
+/// for what it reads and writes there. The same finding of two connections is given once. At the end stands for each
+/// connection whether it can run: one that cannot blocks no other.
 pub async fn preflight(systems: &Systems, connections: &Connections) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let mut note = |system: &SystemName, found: Vec<Finding>| {
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut note = |found: &[Finding]| {
         for finding in found {
-            let finding = Finding { subject: format!("{system}: {}", finding.subject), ..finding };
-            if !findings.contains(&finding) {
-                findings.push(finding);
+            if !findings.contains(finding) {
+                findings.push(finding.clone());
             }
         }
     };
-    let mut asked: Vec<SharedSystem> = Vec::new();
-    let mut is_new = |system: &SharedSystem| {
-        let known = asked.iter().any(|known| Arc::ptr_eq(known, system));
-        asked.push(Arc::clone(system));
-        !known
-    };
-    for (name, system) in &systems.by_name {
-        let ends = connections
-            .values()
-            .flat_map(|connection| Side::BOTH.into_iter().map(move |side| (connection, side)))
-            .filter(|(connection, side)| connection.systems[*side] == *name);
-        let mut connected = false;
-        for (connection, side) in ends {
-            connected = true;
+    let mut asked: Vec<(SharedSystem, Vec<Finding>)> = Vec::new();
+    let mut verdicts = Vec::new();
+    for (name, connection) in connections {
+        let mut of_connection = Vec::new();
+        for side in Side::BOTH {
             let end = &connection.ends[side];
-            if is_new(end) {
-                note(name, end.preflight().await);
-            }
-            if let Some(rights) = rights(connection.template(), side) {
-                note(name, end.prove_rights(&rights).await);
-            }
+            let told = |found: Vec<Finding>| -> Vec<Finding> {
+                found.into_iter().map(|finding| preflight::told(connection, side, finding)).collect()
+            };
+            let known = asked.iter().find(|(known, _)| Arc::ptr_eq(known, end)).map(|(_, found)| found.clone());
+            let found = match known {
+                Some(found) => found,
+                None => {
+                    let found = told(end.preflight().await);
+                    asked.push((Arc::clone(end), found.clone()));
+                    found
+                }
+            };
+            let rights = preflight::rights(connection.template(), side);
+            let proven = told(end.prove_rights(&rights).await);
+            note(&found);
+            note(&proven);
+            of_connection.extend(found.into_iter().chain(proven));
         }
-        if !connected {
-            note(name, system.preflight().await);
+        let subject = format!("connection {name}");
+        verdicts.push(match preflight::blocked_by(&of_connection) {
+            None => Finding::well(subject),
+            Some(blocked) => Finding::wrong(subject, blocked),
+        });
+    }
+    for (name, system) in &systems.by_name {
+        if !connections.values().any(|connection| connection.systems.a == *name || connection.systems.b == *name) {
+            let found = system.preflight().await;
+            let told = |finding: Finding| Finding { subject: format!("{name}: {}", finding.subject), ..finding };
+            note(&found.into_iter().map(told).collect::<Vec<_>>());
         }
     }
+    findings.extend(verdicts);
     findings
-}
-
-/// What a connection does to one of its sides; `None` if that is only read.
-fn rights(rules: &Rules, side: Side) -> Option<Rights> {
-    let written = rules.attributes.values().filter(|rule| rule.flow.writes(side));
-    let attributes: Vec<_> = written.map(|rule| rule.names[side].clone()).collect();
-    (!attributes.is_empty()).then_some(Rights { attributes, creates: rules.create[side] })
 }

@@ -92,8 +92,7 @@ impl Dry {
             Arc::new(Planned::new(Arc::clone(&connection.ends[side]), matched))
         });
         let shared = Sides::from_fn(|side| Arc::clone(&ends[side]) as crate::systems::SharedSystem);
-        let connection =
-            Arc::new(Connection::new(connection.systems.clone(), shared, None, connection.template().clone()));
+        let connection = Arc::new(Connection::new(connection.systems.clone(), shared, connection.template().clone()));
         let pipeline = Pipeline {
             broker: EmbeddedBroker::open(&database),
             store,
@@ -102,6 +101,7 @@ impl Dry {
             settings: settings(config, EMBEDDED_PREFETCH),
             metrics: Arc::new(Metrics::new()),
             suspect: Arc::default(),
+            alerts: Arc::default(),
         };
         let mut dry = Self { pipeline, connection, ends, before: Before::default() };
         dry.prepare().await?;

@@ -1,30 +1,45 @@
 //! The clerk of a connection: begins runs that people asked for, or that are due.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{LEASE, RUNS, Step};
 use crate::broker::Broker;
-use crate::domain::{RunId, Side, Sides, Token};
-use crate::stages::{Connection, Halt, Pipeline};
+use crate::domain::schedule::{Slot, Timetable};
+use crate::domain::{RunId, Side, Sides, Timestamp, Token};
+use crate::failpoint::hit;
+use crate::stages::{Connection, Halt, Pipeline, preflight, wait};
 use crate::store::{LeaseName, Run, RunKind, Store, SyncRequest};
 
 /// The clerk of one connection in one process.
 #[derive(Clone)]
 pub(in crate::stages) struct Clerk<B, S> {
-    pub(in crate::stages) pipeline: Pipeline<B, S>,
-    pub(in crate::stages) connection: Arc<Connection>,
+    pipeline: Pipeline<B, S>,
+    connection: Arc<Connection>,
     pub(in crate::stages) token: Token,
+    /// When both systems were last found fit for the connection.
+    cleared_at: Arc<Mutex<Option<Instant>>>,
 }
 
+/// How long the systems are trusted to stay as they were found.
+const CLEARED: Duration = Duration::from_secs(3600);
+
 impl<B: Broker, S: Store> Clerk<B, S> {
+    pub(in crate::stages) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, token: Token) -> Self {
+        Self { pipeline, connection, token, cleared_at: Arc::default() }
+    }
+
     pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
             return Ok(Step::Idle);
         }
+        let now = self.pipeline.ask(stop, || store.epoch(name)).await?.now;
+        let Some(timetable) = self.timetable(stop, now).await? else { return Ok(Step::Idle) };
         // One run at a time: a request made during a run waits for it, and is not lost (R66).
         let runs = self.pipeline.ask(stop, || store.runs(name, RUNS)).await?;
         if runs.iter().any(|run| run.kind != RunKind::Live && (run.reading.a || run.reading.b)) {
@@ -32,62 +47,115 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         let requests = self.pipeline.ask(stop, || store.requests(name)).await?;
         if let Some(request) = requests.into_iter().next() {
-            begin_run(&self.pipeline, &self.connection, &request, stop).await?;
+            let blocked = self.blocked(stop, &runs).await?;
+            self.begin_run(stop, &request, None, blocked, now).await?;
+            hit("clerk.began");
             self.pipeline.ask(stop, || store.request_done(name, &request.run)).await?;
             return Ok(Step::Worked);
         }
-        if let Some(every) = self.connection.every {
-            let now = self.pipeline.ask(stop, || store.epoch(name)).await?.now;
-            let last = runs
-                .iter()
-                .filter(|run| matches!(run.kind, RunKind::Sync | RunKind::Reconcile))
-                .map(|run| run.began_at)
-                .max();
-            if last.is_none_or(|last| now >= last + every) {
-                let request =
-                    SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
-                begin_run(&self.pipeline, &self.connection, &request, stop).await?;
-                return Ok(Step::Worked);
+        let Some(slot) = self.connection.schedule.due(timetable.served, now) else { return Ok(Step::Idle) };
+        let request = SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
+        let blocked = self.blocked(stop, &runs).await?;
+        self.begin_run(stop, &request, Some(slot), blocked, now).await?;
+        hit("clerk.began");
+        Ok(Step::Worked)
+    }
+
+    /// The timetable to go by; `None` if it changed meanwhile.
+    async fn timetable(&self, stop: &CancellationToken, now: Timestamp) -> Result<Option<Timetable>, Halt> {
+        let (store, name, schedule) = (&self.pipeline.store, &self.connection.name, &self.connection.schedule);
+        let stored = self.pipeline.ask(stop, || store.timetable(name)).await?;
+        let Some(renewed) = Timetable::renewed(schedule, stored.as_ref(), now) else {
+            // What a schedule that never was in force has served is of no account.
+            let nothing = || Timetable { rule: schedule.to_string(), since: now, served: now };
+            return Ok(Some(stored.unwrap_or_else(nothing)));
+        };
+        if !self.pipeline.ask(stop, || store.set_timetable(name, stored.as_ref(), &renewed)).await? {
+            return Ok(None);
+        }
+        info!(connection = %name, "The schedule of {name} is: {schedule}");
+        Ok(Some(renewed))
+    }
+
+    /// Why no run can go well, if that is so (R6). The systems are asked before the first run of this process, once an
+    /// hour, and as long as runs fail.
+    async fn blocked(&self, stop: &CancellationToken, runs: &[Run]) -> Result<Option<String>, Halt> {
+        let latest = runs.iter().find(|run| run.kind != RunKind::Live);
+        let cleared_at = *self.cleared_at.lock().expect("nothing panics while the lock is held");
+        let is_cleared = cleared_at.is_some_and(|cleared_at| cleared_at.elapsed() < CLEARED);
+        if is_cleared && latest.is_none_or(|run| run.failed.is_none()) {
+            return Ok(None);
+        }
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let mut asking = std::pin::pin!(preflight::blocked(&self.connection));
+        let blocked = loop {
+            let answered = tokio::select! {
+                blocked = &mut asking => Some(blocked),
+                waited = wait(stop, LEASE / 3) => waited.map(|()| None)?,
+            };
+            // Also after the answer: who was away for long may have been replaced by somebody who began a run.
+            if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
+                return Err(Halt::LostLease);
+            }
+            if let Some(blocked) = answered {
+                break blocked;
+            }
+        };
+        let cleared_at = blocked.is_none().then(Instant::now);
+        *self.cleared_at.lock().expect("nothing panics while the lock is held") = cleared_at;
+        Ok(blocked)
+    }
+
+    /// Begins a run: the readers find it and read. A blocked one is over at once, and says why.
+    ///
+    /// A side that only receives is read when nothing is known of it in this epoch, and by a reconcile; what happens on it
+    /// otherwise does not count (R56), so reading it each time would only cost its API.
+    async fn begin_run(
+        &self,
+        stop: &CancellationToken,
+        request: &SyncRequest,
+        slot: Option<Slot>,
+        blocked: Option<String>,
+        began_at: Timestamp,
+    ) -> Result<(), Halt> {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let mut reading = Sides { a: false, b: false };
+        for side in Side::BOTH.into_iter().filter(|_| blocked.is_none()) {
+            let known = self.pipeline.ask(stop, || store.reader(name, side)).await?.watermark.is_some();
+            let is_readable = self.connection.ends[side].schema().readable;
+            reading[side] = is_readable
+                && match (&request.only, request.kind) {
+                    (Some((of, _)), _) => *of == side,
+                    (None, RunKind::Reconcile) => true,
+                    (None, _) => self.connection.template().contributes(side) || !known,
+                };
+        }
+        let run = Run {
+            only: request.only.clone(),
+            slot,
+            reading,
+            failed: blocked,
+            ..Run::new(request.run.clone(), request.kind, request.by.clone(), began_at)
+        };
+        // Asked again after a lost answer, the store says that the run is there, which is as good.
+        if self.pipeline.ask(stop, || store.begin_run(name, &run)).await? {
+            info!(connection = %name, run = %run.id, "Began run {} of {name}, asked for by {}", run.id, run.by);
+            if let Some(blocked) = &run.failed {
+                warn!(connection = %name, run = %run.id, "Run {} of {name} reads nothing: {blocked}", run.id);
+            }
+            if let Some(Slot { at, missed: missed @ 1.. }) = slot {
+                self.pipeline.metrics.missed_slots(name, missed);
+                warn!(
+                    connection = %name, run = %run.id,
+                    "No run of {name} served the {missed} slots before {at}; run {} makes up for them", run.id
+                );
             }
         }
-        Ok(Step::Idle)
+        Ok(())
     }
 }
 
 /// A new id for a run.
 pub fn new_run_id() -> RunId {
     uuid::Uuid::now_v7().to_string().parse().expect("a UUID is a run id")
-}
-
-/// Begins the run that was asked for: the readers find it and read.
-///
-/// A side that only receives is read when nothing is known of it in this epoch, and by a reconcile; what happens on it
-/// otherwise does not count (R56), so reading it each time would only cost its API.
-pub(crate) async fn begin_run<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    connection: &Connection,
-    request: &SyncRequest,
-    stop: &CancellationToken,
-) -> Result<(), Halt> {
-    let (store, name) = (&pipeline.store, &connection.name);
-    let mut reading = Sides { a: false, b: false };
-    for side in Side::BOTH {
-        let known = pipeline.ask(stop, || store.reader(name, side)).await?.watermark.is_some();
-        let is_readable = connection.ends[side].schema().readable;
-        reading[side] = is_readable
-            && match (&request.only, request.kind) {
-                (Some((of, _)), _) => *of == side,
-                (None, RunKind::Reconcile) => true,
-                (None, _) => connection.template().contributes(side) || !known,
-            };
-    }
-    let began_at = pipeline.ask(stop, || store.epoch(name)).await?.now;
-    let run = Run {
-        only: request.only.clone(),
-        reading,
-        ..Run::new(request.run.clone(), request.kind, request.by.clone(), began_at)
-    };
-    pipeline.ask(stop, || store.begin_run(name, &run)).await?;
-    info!(connection = %name, run = %run.id, "Began run {} of {name}, asked for by {}", run.id, run.by);
-    Ok(())
 }

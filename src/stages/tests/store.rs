@@ -8,6 +8,8 @@ use tokio::task::yield_now;
 
 use super::Clock;
 use crate::domain::rate::Window;
+use crate::domain::schedule::Timetable;
+use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
@@ -32,6 +34,8 @@ struct State {
     leases: HashMap<LeaseName, (Token, Timestamp)>,
     rereads: Sides<BTreeMap<AccountId, Timestamp>>,
     requests: Vec<SyncRequest>,
+    timetable: Option<Timetable>,
+    watch: Watch,
     /// Systems that are to be left alone, and until when.
     pauses: HashMap<SystemName, Timestamp>,
     /// Questions, by what they asked.
@@ -382,10 +386,54 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn begin_run(&self, _: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+    async fn begin_run(&self, _: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         self.op("begin_run", |state, _| {
-            state.runs.entry(run.id.clone()).or_insert_with(|| run.clone());
-            Ok(())
+            if state.runs.contains_key(&run.id) {
+                return Ok(false);
+            }
+            if let Some(slot) = run.slot {
+                match &mut state.timetable {
+                    Some(timetable) if timetable.served < slot.at => timetable.served = slot.at,
+                    _ => return Ok(false),
+                }
+            }
+            state.runs.insert(run.id.clone(), run.clone());
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn timetable(&self, _: &ConnectionName) -> Result<Option<Timetable>, StoreError> {
+        self.op("timetable", |state, _| Ok(state.timetable.clone())).await
+    }
+
+    async fn set_timetable(
+        &self,
+        _: &ConnectionName,
+        before: Option<&Timetable>,
+        timetable: &Timetable,
+    ) -> Result<bool, StoreError> {
+        self.op("set_timetable", |state, _| {
+            let is_there = state.timetable.as_ref() == before;
+            if is_there {
+                state.timetable = Some(timetable.clone());
+            }
+            Ok(is_there)
+        })
+        .await
+    }
+
+    async fn watch(&self, _: &ConnectionName) -> Result<Watch, StoreError> {
+        self.op("watch", |state, _| Ok(state.watch.clone())).await
+    }
+
+    async fn set_watch(&self, _: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
+        self.op("set_watch", |state, now| {
+            let held = state.leases.get(&LeaseName::Watch).is_some_and(|(of, until)| *of == token && *until > now);
+            if held {
+                state.watch = watch.clone();
+            }
+            Ok(held)
         })
         .await
     }

@@ -16,6 +16,7 @@ use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::schedule::Schedule;
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
 use crate::stages::producer::clerk::Clerk;
 use crate::stages::producer::new_run_id;
@@ -72,7 +73,7 @@ pub fn rules() -> Rules {
 }
 
 /// Polls a future so often at most, then drops it.
-async fn killed_after<F: Future>(polls: usize, future: F) {
+pub async fn killed_after<F: Future>(polls: usize, future: F) {
     let mut future = pin!(future);
     let mut left = polls;
     poll_fn(|context| match future.as_mut().poll(context) {
@@ -93,11 +94,17 @@ impl World {
 
     /// A world of systems of this shape, one connection of which has these rules.
     pub fn of(shape: Shape, rules: Rules) -> Self {
+        Self::scheduled(shape, rules, Schedule::Manual)
+    }
+
+    /// The same, where the connection runs by itself.
+    pub fn scheduled(shape: Shape, rules: Rules, schedule: Schedule) -> Self {
         let clock = Clock::default();
         let (crm, scim) = (MemorySystem::new(clock.clone(), shape), MemorySystem::new(clock.clone(), shape));
         let names = Sides { a: "crm".parse().unwrap(), b: "scim".parse().unwrap() };
         let ends = Sides { a: Arc::clone(&crm) as SharedSystem, b: Arc::clone(&scim) as SharedSystem };
-        let connection = Arc::new(Connection::new(names.clone(), ends, None, rules));
+        let connection = Connection::new(names.clone(), ends, rules);
+        let connection = Arc::new(Connection { schedule, ..connection });
         let systems: BTreeMap<_, SharedSystem> =
             [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
         let pipeline = Pipeline {
@@ -116,10 +123,16 @@ impl World {
             },
             metrics: Arc::default(),
             suspect: Arc::default(),
+            alerts: Arc::default(),
         };
         let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side));
-        let clerk = Clerk { pipeline: pipeline.clone(), connection: Arc::clone(&connection), token: token() };
+        let clerk = Clerk::new(pipeline.clone(), Arc::clone(&connection), token());
         Self { clock, crm, scim, pipeline, connection, stop: CancellationToken::new(), readers, clerk }
+    }
+
+    /// The clerk of one more replica.
+    pub fn another_clerk(&self) -> Clerk<MemoryBroker, MemoryStore> {
+        Clerk::new(self.pipeline.clone(), Arc::clone(&self.connection), token())
     }
 
     /// Asks for a run.

@@ -13,6 +13,7 @@ fn lease_name(name: &LeaseName) -> String {
     match name {
         LeaseName::Reader(side) => format!("reader:{side}"),
         LeaseName::Runs => "runs".to_owned(),
+        LeaseName::Watch => "watch".to_owned(),
     }
 }
 
@@ -114,7 +115,7 @@ impl EmbeddedStore {
         let (name, state) = (connection.clone(), state.clone());
         self.write(move |file, now| {
             let known = known_in(file, &name, epoch)?;
-            let held = holds(file, known.connection, side, token, now)?;
+            let held = holds(file, known.connection, &LeaseName::Reader(side), token, now)?;
             if held {
                 put(file, &known, side, &state)?;
             }
@@ -165,16 +166,16 @@ impl EmbeddedStore {
     }
 }
 
-/// Whether `token` holds the lease of the reader of this side.
+/// Whether `token` holds this lease.
 pub(super) fn holds(
     file: &Connection,
     connection: i64,
-    side: Side,
+    lease: &LeaseName,
     token: Token,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let held = "SELECT 1 FROM leases WHERE connection = ?1 AND name = ?2 AND token = ?3 AND until > ?4";
-    let name = lease_name(&LeaseName::Reader(side));
+    let name = lease_name(lease);
     Ok(sql::one(file, held, (connection, name, signed(token.0), now.0), |_| Ok(()))?.is_some())
 }
 

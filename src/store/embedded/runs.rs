@@ -4,10 +4,10 @@ use rusqlite::{Connection, Params};
 
 use super::books::Books;
 use super::memory::{home, known, known_in, number};
-use super::{EmbeddedStore, milliseconds, quantity, readers, sql};
+use super::{EmbeddedStore, milliseconds, quantity, readers, schedules, sql};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Epoch, RunId, Side, Sides, Token};
 use crate::store::retention::{LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT};
-use crate::store::{ReaderState, Run, RunKind, StoreError, SyncRequest};
+use crate::store::{LeaseName, ReaderState, Run, RunKind, StoreError, SyncRequest};
 
 /// Changes a run that has not expired, and lets it live its time anew: connection, run and now come first, and whatever
 /// the assignments name after.
@@ -30,7 +30,7 @@ macro_rules! select {
 }
 impl EmbeddedStore {
     /// See [`Store::begin_run`](crate::store::Store::begin_run).
-    pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+    pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         let (name, run) = (connection.clone(), run.clone());
         self.write(move |file, now| {
             let connection = home(file, &name)?;
@@ -40,14 +40,20 @@ impl EmbeddedStore {
             if let Some(place) = expired {
                 forget(file, place)?;
             }
+            let known = "SELECT 1 FROM runs WHERE connection = ?1 AND id = ?2";
+            if sql::one(file, known, (connection, run.id.as_str()), |_| Ok(()))?.is_some()
+                || !schedules::serve(file, connection, run.slot)?
+            {
+                return Ok(false);
+            }
             let kept = milliseconds(if run.kind == RunKind::Live { LIVE_RUN_TTL } else { RUN_TTL });
             // The counts begin at nothing: they belong to the numbers that the store gives out.
-            let about = Run { read: 0, changes: Vec::new(), emitted: 0, commands: Vec::new(), failed: None, ..run };
+            let about = Run { read: 0, changes: Vec::new(), emitted: 0, commands: Vec::new(), ..run };
             sql::run(
                 file,
-                "INSERT OR IGNORE INTO runs \
-                 (connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b, expected) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO runs \
+                 (connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b, expected, failed) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 (
                     connection,
                     about.id.as_str(),
@@ -58,9 +64,10 @@ impl EmbeddedStore {
                     about.reading.a,
                     about.reading.b,
                     about.expected.map(quantity),
+                    about.failed,
                 ),
             )?;
-            Ok(())
+            Ok(true)
         })
         .await
     }
@@ -119,7 +126,7 @@ impl EmbeddedStore {
                 None => known(file, &name)?,
             };
             if let Some((_, side, token, _)) = &reader
-                && !readers::holds(file, known.connection, *side, *token, now)?
+                && !readers::holds(file, known.connection, &LeaseName::Reader(*side), *token, now)?
             {
                 return Ok(None);
             }

@@ -14,11 +14,13 @@
 //! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
 //! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
 //! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
-//! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs` | string | token of the holder | with the lease |
+//! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs`, `P:{C}:lease:watch` | string | token of the holder | with the lease |
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
 //! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | [`RUN_TTL`], live runs [`LIVE_RUN_TTL`] |
 //! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
+//! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
+//! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
 //! | `P:letters` | hash | letters about messages, as above | never |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
@@ -88,6 +90,7 @@ impl Keys {
         match name {
             LeaseName::Reader(side) => format!("{}lease:reader:{side}", self.stem),
             LeaseName::Runs => self.key("lease:runs"),
+            LeaseName::Watch => self.key("lease:watch"),
         }
     }
 
@@ -105,6 +108,14 @@ impl Keys {
 
     pub(super) fn requests(&self) -> String {
         self.key("requests")
+    }
+
+    pub(super) fn timetable(&self) -> String {
+        self.key("timetable")
+    }
+
+    pub(super) fn watch(&self) -> String {
+        self.key("watch")
     }
 }
 
@@ -149,6 +160,8 @@ mod tests {
             keys.run(&run),
             keys.run_bits(&run),
             keys.requests(),
+            keys.timetable(),
+            keys.watch(),
         ] {
             assert!(key.starts_with("muster:{crm-scim}:"), "{key}");
         }

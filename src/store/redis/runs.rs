@@ -9,6 +9,7 @@ use super::RedisStore;
 use super::keys::{LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT};
 use super::pool::failed;
 use super::script::{AMEND_RUN, BEGIN_RUN, Call, STAMP};
+use crate::domain::schedule::Slot;
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, RunId, Side, Sides, Timestamp};
 use crate::store::{Run, RunKind, StoreError, SyncRequest};
 
@@ -19,16 +20,20 @@ struct About {
     by: String,
     began_at: Timestamp,
     only: Option<(Side, AccountId)>,
+    #[serde(default)]
+    slot: Option<Slot>,
 }
 
 impl RedisStore {
     /// See [`Store::begin_run`](crate::store::Store::begin_run).
-    pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<(), StoreError> {
+    pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         let ttl: Duration = if run.kind == RunKind::Live { LIVE_RUN_TTL } else { RUN_TTL };
-        let about = About { kind: run.kind, by: run.by.clone(), began_at: run.began_at, only: run.only.clone() };
+        let (by, only) = (run.by.clone(), run.only.clone());
+        let about = About { kind: run.kind, by, began_at: run.began_at, only, slot: run.slot };
         let keys = self.keys(connection);
-        let mut call = Call::new([keys.run(&run.id), keys.runs()]);
+        let mut call = Call::new([keys.run(&run.id), keys.runs(), keys.timetable()]);
         call.arg(run.id.as_str()).number(run.began_at.0).number(ttl.as_millis()).number(RUNS_KEPT);
+        call.arg(run.slot.map_or_else(String::new, |slot| slot.at.0.to_string()));
         call.arg("about").arg(super::json(&about));
         // The counts begin at nothing: they belong to the numbers that the store gives out.
         call.arg("read").number(0).arg("emitted").number(0);
@@ -38,7 +43,10 @@ impl RedisStore {
         if let Some(expected) = run.expected {
             call.arg("expected").number(expected);
         }
-        BEGIN_RUN.run::<()>(&mut *self.pool.lend().await?, &call).await
+        if let Some(failed) = &run.failed {
+            call.arg("failed").arg(failed);
+        }
+        BEGIN_RUN.run(&mut *self.pool.lend().await?, &call).await
     }
 
     /// See [`Store::end_reading`](crate::store::Store::end_reading).
@@ -214,6 +222,7 @@ fn read_run(
         by: about.by,
         began_at: about.began_at,
         only: about.only,
+        slot: about.slot,
         reading: Sides { a: number("reading:a")? == 1, b: number("reading:b")? == 1 },
         read: small("read")?,
         expected: fields.contains_key("expected").then(|| number("expected")).transpose()?,

@@ -31,6 +31,8 @@ scripts! {
     REREAD_DONE = "reread_done.lua",
     RESERVE = "reserve.lua",
     SET_READER = "set_reader.lua",
+    SET_TIMETABLE = "set_timetable.lua",
+    SET_WATCH = "set_watch.lua",
     STAMP = "stamp.lua",
     TAKE_CALL = "take_call.lua",
 }

@@ -170,11 +170,10 @@ impl Transport for Graphql {
 
     /// R16: only administrators and managers may change users, so the login's own role is looked up.
     async fn prove(&self) -> Vec<Finding> {
-        let finding = |subject: &str, problem: Option<String>| Finding { subject: subject.to_owned(), problem };
         if let Err(failure) = self.sessions.token(&self.http, None, None).await {
-            return vec![finding("login", Some(told(&failure)))];
+            return vec![Finding::failed("login", &failure, told(&failure))];
         }
-        let mut findings = vec![finding("login", None)];
+        let mut findings = vec![Finding::well("login")];
         let own = match self.find(By::Email, self.sessions.username(), None, None).await {
             Ok(listed) => listed.users.into_iter().find(|user| {
                 user.get("email")
@@ -182,25 +181,21 @@ impl Transport for Graphql {
                     .is_some_and(|email| email.eq_ignore_ascii_case(self.sessions.username()))
             }),
             Err(failure) => {
-                findings.push(finding("list of users", Some(told(&failure))));
+                findings.push(Finding::failed("list of users", &failure, told(&failure)));
                 return findings;
             }
         };
-        findings.push(finding("list of users", None));
+        findings.push(Finding::well("list of users"));
         let role = own.as_ref().and_then(|own| own.pointer("/role/name")).and_then(Json::as_str);
-        let problem = match role {
-            Some("operator" | "expert") => Some(
+        findings.push(match role {
+            Some("operator" | "expert") => Finding::wrong(
+                "role of the login",
                 "the login is an agent's, and only administrators and managers may create or change operators: give it \
-                 the role of a manager"
-                    .to_owned(),
+                 the role of a manager",
             ),
-            _ => None,
-        };
-        let subject = match role {
-            Some(_) => "role of the login",
-            None => "role of the login: it cannot be seen, so a missing right shows at the first write",
-        };
-        findings.push(finding(subject, problem));
+            Some(_) => Finding::well("role of the login"),
+            None => Finding::well("role of the login: it cannot be seen, so a missing right shows at the first write"),
+        });
         findings
     }
 

@@ -16,11 +16,11 @@ use crate::systems::{Finding, Rights};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn well(subject: impl Into<String>) -> Finding {
-    Finding { subject: subject.into(), problem: None }
+    Finding::well(subject)
 }
 
 fn wrong(subject: impl Into<String>, problem: impl Into<String>) -> Finding {
-    Finding { subject: subject.into(), problem: Some(problem.into()) }
+    Finding::wrong(subject, problem)
 }
 
 impl Iadvize {
@@ -41,7 +41,7 @@ impl Iadvize {
         }
         let listed = match self.transport.page(None, 1).await {
             Ok(listed) => listed,
-            Err(failure) => return wrong("presence", told(&failure)),
+            Err(failure) => return Finding::failed("presence", &failure, told(&failure)),
         };
         let Some(somebody) = listed.users.first().and_then(id_of) else { return well("presence: nobody to look at") };
         let deadline = Instant::now() + PATIENCE;
@@ -55,7 +55,7 @@ impl Iadvize {
             {
                 well("presence: nobody to look at")
             }
-            Err(failure) => wrong("presence", told(&failure)),
+            Err(failure) => Finding::failed("presence", &failure, told(&failure)),
         }
     }
 
@@ -80,7 +80,7 @@ impl Iadvize {
             Err(failure) => Some(failure),
         };
         match problem {
-            Some(failure) => findings.push(wrong("defaults", told(&failure))),
+            Some(failure) => findings.push(Finding::failed("defaults", &failure, told(&failure))),
             None => findings.push(well("defaults")),
         }
         let set_of = |name: &str| self.defaults.iter().find(|(path, _)| path.as_str() == name).map(|(_, value)| value);

@@ -123,10 +123,13 @@ impl Transport for Rest {
     async fn prove(&self) -> Vec<Finding> {
         let problem = self.list(Call::read("preflight"), "operator", 1, 1, None).await.err();
         let listed = problem.is_none();
-        let mut findings = vec![Finding { subject: "API key".into(), problem: problem.as_ref().map(told) }];
+        let mut findings = vec![match &problem {
+            Some(failure) => Finding::failed("API key", failure, told(failure)),
+            None => Finding::well("API key"),
+        }];
         if listed {
             let text = "rights of the key: REST does not tell them, so a missing one shows at the first write";
-            findings.push(Finding { subject: text.into(), problem: None });
+            findings.push(Finding::well(text));
         }
         findings
     }

@@ -12,13 +12,13 @@ use crate::systems::{Finding, Rights, SearchKey};
 const NOBODY: &str = "muster-preflight@invalid.example";
 
 fn note(text: impl Into<String>) -> Finding {
-    Finding { subject: text.into(), problem: None }
+    Finding::well(text)
 }
 
 fn failed(subject: &str, failure: &Failure) -> Finding {
     let what = failure.to_string();
     let problem = remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}"));
-    Finding { subject: subject.to_owned(), problem: Some(problem) }
+    Finding::failed(subject, failure, problem)
 }
 
 impl InitLive {

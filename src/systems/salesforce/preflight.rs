@@ -13,16 +13,16 @@ use crate::systems::{Finding, Rights};
 const LOW_QUOTA_PERCENT: u64 = 10;
 
 fn well(subject: impl Into<String>) -> Finding {
-    Finding { subject: subject.into(), problem: None }
+    Finding::well(subject)
 }
 
 fn wrong(subject: impl Into<String>, problem: impl Into<String>) -> Finding {
-    Finding { subject: subject.into(), problem: Some(problem.into()) }
+    Finding::wrong(subject, problem)
 }
 
 fn failed(subject: &str, failure: &Failure) -> Finding {
     let what = failure.to_string();
-    wrong(subject, remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}")))
+    Finding::failed(subject, failure, remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}")))
 }
 
 impl Salesforce {
@@ -42,7 +42,8 @@ impl Salesforce {
                 findings.push(well(format!("object {object}")));
                 findings.extend(self.fields.names().map(|name| match visible.contains(name) {
                     true => well(format!("field {object}.{name}")),
-                    false => wrong(
+                    // What is not mapped can do without it; for the rest see `rights`.
+                    false => Finding::advice(
                         format!("field {object}.{name}"),
                         format!(
                             "{object} has no plain field {name} that the run-as user can read: give read access to it"
@@ -65,7 +66,8 @@ impl Salesforce {
         };
         let flag = |json: &Json, key: &str| json.get(key).and_then(Json::as_bool) == Some(true);
         let mut findings = Vec::new();
-        let mut needs = vec![("updateable", "edit")];
+        let mut needs = Vec::new();
+        needs.extend((!rights.attributes.is_empty()).then_some(("updateable", "edit")));
         needs.extend(rights.creates.then_some(("createable", "create")));
         for (key, right) in &needs {
             let subject = format!("right to {right} {object} records");
@@ -77,6 +79,17 @@ impl Salesforce {
         let fields: Vec<&Json> = description.get("fields").and_then(Json::as_array).into_iter().flatten().collect();
         let text = |field: &Json, key: &str| field.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
         let described = |name: &str| fields.iter().find(|field| text(field, "name").eq_ignore_ascii_case(name));
+        for name in rights.reads.iter().filter_map(|path| self.fields.native(path)) {
+            if described(name).is_none() {
+                let problem = "it is mapped, and the run-as user cannot read it: give read access to it";
+                findings.push(wrong(format!("read access to {object}.{name}"), problem));
+            }
+        }
+        if self.fields.names().any(|name| name.ends_with("__c")) {
+            findings.push(well(format!(
+                "page layout of {object}: no call shows it; where people are to fill in fields, put them on it by hand"
+            )));
+        }
         let written: Vec<&str> = rights.attributes.iter().filter_map(|path| self.fields.native(path)).collect();
         let partner = self.fields.partner().filter(|_| rights.creates);
         for name in written.iter().copied().chain(partner.filter(|name| !written.contains(name))) {
@@ -161,10 +174,11 @@ fn quota(limits: &Json) -> Finding {
     let calls = limits.get("DailyApiRequests");
     let number = |key: &str| calls.and_then(|calls| calls.get(key)).and_then(Json::as_u64);
     match (number("Remaining"), number("Max")) {
-        (Some(left), Some(allowed)) if left * 100 < allowed * LOW_QUOTA_PERCENT => {
-            wrong("quota", format!("only {left} of {allowed} API calls are left today: lower the schedule or buy more"))
-        }
+        (Some(left), Some(allowed)) if left * 100 < allowed * LOW_QUOTA_PERCENT => Finding::advice(
+            "quota",
+            format!("only {left} of {allowed} API calls are left today: lower the schedule or buy more"),
+        ),
         (Some(_), Some(_)) => well("quota"),
-        _ => wrong("quota", "the org does not say how many API calls are left"),
+        _ => Finding::advice("quota", "the org does not say how many API calls are left"),
     }
 }

@@ -12,16 +12,16 @@ use crate::systems::http::Call;
 use crate::systems::{Finding, Rights};
 
 fn note(text: impl Into<String>) -> Finding {
-    Finding { subject: text.into(), problem: None }
+    Finding::well(text)
 }
 
 fn wrong(subject: &str, problem: impl Into<String>) -> Finding {
-    Finding { subject: subject.to_owned(), problem: Some(problem.into()) }
+    Finding::wrong(subject, problem)
 }
 
 fn failed(subject: &str, failure: &Failure) -> Finding {
     let what = failure.to_string();
-    wrong(subject, remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}")))
+    Finding::failed(subject, failure, remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}")))
 }
 
 impl SalesScreen {
@@ -30,7 +30,7 @@ impl SalesScreen {
         let mut findings = vec![self.key().await];
         findings.push(match self.automatic_sync_off {
             true => note("automatic sync: off in SalesScreen, as the configuration says"),
-            false => wrong(
+            false => Finding::advice(
                 "automatic sync",
                 "SalesScreen's own `Automatically sync users` would make users beside Muster, and no call shows whether \
                  it is on: switch it off under Settings > Integrations, and say so with automatic_sync_off = true",
@@ -73,6 +73,9 @@ impl SalesScreen {
     pub(super) fn judge_mapping(&self, rights: &Rights) -> Vec<Finding> {
         let is_mapped = |name: &str| rights.attributes.iter().any(|path| path.as_str() == name);
         let mut findings = Vec::new();
+        if rights.attributes.is_empty() {
+            return findings;
+        }
         if !is_mapped("emails") {
             findings.push(wrong("attribute emails", "SalesScreen takes no user without an e-mail address: map it"));
         }

@@ -12,16 +12,14 @@ use crate::domain::Failure;
 use crate::systems::{Finding, Record};
 
 fn finding(subject: &str, result: Result<(), Failure>) -> Finding {
-    let problem = result.err().map(|failure| {
-        let what = failure.to_string();
-        remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}"))
-    });
-    Finding { subject: subject.to_owned(), problem }
+    let Err(failure) = result else { return Finding::well(subject) };
+    let what = failure.to_string();
+    Finding::failed(subject, &failure, remedy(&failure.code).map_or(what.clone(), |remedy| format!("{what}. {remedy}")))
 }
 
 /// Something to know that is no fault.
 fn note(text: impl Into<String>) -> Finding {
-    Finding { subject: text.into(), problem: None }
+    Finding::well(text)
 }
 
 impl Scim {
@@ -63,10 +61,7 @@ impl Scim {
             !last.eq_ignore_ascii_case("Users")
         });
         let problem = "the server keeps users at another address than /Users, where Muster writes them";
-        elsewhere
-            .map(|_| Finding { subject: "resource types".into(), problem: Some(problem.into()) })
-            .into_iter()
-            .collect()
+        elsewhere.map(|_| Finding::wrong("resource types", problem)).into_iter().collect()
     }
 
     /// What the server's schemas say of the attributes that can be mapped.

@@ -644,7 +644,7 @@ async fn calls_keep_to_the_configured_rate() {
 /// R16, R22: the check before the first run names what is missing.
 #[tokio::test]
 async fn preflight_names_what_is_missing() {
-    let rights = Rights { attributes: vec![path("emails")], creates: true };
+    let rights = Rights { attributes: vec![path("emails")], creates: true, ..Rights::default() };
     for api in BOTH {
         let world = World::start(api).await;
         let findings = world.iadvize.preflight().await;

@@ -448,7 +448,7 @@ async fn the_check_says_what_is_missing() {
     assert_eq!(check(InitLiveSettings { organization: 2002, ..settings(&sandbox) }).await, [subject]);
     let elsewhere = sandbox.url().parse().unwrap();
     assert_eq!(check(InitLiveSettings { url: elsewhere, ..settings(&sandbox) }).await, [subject]);
-    let creates = Rights { attributes: Vec::new(), creates: true };
+    let creates = Rights { creates: true, ..Rights::default() };
     assert_eq!(problems(connector(&sandbox).prove_rights(&creates).await), Vec::<String>::new());
     configure(&sandbox, json!({"permission": "read"}));
     assert_eq!(problems(connector(&sandbox).prove_rights(&creates).await), ["right to create users"]);

@@ -523,6 +523,7 @@ async fn rights_and_defaults_are_proven() {
             .map(|path| path.parse().unwrap())
             .into(),
         creates: true,
+        ..Rights::default()
     };
     let problems = async |crm: &Salesforce| -> Vec<String> {
         let findings = crm.prove_rights(&rights).await;

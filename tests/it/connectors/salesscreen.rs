@@ -251,8 +251,11 @@ async fn the_check_says_what_is_missing() {
     assert_eq!(problems(SalesScreenSettings { url: elsewhere, ..settings(&sandbox) }).await, ["api key"]);
     assert_eq!(sandbox.admin().write_count(), 0);
 
-    let rights =
-        |names: &[&str]| Rights { attributes: names.iter().map(|name| name.parse().unwrap()).collect(), creates: true };
+    let rights = |names: &[&str]| Rights {
+        attributes: names.iter().map(|name| name.parse().unwrap()).collect(),
+        creates: true,
+        ..Rights::default()
+    };
     let connector = connector(&sandbox);
     let wrong = |findings: Vec<muster::systems::Finding>| findings.into_iter().filter(|f| f.problem.is_some()).count();
     let all = ["emails", "name.givenName", "name.familyName", "native.team"];

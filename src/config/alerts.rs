@@ -1,0 +1,106 @@
+//! `[alerts]`: where people are told that a connection does not run as it should.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value as Json, json};
+use toml::de::DeValue;
+use url::Url;
+
+use super::endpoint::{Secret, SystemUrl, is_loopback};
+use super::shape::{Either, Flag, Shape, Text};
+use super::table::{Found, Reader, Table};
+
+/// Where alerts go.
+#[derive(Debug, Clone, Default)]
+pub struct AlertsConfig {
+    /// A service that takes them as JSON over HTTP.
+    pub webhook: Option<WebhookConfig>,
+}
+
+/// A webhook.
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    /// Its URL, which for many services is the secret itself.
+    pub url: SecretString,
+    /// A header that proves who calls: its name and its value.
+    pub header: Option<(String, SecretString)>,
+}
+
+/// A URL in the file, or one that is a secret.
+struct HookUrl;
+
+const EXAMPLE: &str = "https://hooks.example.com/muster";
+const SECRET: Secret = Secret { variable: "ALERTS_WEBHOOK" };
+
+impl Shape for HookUrl {
+    type Value = Url;
+
+    fn schema(&self) -> Json {
+        json!({ "oneOf": [SystemUrl { example: EXAMPLE }.schema(), SECRET.schema()] })
+    }
+
+    fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<Url> {
+        let DeValue::Table(_) = found.value else { return SystemUrl { example: EXAMPLE }.read(found, reader) };
+        let secret = SECRET.read(found, reader)?;
+        let url = Url::parse(secret.expose_secret()).ok();
+        let url = url.filter(|url| ["https", "http"].contains(&url.scheme()) && url.has_host());
+        if url.is_none() {
+            // What was found there may be any secret.
+            reader.mistake(&found.place, "does not hold an https URL", format!("expected a URL such as {EXAMPLE:?}"));
+        }
+        url
+    }
+}
+
+const HEADER: Text<String> = Text {
+    what: "the name of a header",
+    rule: "a header has a name such as \"Authorization\" or \"X-Muster-Token\"",
+    parse: |text| {
+        let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        valid.then(|| text.to_owned())
+    },
+};
+
+pub(super) fn alerts(table: &mut Table<'_, '_>) -> Option<AlertsConfig> {
+    let plain = super::shape::Mapped(SystemUrl { example: EXAMPLE }, |url| (url, None, false));
+    let webhook = table.optional(
+        "webhook",
+        Either(plain, with_header),
+        "The URL that each alert is posted to as JSON, or a table with the url and a secret header.",
+    );
+    let Some((url, header, allow_http)) = webhook? else { return Some(AlertsConfig::default()) };
+    if url.scheme() == "http" && !is_loopback(&url) && !allow_http {
+        let remedy = "use https, or { url = ..., allow_http = true } within a network of your own";
+        table.mistake("webhook", "http shows what it carries to everybody on the way", remedy);
+        return None;
+    }
+    Some(AlertsConfig { webhook: Some(WebhookConfig { url: SecretString::from(String::from(url)), header }) })
+}
+
+type Hook = (Url, Option<(String, SecretString)>, bool);
+
+fn with_header(table: &mut Table<'_, '_>) -> Option<Hook> {
+    let url =
+        table.required("url", HookUrl, "Where alerts are posted to; a URL that is a secret by { env = \"NAME\" }.");
+    let header = table.optional("header", HEADER, "A header that proves who calls.");
+    let value = table.optional("value", Secret { variable: "ALERTS_TOKEN" }, "What that header holds.");
+    let allow_http =
+        table.default("allow_http", Flag, false, "Whether http to another host is accepted. For networks of your own.");
+    let header = match (header?, value?) {
+        (Some(header), Some(value)) => Some((header, value)),
+        (None, None) => None,
+        (Some(_), None) => {
+            table.missing_beside(
+                "header",
+                "value",
+                "is missing beside header",
+                "add value = { env = \"ALERTS_TOKEN\" }",
+            );
+            return None;
+        }
+        (None, Some(_)) => {
+            table.missing_beside("value", "header", "is missing beside value", "add header = \"Authorization\"");
+            return None;
+        }
+    };
+    Some((url?, header, allow_http?))
+}
