@@ -25,6 +25,20 @@ pub const STAGES: &[&str] = &[
     "writer.acked",
 ];
 
+/// The names that are passed only where a guard has stopped something, or a person decides about it.
+pub const GUARDS: &[&str] = &[
+    // Places in budgets are taken, and what has none is not on hold yet.
+    "writer.asked_guards",
+    // It is.
+    "writer.held",
+    // What a person let pass is noted, and not written yet.
+    "writer.approved",
+    // A batch of approvals is published, and not counted yet.
+    "held.sent",
+    // A batch of rejections is noted.
+    "held.rejected",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -62,7 +76,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    debug_assert!(STAGES.contains(&name) || FILE.contains(&name), "{name} is missing from this file's lists");
+    debug_assert!([STAGES, GUARDS, FILE].concat().contains(&name), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;
         let (name, count) = text.split_once(':').unwrap_or((&text, "1"));

@@ -40,6 +40,7 @@ mod tests;
 pub use letters::from_base64;
 pub use remedy::remedy;
 pub use retry::RetryPolicy;
+pub(crate) use writer::PAUSES_BELIEVED;
 
 /// Everything that a stage works with.
 #[derive(Clone)]
@@ -72,6 +73,8 @@ pub struct Connection {
     pub every: Option<Duration>,
     /// Which accounts it is about; `None`: all.
     pub scope: Option<Scope>,
+    /// Which accounts are spared, where a condition says so.
+    pub protected: Option<Scope>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
     template: Rules,
     keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
@@ -86,7 +89,7 @@ impl Connection {
         template: Rules,
     ) -> Self {
         let name = template.connection.clone();
-        Self { name, systems, ends, every, scope: None, template, keyed: Mutex::new(None) }
+        Self { name, systems, ends, every, scope: None, protected: None, template, keyed: Mutex::new(None) }
     }
 
     /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
@@ -95,6 +98,17 @@ impl Connection {
         match self.scope.as_ref().filter(|scope| scope.side() == side) {
             Some(scope) => scope.fits(snapshot),
             None => Some(true),
+        }
+    }
+
+    /// Whether an account that was seen on `side` is one of those that are spared; `None` if that cannot be told, or no
+    /// condition says so.
+    pub fn protects(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
+        match &self.protected {
+            Some(condition) if condition.side() == side => condition.fits(snapshot),
+            Some(_) => None,
+            // It may have been one before the configuration changed.
+            None => Some(false),
         }
     }
 

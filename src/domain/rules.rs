@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+use super::guard::{Budgets, Protected};
 use super::id::{ConnectionName, Side, Sides};
 
 /// Which way an attribute may flow.
@@ -134,6 +135,10 @@ pub struct Rules {
     pub write_only: Sides<bool>,
     /// A side whose writes carry every attribute, since it may clear what it is not sent.
     pub whole: Sides<bool>,
+    /// How many writes that do harm in bulk may pass (B10).
+    pub budgets: Budgets,
+    /// Accounts that are spared.
+    pub protected: Protected,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.

@@ -9,7 +9,7 @@ use super::worker::{how_to_start, missing_among};
 use crate::broker::{Broker, BrokerError, QueueDepth};
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::stages::Pipeline;
-use crate::store::{Instance, LinkCounts, Run, Store, SystemState};
+use crate::store::{Instance, LinkCounts, Pause, Run, Store, SystemState};
 
 #[derive(Serialize)]
 struct Status {
@@ -17,6 +17,8 @@ struct Status {
     systems: Vec<(SystemName, SystemState)>,
     queues: Result<Vec<(String, u64)>, String>,
     instances: Vec<Instance>,
+    /// Connections that nobody writes for.
+    pauses: Vec<Pause>,
     /// Open letters about messages that belong to no configured connection.
     other_letters: u64,
 }
@@ -59,35 +61,47 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
     };
     let instances = pipeline.store.instances().await?;
     let other_letters = pipeline.store.letters(None).await?.len() as u64;
-    let status = Status { connections, systems, queues, instances, other_letters };
+    let pauses = pipeline.store.pauses().await?;
+    let held: u64 = connections.iter().map(|connection: &ConnectionStatus| connection.counts.held).sum();
+    let status = Status { connections, systems, queues, instances, pauses, other_letters };
     let of_connections: u64 = status.connections.iter().map(|connection| connection.counts.letters).sum();
     let letters = of_connections + other_letters;
     match form {
         Form::Json => output::object(&status),
         Form::Text => show(&status, mode, letters),
     }
-    Ok(if letters > 0 { Exit::Attention } else { Exit::Done })
+    Ok(if letters > 0 || held > 0 { Exit::Attention } else { Exit::Done })
 }
 
 fn show(status: &Status, mode: &Mode, letters: u64) {
+    status.pauses.iter().map(super::pause::said).for_each(output::line);
     connections(status);
     runs(status);
     systems(status);
     queues(status);
     workers(status, mode);
+    for ConnectionStatus { connection, counts, .. } in &status.connections {
+        if let Some(since) = counts.held_since {
+            let held = output::count(usize::try_from(counts.held).unwrap_or(usize::MAX), "account");
+            output::line(format!(
+                "\n{connection}: writes to {held} are held, the first since {since}. See `muster held list`"
+            ));
+        }
+    }
     if letters > 0 {
         output::line(format!("\nOpen letters: {letters}. See `muster dead list`"));
     }
 }
 
 fn connections(status: &Status) {
-    let mut table = output::table(&["CONNECTION", "LINKS", "ACCOUNTS", "LETTERS", "TO READ AGAIN"]);
+    let mut table = output::table(&["CONNECTION", "LINKS", "ACCOUNTS", "LETTERS", "HELD", "TO READ AGAIN"]);
     for ConnectionStatus { connection, systems, counts, .. } in &status.connections {
         table.add_row([
             connection.to_string(),
             counts.links.to_string(),
             format!("{} {}, {} {}", systems.a, counts.accounts.a, systems.b, counts.accounts.b),
             counts.letters.to_string(),
+            counts.held.to_string(),
             (counts.rereads.a + counts.rereads.b).to_string(),
         ]);
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Connection;
-use crate::config::{Conflict, ConnectionConfig, Direction, Schedule};
+use crate::config::{Conflict, ConnectionConfig, Direction, ProtectedConfig, Schedule};
+use crate::domain::guard::Protected;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
 use crate::systems::{Schema, SharedSystem};
@@ -84,6 +85,10 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     if let Some(scope) = &config.scope {
         problems.extend(scope.problems(schemas[scope.side()]));
     }
+    if let ProtectedConfig::Fitting(condition) = &config.protected {
+        let found = condition.problems(schemas[condition.side()]);
+        problems.extend(found.into_iter().map(|problem| problem.replacen("scope", "protected", 1)));
+    }
     if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
         // The domain can decide by time, but nobody compares the two systems' clocks yet.
         problems.push(
@@ -137,13 +142,19 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         match_on: config.match_on.clone(),
         write_only: Sides::from_fn(|side| !schemas[side].readable),
         whole: Sides::from_fn(|side| schemas[side].whole),
+        budgets: config.budgets.clone(),
+        protected: protected(config, schemas),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
     let connection = Connection::new(systems, ends, every(config.schedule), rules);
-    Ok(Connection { scope: config.scope.clone(), ..connection })
+    let protected = match &config.protected {
+        ProtectedConfig::Fitting(condition) => Some(condition.clone()),
+        ProtectedConfig::Nobody | ProtectedConfig::Listed(_) => None,
+    };
+    Ok(Connection { scope: config.scope.clone(), protected, ..connection })
 }
 
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.
@@ -176,6 +187,25 @@ fn write_back(
         comparison,
     };
     Some((path, rule))
+}
+
+/// The accounts that are spared by name. A text that could be the id of either side is taken for both.
+fn protected(config: &ConnectionConfig, schemas: Sides<&Schema>) -> Protected {
+    let mut protected = Protected::default();
+    let ProtectedConfig::Listed(listed) = &config.protected else { return protected };
+    for text in listed {
+        for side in Side::BOTH {
+            let system = config.ends[side].system.as_str();
+            let id = match text.split_once(':') {
+                Some((named, id)) if named == system => Some(id),
+                Some((named, _)) if named == config.ends[side.other()].system.as_str() => None,
+                _ => Some(text.as_str()),
+            };
+            protected.accounts[side].extend(id.and_then(|id| (schemas[side].parse_id)(id)));
+        }
+        protected.names.push(text.clone());
+    }
+    protected
 }
 
 fn every(schedule: Schedule) -> Option<Duration> {

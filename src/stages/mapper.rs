@@ -168,7 +168,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             };
             for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
                 let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                let command = Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
+                let command =
+                    Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane, approval: None };
                 commands.push(command);
             }
         }
@@ -344,7 +345,9 @@ impl Desk<'_> {
                     Ok(None) => return self.unlinked(change, ChangeOutcome::OutOfScope),
                     Err(holder) => return self.refused(change, &holder),
                 };
-                let resolution = resolve(&link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules);
+                let resolution = resolve(&link, side, snapshot, self.rules, self.now)
+                    .in_scope(side, fits, self.rules)
+                    .protected(side, self.connection.protects(side, snapshot));
                 let mut mapped = self.resolved(change, resolution, claim);
                 if found.open_letter {
                     mapped.commit.close.push(LetterId::of_account(&self.connection.name, side, &snapshot.account));

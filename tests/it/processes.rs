@@ -118,11 +118,13 @@ pub fn directory(url: &str) -> String {
     )
 }
 
-/// A connection in which the directory follows the org; `more` are further lines of its table and tables after it.
+/// A connection in which the directory follows the org; `more` are further lines of its table and tables after it. It has
+/// no budgets unless they are among these: tests change more accounts at once than a person should.
 pub fn connection(more: &str) -> String {
+    let budgets = if more.contains("budgets") { "" } else { "budgets = \"off\"\n" };
     format!(
         "[connections.{CONNECTION}]\na = \"crm\"\nb = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n\
-         leavers = \"deactivate\"\n{more}\n"
+         leavers = \"deactivate\"\n{budgets}{more}\n"
     )
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::dry::Dry;
 use super::planned::{Outcome, Planned};
 use super::reasons::{Reason, reason};
-use crate::domain::pending::{is_held, lacking};
+use crate::domain::pending::lacking;
 use crate::domain::{
     AccountId, AttributePath, ChangeOutcome, ConnectionName, DeadLetter, Link, LinkId, Side, Sides, SystemName,
     Timestamp, Value, write,
@@ -166,11 +166,11 @@ impl Report {
                 });
                 counts.to_link += u64::from(!is_new);
             }
-            let is_on_hold = sides(&|side| is_held(&link, side, &rules));
+            let is_on_hold = link.held_since().is_some();
             if is_on_hold {
-                let on_hold = link.registers.iter().filter(|(_, register)| register.hold.is_some());
+                let on_hold = link.held().filter(|held| held.stop.is_none_or(|stop| stop.ruling.is_none()));
                 let accounts = Sides::from_fn(|side| link.sides[side].account.clone());
-                held.push((accounts, on_hold.map(|(path, _)| path.clone()).collect()));
+                held.push((accounts, on_hold.filter_map(|held| held.path.cloned()).collect()));
             }
             if written.contains(&link.id) || is_on_hold {
                 return;

@@ -15,6 +15,7 @@ use super::broker::{MemoryBroker, MemoryDelivery};
 use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
+use crate::domain::guard::{Budgets, Protected};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
 use crate::stages::producer::clerk::Clerk;
@@ -65,6 +66,8 @@ pub fn rules() -> Rules {
         match_on: Vec::new(),
         write_only: Sides::default(),
         whole: Sides::default(),
+        budgets: Budgets::off(),
+        protected: Protected::default(),
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

@@ -125,6 +125,16 @@ impl Step<'_> {
                 self.file.last_insert_rowid()
             }
         };
+        match link.held_since() {
+            Some(since) => sql::run(
+                self.file,
+                "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)",
+                (self.connection, place, since.0),
+            )?,
+            None => {
+                sql::run(self.file, "DELETE FROM held WHERE connection = ?1 AND link = ?2", (self.connection, place))?
+            }
+        };
         // Given up and taken in one step, a claim stays.
         for claim in commit.release.iter().filter(|claim| !commit.claim.contains(claim)) {
             let (kind, text) = claim_key(claim);

@@ -237,7 +237,8 @@ impl RedisStore {
         let about_messages = self.message_letters().await?;
         let keys = self.keys(connection);
         let mut server = self.pool.lend().await?;
-        let (links, a, b, letters, rereads_a, rereads_b): (u64, u64, u64, u64, u64, u64) = redis::pipe()
+        type Counted = (u64, u64, u64, u64, u64, u64);
+        let (links, a, b, letters, rereads_a, rereads_b): Counted = redis::pipe()
             .hlen(keys.links())
             .hlen(keys.accounts(Side::A))
             .hlen(keys.accounts(Side::B))
@@ -247,12 +248,16 @@ impl RedisStore {
             .query_async(&mut *server)
             .await
             .map_err(failed)?;
+        drop(server);
+        let (held, held_since) = self.count_held(connection).await?;
         let about_messages = about_messages.iter().filter(|letter| letter.connection.as_ref() == Some(connection));
         Ok(LinkCounts {
             links,
             accounts: Sides { a, b },
             letters: letters + about_messages.count() as u64,
             rereads: Sides { a: rereads_a, b: rereads_b },
+            held,
+            held_since,
         })
     }
 }
@@ -312,7 +317,7 @@ fn claim_keys(keys: &Keys) -> Vec<String> {
 
 fn commit_keys(keys: &Keys, commit: &Commit) -> Vec<String> {
     let mut named = claim_keys(keys);
-    named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal()]);
+    named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal(), keys.held()]);
     if let Some(Count::Change { run, .. } | Count::Command { run, .. }) = &commit.count {
         named.extend([keys.run(run), keys.run_bits(run)]);
     }
@@ -339,10 +344,11 @@ fn push_commit(call: &mut Call, commit: &Commit) {
     match link {
         Some(link) => {
             let document = pack(link, link.revision + 1);
-            call.arg(link.id.to_string()).number(link.revision).arg(document);
+            let held_since = link.held_since().map(|since| since.0.to_string());
+            call.arg(link.id.to_string()).number(link.revision).arg(document).arg(held_since.unwrap_or_default());
         }
         None => {
-            call.arg("").arg("").arg("");
+            call.arg("").arg("").arg("").arg("");
         }
     }
     for claims in [claim, release] {

@@ -24,11 +24,13 @@ scripts! {
     LEASE = "lease.lua",
     LOAD = "load.lua",
     PAUSE = "pause.lua",
+    PAUSE_WRITES = "pause_writes.lua",
     READER = "reader.lua",
     RELEASE = "release.lua",
     REREAD_DONE = "reread_done.lua",
     RESERVE = "reserve.lua",
     SET_READER = "set_reader.lua",
+    SPEND = "spend.lua",
     STAMP = "stamp.lua",
     TAKE_CALL = "take_call.lua",
 }
