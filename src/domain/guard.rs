@@ -164,7 +164,7 @@ impl fmt::Display for Budget {
         let seconds = self.window.as_secs();
         let (count, unit) = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
             .into_iter()
-            .find(|(unit_s, _)| seconds > 0 && seconds % unit_s == 0)
+            .find(|(unit_s, _)| seconds > 0 && seconds.is_multiple_of(*unit_s))
             .map_or((seconds, 's'), |(unit_s, unit)| (seconds / unit_s, unit));
         // Of a share of none, and a number of none, nothing passes either way.
         match self.share_percent {

@@ -12,6 +12,7 @@ mod broker;
 mod chaos;
 mod counts;
 mod faults;
+mod guards;
 mod store;
 mod system;
 mod world;

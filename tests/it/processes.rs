@@ -318,6 +318,19 @@ impl Installation {
         }
     }
 
+    /// Runs `muster` until it kills itself at a failpoint.
+    pub async fn killed_command(&self, arguments: &[&str], failpoint: &str) -> Outcome {
+        let mut command = self.command(env!("CARGO_BIN_EXE_muster"));
+        command.args(arguments).env("MUSTER_FAILPOINT", failpoint).stdin(Stdio::null());
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
+        let output = output.unwrap_or_else(|_| panic!("muster {arguments:?} hangs")).unwrap();
+        Outcome {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Syncs the connection and waits; `more` are further arguments.
     pub async fn sync(&self, more: &[&str]) -> Report {
         let arguments = [&["sync", CONNECTION, "--wait", "--json"], more].concat();

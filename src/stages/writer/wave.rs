@@ -300,13 +300,13 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     }
 
     async fn write_all(&self, mut batch: Batch<(Write, Instant), Option<Written>>) {
-        // Looked at once more: between the plan and the call a commit was waited for. A store that cannot be asked any
-        // more is one that the process does not wait for, since it stops.
-        if !matches!(self.known_pause().await, Ok(None)) {
-            return batch.answer_all(None);
-        }
         let (writes, deadlines): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.questions).into_iter().unzip();
         let deadline = deadlines.into_iter().min().expect("a batch has a question");
+        // Looked at once more: between the plan and the call a commit was waited for. Nothing is sent where the store does
+        // not say in time that it may be.
+        if !matches!(tokio::time::timeout_at(deadline, self.known_pause()).await, Ok(Ok(None))) {
+            return batch.answer_all(None);
+        }
         let written = self.system().write(&writes, deadline).await;
         match complete(written, writes.len()) {
             Ok(written) => batch.answer(written.into_iter().map(Some)),
