@@ -245,10 +245,10 @@ impl Approval {
         Self { values: Vec::new(), account: false, by, at }
     }
 
-    /// Adds what is held.
-    pub fn add(&mut self, held: &Held<'_>) {
-        match held.path {
-            Some(path) => self.values.push((path.clone(), held.generation)),
+    /// Adds a value of this generation; without an attribute the account as a whole.
+    pub fn add(&mut self, path: Option<&AttributePath>, generation: u32) {
+        match path {
+            Some(path) => self.values.push((path.clone(), generation)),
             None => self.account = true,
         }
     }

@@ -29,7 +29,7 @@ fn both_ways(default: Side) -> Play {
 /// What a person sees of `x` and decides.
 fn about(play: &Play) -> Approval {
     let mut about = Approval::new("ada@host".to_owned(), Timestamp(50_000));
-    play.link.held().for_each(|held| about.add(&held));
+    play.link.held().for_each(|held| about.add(held.path, held.generation));
     about
 }
 

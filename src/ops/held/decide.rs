@@ -132,10 +132,7 @@ fn by_connection(items: &[Item]) -> BTreeMap<ConnectionName, Rulings> {
     for item in items {
         let rulings = connections.entry(item.connection.clone()).or_default();
         let approval = rulings.entry((item.link, item.side)).or_insert_with(|| Approval::new(by.clone(), at));
-        match &item.path {
-            Some(path) => approval.values.push((path.clone(), item.generation)),
-            None => approval.account = true,
-        }
+        approval.add(item.path.as_ref(), item.generation);
     }
     connections
 }

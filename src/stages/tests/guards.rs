@@ -20,7 +20,7 @@ async fn approve_all(world: &World) {
     let mut outgoing = Vec::new();
     for (number, link) in (0..).zip(world.pipeline.store.all_links()) {
         let mut approval = Approval::new("ada@host".to_owned(), Timestamp(1));
-        link.held().for_each(|held| approval.add(&held));
+        link.held().for_each(|held| approval.add(held.path, held.generation));
         let command = Command {
             connection: world.connection.name.clone(),
             link: link.id,
