@@ -12,6 +12,7 @@ pub mod dead_letter;
 pub mod explain;
 pub mod failure;
 pub mod guard;
+pub mod hold;
 pub mod id;
 pub mod link;
 pub mod outcome;

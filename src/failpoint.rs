@@ -25,6 +25,20 @@ pub const STAGES: &[&str] = &[
     "writer.acked",
 ];
 
+/// The names that are passed only where a guard has stopped something, or a person decides about it.
+pub const GUARDS: &[&str] = &[
+    // Places in budgets are taken, and what has none is not on hold yet.
+    "writer.asked_guards",
+    // It is.
+    "writer.held",
+    // What a person let pass is noted, and not written yet.
+    "writer.approved",
+    // A batch of approvals is published, and not counted yet.
+    "held.sent",
+    // A batch of rejections is noted.
+    "held.rejected",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -72,7 +86,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

@@ -46,6 +46,7 @@ pub use letters::from_base64;
 pub use partner::PartnerFields;
 pub use remedy::remedy;
 pub use retry::RetryPolicy;
+pub(crate) use writer::PAUSES_BELIEVED;
 
 /// Everything that a stage works with.
 #[derive(Clone)]
@@ -82,6 +83,8 @@ pub struct Connection {
     pub overdue_after: Duration,
     /// Which accounts it is about; `None`: all.
     pub scope: Option<Scope>,
+    /// Which accounts are spared, where a condition says so.
+    pub protected: Option<Scope>,
     /// The fields by which accounts of each side name their partner, where the configuration names them.
     pub partners: Sides<Option<PartnerFields>>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
@@ -96,7 +99,7 @@ impl Connection {
         let overdue_after = schedule.usual_patience();
         let partners = Sides::default();
         let keyed = Mutex::new(None);
-        Self { name, systems, ends, schedule, overdue_after, scope: None, partners, template, keyed }
+        Self { name, systems, ends, schedule, overdue_after, scope: None, protected: None, partners, template, keyed }
     }
 
     /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
@@ -105,6 +108,17 @@ impl Connection {
         match self.scope.as_ref().filter(|scope| scope.side() == side) {
             Some(scope) => scope.fits(snapshot),
             None => Some(true),
+        }
+    }
+
+    /// Whether an account that was seen on `side` is one of those that are spared; `None` if that cannot be told, or no
+    /// condition says so.
+    pub fn protects(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
+        match &self.protected {
+            Some(condition) if condition.side() == side => condition.fits(snapshot),
+            Some(_) => None,
+            // It may have been one before the configuration changed.
+            None => Some(false),
         }
     }
 

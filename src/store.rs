@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::guard::{Budget, Risk};
 use crate::domain::rate::Window;
 use crate::domain::schedule::{Slot, Timetable};
 use crate::domain::watch::Watch;
@@ -248,7 +249,7 @@ pub enum RunKind {
     Reconcile,
     /// One account.
     Only,
-    /// Dead letters that a person sent again.
+    /// Dead letters that a person sent again, or held writes that a person let pass.
     Retry,
     /// The hourly bucket in which live changes are counted. Never "over".
     Live,
@@ -369,6 +370,50 @@ pub struct Instance {
     pub seen_at: Timestamp,
 }
 
+/// Writes of one kind to one side of a connection that ask for a place in their budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spend {
+    /// The side that is written.
+    pub side: Side,
+    /// The kind.
+    pub risk: Risk,
+    /// Its budget.
+    pub budget: Budget,
+    /// Each write by a name of its own. One that has a place keeps it, and has it from now on anew.
+    pub acts: Vec<String>,
+}
+
+/// Nobody writes, on one connection or on all, until a person says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// The connection; `None`: all of them.
+    pub connection: Option<ConnectionName>,
+    /// Since when, in the store's clock.
+    pub since: Timestamp,
+    /// Who said so: `user@host`.
+    pub by: String,
+}
+
+impl Pause {
+    /// What a store files the pause under.
+    pub(crate) fn place(connection: Option<&ConnectionName>) -> &str {
+        // No connection has this name, and it sorts before all that have one.
+        connection.map_or("*", ConnectionName::as_str)
+    }
+
+    /// The pause that a store has there.
+    pub(crate) fn at(place: &str, since: Timestamp, by: String) -> Result<Self, StoreError> {
+        let unreadable = |_| StoreError::Unusable("a pause noted in the store is unreadable".to_owned());
+        let connection = if place == Self::place(None) { None } else { Some(place.parse().map_err(unreadable)?) };
+        Ok(Self { connection, since, by })
+    }
+
+    /// Whether it is one of this connection, alone or with all others.
+    pub fn is_of(&self, connection: &ConnectionName) -> bool {
+        self.connection.as_ref().is_none_or(|paused| paused == connection)
+    }
+}
+
 /// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).
 pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
 
@@ -386,6 +431,10 @@ pub struct LinkCounts {
     pub letters: u64,
     /// Accounts that wait to be read again, by side.
     pub rereads: Sides<u64>,
+    /// Links of which something waits for a person's approval.
+    pub held: u64,
+    /// Since when the first of them does.
+    pub held_since: Option<Timestamp>,
 }
 
 /// The store.
@@ -628,6 +677,35 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         connection: Option<&ConnectionName>,
     ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
+
+    // --- guards ---
+
+    /// Gives writes their places in their budget, one after the other, counted over all workers: whether each has one. The
+    /// population of a budget are the accounts of that side that links hold.
+    fn spend(
+        &self,
+        connection: &ConnectionName,
+        spend: &Spend,
+    ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
+
+    /// The links of which something waits for a person's approval and has not expired, the longest waiting first.
+    fn held(
+        &self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<Vec<(LinkId, Timestamp)>, StoreError>> + Send;
+
+    /// Pauses a connection (`None`: all of them). A pause that is there already stays as it is.
+    fn pause(
+        &self,
+        connection: Option<&ConnectionName>,
+        by: &str,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends a pause; whether there was one. A connection paused by itself stays so when the pause of all ends.
+    fn resume(&self, connection: Option<&ConnectionName>) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// All pauses, that of all connections first.
+    fn pauses(&self) -> impl Future<Output = Result<Vec<Pause>, StoreError>> + Send;
 
     // --- systems and processes ---
 

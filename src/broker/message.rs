@@ -151,6 +151,7 @@ mod tests {
             side: Side::B,
             cause: Cause { run: "r1".parse().unwrap(), number: 3 },
             lane: Lane::Bulk,
+            approval: None,
         }]))
     }
 

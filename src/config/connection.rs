@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::guard::Budgets;
 use crate::domain::rules::{Flow, Leavers, OnExisting};
 use crate::domain::schedule::Schedule;
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
@@ -11,6 +12,7 @@ use crate::expression::Scope;
 use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
+use super::guards::{ProtectedConfig, budgets, protected};
 use super::schedule::{overdue_after, schedule};
 use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
 use super::system::FIELD;
@@ -38,6 +40,10 @@ pub struct ConnectionConfig {
     pub on_existing: OnExisting,
     /// What follows when an account leaves.
     pub leavers: Leavers,
+    /// How many writes that do harm in bulk may pass.
+    pub budgets: Budgets,
+    /// Accounts that are spared.
+    pub protected: ProtectedConfig,
     /// Attributes (as the link names them) by which partners are found, the surest first.
     pub match_on: Vec<AttributePath>,
     /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
@@ -176,6 +182,7 @@ pub(super) fn connection(
         Leavers::Report,
         "What follows for the partner of an account that is gone or no longer active.",
     );
+    let (budgets, protected) = (budgets(table), protected(table));
     let match_on = table.default(
         "match",
         List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
@@ -204,6 +211,8 @@ pub(super) fn connection(
         scope: scope?,
         on_existing: on_existing?,
         leavers: leavers?,
+        budgets: budgets?,
+        protected: protected?,
         match_on: match_on?,
         attributes: attributes?,
         version: 0,

@@ -6,6 +6,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
+use crate::domain::guard::{Budgets, Risk};
 use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
 use crate::domain::schedule::Schedule;
 use crate::domain::{Side, Sides};
@@ -13,6 +14,7 @@ use crate::systems::kind::Fingerprint;
 
 use super::attributes::AttributeConfig;
 use super::connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
+use super::guards::ProtectedConfig;
 use super::system::SystemConfig;
 use super::{Config, Infrastructure, WriterConfig};
 
@@ -71,6 +73,8 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         scope,
         on_existing,
         leavers,
+        budgets,
+        protected,
         match_on,
         attributes,
         version: _,
@@ -136,6 +140,19 @@ fn connection_text(connection: &ConnectionConfig) -> String {
             Leavers::Deactivate => "deactivate",
         },
     );
+    // What is as by default stands in no text, so that links from before there were guards keep their number.
+    for risk in Risk::ALL {
+        let budget = budgets.of(risk);
+        if budget != Budgets::default().of(risk) {
+            let budget = budget.map_or("off".to_owned(), |budget| format!("{budget} {}", budget.at_least));
+            push(&mut text, "budget", format_args!("{risk} {budget}"));
+        }
+    }
+    match protected {
+        ProtectedConfig::Nobody => {}
+        ProtectedConfig::Listed(names) => names.iter().for_each(|name| push(&mut text, "protected", name)),
+        ProtectedConfig::Fitting(condition) => push(&mut text, "protected if", condition),
+    }
     match_on.iter().for_each(|path| push(&mut text, "match", path));
     match attributes {
         None => push(&mut text, "attributes", "all"),

@@ -6,7 +6,10 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::DatabaseError;
 
 /// Steps from an empty file to this version's: step `n` makes a file of version `n` one of `n + 1`.
-const STEPS: &[&str] = &[concat!(include_str!("queues.sql"), include_str!("links.sql")), include_str!("schedules.sql")];
+const STEPS: &[&str] = &[
+    concat!(include_str!("queues.sql"), include_str!("links.sql")),
+    concat!(include_str!("schedules.sql"), include_str!("guards.sql")),
+];
 
 /// `application_id` of our files ("Mstr"), so that another program's database is not taken for an empty one of ours.
 const APPLICATION: i64 = 0x4d73_7472;

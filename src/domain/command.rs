@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Cause, Lane};
+use super::hold::Approval;
 use super::id::{ConnectionName, LinkId, Side};
 
 /// "Bring this side of this link up to date." It carries no values: what the side lacks is computed from the link when
@@ -19,4 +20,8 @@ pub struct Command {
     pub cause: Cause,
     /// The queue it takes.
     pub lane: Lane,
+    /// What a person let pass, and this command is about. It travels here, so that nothing can come between the decision
+    /// and the write that follows from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<Approval>>,
 }

@@ -3,6 +3,7 @@
 
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Value};
+use super::hold::HoldState;
 use super::id::{Side, Sides};
 use super::link::{Link, Register};
 use super::pending::{lacking, pending};
@@ -99,8 +100,10 @@ pub enum Standing {
     Due,
     /// A writer is at it.
     UnderWay,
-    /// It waits for a person: which of two values is the later one was forgotten.
+    /// It waits for a person: a guard has stopped it, or which of two values is the later one was forgotten.
     Held,
+    /// A guard has stopped it, and a person, or nobody in time, decided that it is not written.
+    Rejected,
     /// The side refused it, and nothing has changed since.
     Refused,
     /// An account must be read before anything is written.
@@ -215,7 +218,11 @@ impl Facts<'_> {
             return Standing::There;
         }
         let lease = state.leased(now);
-        if register.hold.is_some() {
+        let stop = state.stop.as_ref().filter(|_| state.account.is_none());
+        let hold = register.hold.as_ref().map(|hold| hold.state(now)).or(stop.map(|stop| stop.state(now)));
+        if let Some(HoldState::Rejected | HoldState::Expired) = hold {
+            Standing::Rejected
+        } else if hold == Some(HoldState::Waiting) {
             Standing::Held
         } else if link.sides[side.other()].seen_at.is_none() {
             Standing::Unread

@@ -1,14 +1,20 @@
 //! Budgets on what does harm in bulk (B10). A connection may deactivate, rename, relink so many accounts within a
 //! window and no more; what is over the budget is held for a person, and all else flows on (B11).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::pending::{Need, Pending};
+use serde::{Deserialize, Serialize};
+
+mod exposure;
+
+pub use exposure::{Exposure, Protected, exposures, is_protected, spares, stop};
 
 /// A kind of write that does harm if a mistake makes many of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Risk {
     /// An account loses its right to be used.
     Deactivate,
@@ -16,7 +22,7 @@ pub enum Risk {
     Delete,
     /// The address or the name that a person signs in with changes.
     EmailChange,
-    /// Roles change. Which role stands above which only the target knows, so each change counts.
+    /// Roles or groups change. Which role stands above which only the target knows, so each change counts (R28, R39).
     RoleElevation,
     /// An account is linked to another partner than before.
     Relink,
@@ -50,27 +56,6 @@ impl Risk {
             Self::Create => "create",
         }
     }
-
-    /// The kinds that a write of these values is of, in order. Deletions and relinks are no values: who asks for one
-    /// names it.
-    pub fn of(wanted: &Pending) -> Vec<Self> {
-        match wanted.need {
-            Need::Create { .. } => return vec![Self::Create],
-            // It only searches.
-            Need::Find { .. } => return Vec::new(),
-            Need::Update { .. } => {}
-        }
-        let changes = |names: &[&str]| wanted.values.keys().any(|path| names.contains(&path.as_str()));
-        let clears = wanted.values.values().any(Option::is_none);
-        let is_of = |risk: &Self| match risk {
-            Self::Deactivate => wanted.deactivates(),
-            Self::EmailChange => changes(&["emails", "userName"]),
-            Self::RoleElevation => changes(&["roles"]),
-            Self::MassClear => clears,
-            Self::Delete | Self::Relink | Self::Create => false,
-        };
-        Self::ALL.into_iter().filter(is_of).collect()
-    }
 }
 
 impl fmt::Display for Risk {
@@ -94,6 +79,40 @@ impl Default for Budget {
     /// Two percent, at least five, an hour.
     fn default() -> Self {
         Self { share_percent: 2, at_least: 5, window: Duration::from_secs(3600) }
+    }
+}
+
+/// The budgets of one connection. A kind without one is not counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets(BTreeMap<Risk, Budget>);
+
+impl Default for Budgets {
+    /// The default budget for every kind but creations. Those must be asked for (`create = "automatic"`), `plan` shows them
+    /// beforehand, and the first load of a roster is nothing else: with a share of the accounts that are linked so far, it
+    /// would be stuck after five.
+    fn default() -> Self {
+        let kinds = Risk::ALL.into_iter().filter(|risk| *risk != Risk::Create);
+        Self(kinds.map(|risk| (risk, Budget::default())).collect())
+    }
+}
+
+impl Budgets {
+    /// No budget at all.
+    pub fn off() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// The budget of this kind, if it has one.
+    pub fn of(&self, risk: Risk) -> Option<Budget> {
+        self.0.get(&risk).copied()
+    }
+
+    /// Sets the budget of this kind; `None` takes it away.
+    pub fn set(&mut self, risk: Risk, budget: Option<Budget>) {
+        match budget {
+            Some(budget) => drop(self.0.insert(risk, budget)),
+            None => drop(self.0.remove(&risk)),
+        }
     }
 }
 
@@ -139,6 +158,22 @@ fn parse_window(text: &str) -> Option<Duration> {
     count.checked_mul(unit_s).map(Duration::from_secs)
 }
 
+impl fmt::Display for Budget {
+    /// As the configuration writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.window.as_secs();
+        let (count, unit) = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
+            .into_iter()
+            .find(|(unit_s, _)| seconds > 0 && seconds.is_multiple_of(*unit_s))
+            .map_or((seconds, 's'), |(unit_s, unit)| (seconds / unit_s, unit));
+        // Of a share of none, and a number of none, nothing passes either way.
+        match self.share_percent {
+            0 => write!(f, "{}/{count}{unit}", self.at_least),
+            share => write!(f, "{share}%/{count}{unit}"),
+        }
+    }
+}
+
 impl Budget {
     /// How many may pass within the window, of so many linked accounts.
     pub fn limit(&self, population: u64) -> u64 {
@@ -153,83 +188,4 @@ pub fn decide(spent_in_window: u64, wanted: u64, limit: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::attribute::Value;
-    use crate::domain::id::Side;
-    use crate::domain::resolve::tests::vocabulary::{account, path, value};
-
-    fn budget(share_percent: u8, at_least: u64, seconds: u64) -> Budget {
-        Budget { share_percent, at_least, window: Duration::from_secs(seconds) }
-    }
-
-    #[test]
-    fn budgets_are_shares_or_numbers_over_a_window() {
-        for (text, expected) in [
-            ("2%/1h", Some(budget(2, 5, 3600))),
-            (" 50 / 30m ", Some(budget(0, 50, 1800))),
-            ("0%/1d", Some(budget(0, 0, 86_400))),
-            ("0/45s", Some(budget(0, 0, 45))),
-            ("100%/1h", Some(budget(100, 5, 3600))),
-            ("101%/1h", None),
-            ("2%", None),
-            ("2%/h", None),
-            ("2%/0h", None),
-            ("-2/1h", None),
-            ("+2/1h", None),
-            ("two/1h", None),
-            ("2%/1é", None),
-            ("/1h", None),
-            ("1/99999999999999999999d", None),
-            ("", None),
-        ] {
-            assert_eq!(text.parse().ok(), expected, "{text}");
-        }
-    }
-
-    /// B10: the budget grows with the roster, and a small roster is not stuck.
-    #[test]
-    fn limits_follow_the_population() {
-        for (text, population, limit) in [
-            ("2%/1h", 0, 5),
-            ("2%/1h", 100, 5),
-            ("2%/1h", 1_000, 20),
-            ("2%/1h", 1_049, 20),
-            ("50/1h", 1_000_000, 50),
-            ("0%/1h", 1_000, 0),
-            ("100%/1h", u64::MAX, u64::MAX),
-        ] {
-            assert_eq!(text.parse::<Budget>().unwrap().limit(population), limit, "{text} of {population}");
-        }
-    }
-
-    /// B11: what is over the budget waits; the rest passes.
-    #[test]
-    fn only_what_is_over_the_budget_is_held() {
-        for (spent, wanted, limit, passes) in
-            [(0, 3, 5, 3), (0, 8, 5, 5), (4, 3, 5, 1), (5, 1, 5, 0), (9, 1, 5, 0), (0, 0, 0, 0)]
-        {
-            assert_eq!(decide(spent, wanted, limit), passes, "{spent} spent, {wanted} wanted of {limit}");
-        }
-    }
-
-    #[test]
-    fn risks_are_read_off_the_values() {
-        let update = Need::Update { account: account(Side::B) };
-        let create = Need::Create { partner: account(Side::A) };
-        for (need, values, risks) in [
-            (&update, vec![("title", "Captain")], vec![]),
-            (&update, vec![("emails", "ada@x.example")], vec![Risk::EmailChange]),
-            (&update, vec![("userName", "ada"), ("title", "-")], vec![Risk::EmailChange, Risk::MassClear]),
-            (&update, vec![("roles", "admin")], vec![Risk::RoleElevation]),
-            (&create, vec![("emails", "ada@x.example"), ("roles", "agent")], vec![Risk::Create]),
-        ] {
-            let values = values.into_iter().map(|(name, text)| (path(name), value(text))).collect();
-            let wanted = Pending { need: need.clone(), values, generations: Vec::new() };
-            assert_eq!(Risk::of(&wanted), risks, "{:?}", wanted.values);
-        }
-        let values = [(path("active"), Some(Value::Bool(false)))].into_iter().collect();
-        let leaver = Pending { need: update, values, generations: Vec::new() };
-        assert_eq!(Risk::of(&leaver), [Risk::Deactivate]);
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::account::Version;
 use super::attribute::{AttributePath, Digest, Value};
 use super::failure::{Code, Failure};
+use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use super::time::Timestamp;
 
@@ -81,6 +82,12 @@ pub struct SideState {
     /// What the system said to the last write. Nothing is decided by it: people ask for it.
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub last_write: Option<LastWrite>,
+    /// A guard stopped the creation of the account.
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<Stop>,
+    /// The account was found to be one of the protected ones when it was last read.
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    pub protected: bool,
 }
 
 /// What a system said to the last write of an account.
@@ -213,18 +220,6 @@ pub struct Burial {
     /// Code of the refusal, for `status`.
     #[serde(rename = "c")]
     pub code: String,
-}
-
-/// Why an attribute is not written for the time being. It sits on the attribute: the rest of the account flows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Hold {
-    /// The store forgot which of two differing values is the later one. Ended by the next edit, by agreement, or by a
-    /// person.
-    BaseLost {
-        /// The value that the register does not have: the other side's.
-        other: Option<Value>,
-    },
 }
 
 impl Link {

@@ -5,9 +5,11 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use super::attribute::{AttributePath, Attributes, Digest, Value};
+use super::hold::HoldState;
 use super::id::{AccountId, Side};
 use super::link::{Link, Register};
 use super::rules::{Occasion, Rules};
+use super::time::Timestamp;
 
 /// What a side of a link lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +89,18 @@ pub fn pending(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
 pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
     let need = need(link, side, rules)?;
     let creating = need.has_no_account();
+    if matches!(need, Need::Create { .. }) && link.sides[side].stop.as_ref().is_some_and(|stop| !stop.is_approved()) {
+        return None;
+    }
+    // A write of such a side that left the held value out would clear it.
+    if rules.whole[side] && !creating && writable(link, side, rules, creating).any(|(_, register)| register.is_held()) {
+        return None;
+    }
     let mut values = Attributes::new();
     let mut generations = Vec::new();
     for (path, register) in writable(link, side, rules, creating) {
         let clears_nothing = creating && register.value.is_none();
-        if register.hold.is_none() && !clears_nothing {
+        if !register.is_held() && !clears_nothing {
             values.insert(path.clone(), register.value.clone());
             generations.push((path.clone(), register.generation));
         }
@@ -112,7 +121,7 @@ fn complete(
 ) {
     for (path, register) in &link.registers {
         let flows = rules.attributes.get(path).is_some_and(|rule| rule.flow.writes(side));
-        if flows && register.value.is_some() && register.hold.is_none() && !values.contains_key(path) {
+        if flows && register.value.is_some() && !register.is_held() && !values.contains_key(path) {
             values.insert(path.clone(), register.value.clone());
             generations.push((path.clone(), register.generation));
         }
@@ -120,11 +129,14 @@ fn complete(
     generations.sort();
 }
 
-/// Whether `side` lacks something that is on hold.
-pub fn is_held(link: &Link, side: Side, rules: &Rules) -> bool {
-    need(link, side, rules).is_some_and(|need| {
-        writable(link, side, rules, need.has_no_account()).any(|(_, register)| register.hold.is_some())
-    })
+/// Where what `side` lacks stands at `now` (store clock), if it is on hold: it waits as long as any of it does.
+pub fn held(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Option<HoldState> {
+    let need = need(link, side, rules)?;
+    let creating = need.has_no_account();
+    let values = writable(link, side, rules, creating).filter_map(|(_, register)| register.hold.as_ref());
+    let account = link.sides[side].stop.as_ref().filter(|_| matches!(need, Need::Create { .. }));
+    let states = values.map(|hold| hold.state(now)).chain(account.map(|stop| stop.state(now)));
+    states.filter(|state| *state != HoldState::Approved).min()
 }
 
 /// Whether there is an account to write, or one to create or to find, and both sides were read in this epoch.

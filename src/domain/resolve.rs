@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{FUTURE_STAMP, Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
+use super::hold::Hold;
 use super::id::{Side, Sides};
-use super::link::{Absence, Hold, Link, Origin, Register};
+use super::link::{Absence, Link, Origin, Register};
 use super::outcome::ChangeOutcome;
 use super::pending::pending;
 use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules};
@@ -107,7 +108,9 @@ pub fn decide(question: Question<'_>) -> Decision {
         return Decision::Drift;
     }
     match register {
-        Some(Register { hold: Some(_), .. }) => Decision::Edit,
+        Some(Register { hold: Some(Hold::BaseLost { .. }), .. }) => Decision::Edit,
+        // What a person refused contends with nothing.
+        Some(register) if register.by != side && register.is_rejected(question.now) => Decision::Edit,
         Some(register) if register.by != side && register.applied[side] != register.generation => {
             question.clash(register)
         }
@@ -212,6 +215,16 @@ impl Resolution {
 }
 
 impl Resolution {
+    /// The same, where the account that was seen on `side` is protected or is not; `None` leaves it as it was.
+    pub fn protected(mut self, side: Side, is_protected: Option<bool>) -> Self {
+        let Some(is_protected) = is_protected else { return self };
+        if self.outcome != ChangeOutcome::Stale && self.link.sides[side].protected != is_protected {
+            self.link.sides[side].protected = is_protected;
+            self.changed = true;
+        }
+        self
+    }
+
     /// The same, where the account that was seen on `side` fits the connection's scope or does not; `None` leaves it as
     /// it was. Once it fits again, the other side is behind by whatever happened meanwhile.
     pub fn in_scope(mut self, side: Side, fits: Option<bool>, rules: &Rules) -> Self {
@@ -336,6 +349,9 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
                 if let Some(Hold::BaseLost { other }) = &previous.hold {
                     let overruled = if previous.by == side { other.as_ref() } else { previous.value.as_ref() };
                     journal(lost, side.other(), overruled, JournalReason::Overruled);
+                }
+                if decision == Decision::Edit && previous.by != side && previous.is_rejected(question.now) {
+                    journal(lost, side.other(), previous.value.as_ref(), JournalReason::Overruled);
                 }
             }
             let generation = previous.map_or(0, |previous| previous.generation) + 1;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+use super::guard::{Budgets, Protected};
 use super::id::{ConnectionName, Side, Sides};
 use super::link::Register;
 
@@ -172,6 +173,10 @@ pub struct Rules {
     /// The attribute (as the link names it) without which an account of the side is there and shows nothing (R50), where
     /// it is mapped.
     pub shown_by: Sides<Option<AttributePath>>,
+    /// How many writes that do harm in bulk may pass (B10).
+    pub budgets: Budgets,
+    /// Accounts that are spared.
+    pub protected: Protected,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::account::{READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Digest, Value};
+use super::hold::HoldState;
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin};
-use super::pending::{Need, Pending, is_held, lacking, pending};
+use super::pending::{Need, Pending, held, lacking, pending};
 use super::rules::Rules;
 use super::time::Timestamp;
 
@@ -20,6 +21,8 @@ pub enum Plan {
     Nothing,
     /// What it lacks waits for a person.
     Held,
+    /// A person, or nobody in time, decided that what it lacks is not written.
+    Rejected,
     /// What it lacks was refused, and nothing has changed since.
     Buried,
     /// Another writer has the side. The command waits: that writer may be dead.
@@ -56,12 +59,13 @@ pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
         return Plan::Unseen { account: account.clone() };
     }
     let Some(wanted) = pending(link, side, rules) else {
-        return if lacking(link, side, rules).is_some() {
-            Plan::Buried
-        } else if is_held(link, side, rules) {
-            Plan::Held
-        } else {
-            Plan::Nothing
+        if lacking(link, side, rules).is_some() {
+            return Plan::Buried;
+        }
+        return match held(link, side, rules, now) {
+            None => Plan::Nothing,
+            Some(HoldState::Rejected | HoldState::Expired) => Plan::Rejected,
+            Some(HoldState::Waiting | HoldState::Approved) => Plan::Held,
         };
     };
     if let Some(lease) = state.leased(now) {

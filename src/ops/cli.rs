@@ -12,12 +12,14 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, connect, dead, demo, explain, init, links, plan, run, status, sync, topology, worker,
+    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, status, sync, topology,
+    worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
 use crate::domain::dead_letter::DiscardReason;
+use crate::domain::guard::Risk;
 use crate::stages::Pipeline;
 use crate::store::Store;
 use crate::telemetry::logs;
@@ -119,6 +121,29 @@ enum Command {
         #[command(subcommand)]
         command: links::Command,
     },
+    /// Look at writes that a guard has stopped, let them pass or refuse them.
+    Held {
+        #[command(subcommand)]
+        command: HeldCommand,
+    },
+    /// Stop every write of a connection at once, until `resume`. Reading goes on, and what is to be written waits.
+    Pause {
+        /// The connection.
+        #[arg(required_unless_present = "all")]
+        connection: Option<ConnectionName>,
+        /// All connections.
+        #[arg(long, conflicts_with = "connection")]
+        all: bool,
+    },
+    /// Let the writes of a paused connection go on.
+    Resume {
+        /// The connection.
+        #[arg(required_unless_present = "all")]
+        connection: Option<ConnectionName>,
+        /// All connections that were paused together; one that was paused by itself stays so.
+        #[arg(long, conflicts_with = "connection")]
+        all: bool,
+    },
     /// Copy the file that holds queues and links, also while `muster run` works on it.
     Backup {
         /// The copy; it must not be there yet.
@@ -176,6 +201,71 @@ enum DeadCommand {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum HeldCommand {
+    /// List what is held, the longest waiting first.
+    List {
+        #[command(flatten)]
+        which: HeldFilter,
+        /// What was rejected or has expired, too.
+        #[arg(long)]
+        rejected: bool,
+        /// Writes to show at most.
+        #[arg(long, value_name = "WRITES")]
+        limit: Option<usize>,
+    },
+    /// Let writes pass. Each is written if it still has the value that `held list` shows.
+    Approve {
+        #[command(flatten)]
+        which: HeldFilter,
+        /// Everything that is held.
+        #[arg(long)]
+        all: bool,
+        /// Do not ask at a terminal.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Refuse writes. The value is not written until its source changes it; `held approve <account>` takes it back.
+    Reject {
+        #[command(flatten)]
+        which: HeldFilter,
+        /// Everything that is held.
+        #[arg(long)]
+        all: bool,
+        /// Do not ask at a terminal.
+        #[arg(long, short)]
+        yes: bool,
+    },
+}
+
+/// Which held writes are meant.
+#[derive(Debug, clap::Args)]
+struct HeldFilter {
+    /// Only those of these accounts, as `<system>:<id>`.
+    accounts: Vec<String>,
+    /// Only those of this connection.
+    #[arg(long)]
+    connection: Option<ConnectionName>,
+    /// Only those of this kind.
+    #[arg(long, value_parser = risks())]
+    risk: Option<Risk>,
+}
+
+impl HeldFilter {
+    fn with(self, rejected: bool) -> held::Filter {
+        let Self { accounts, connection, risk } = self;
+        held::Filter { connection, risk, accounts, rejected }
+    }
+}
+
+/// The kinds of writes that have budgets.
+fn risks() -> impl TypedValueParser<Value = Risk> {
+    PossibleValuesParser::new(Risk::ALL.map(Risk::as_str)).map(|word| {
+        let known = Risk::ALL.into_iter().find(|risk| risk.as_str() == word);
+        known.expect("the parser before has refused every other word")
+    })
 }
 
 /// The reasons of [`DiscardReason`], each with its meaning.
@@ -302,6 +392,21 @@ async fn serve_with<B: Broker, S: Store>(
             }
         },
         Command::Links { command } => links::run(pipeline, mode, config, command, form).await,
+        Command::Held { command } => match command {
+            HeldCommand::List { which, rejected, limit } => {
+                held::list(pipeline, &which.with(rejected), limit, form).await
+            }
+            HeldCommand::Approve { which, all, yes } => {
+                let decision = held::Decision { filter: which.with(false), all, sure: yes };
+                held::approve(pipeline, mode, &decision, form).await
+            }
+            HeldCommand::Reject { which, all, yes } => {
+                let decision = held::Decision { filter: which.with(false), all, sure: yes };
+                held::reject(pipeline, &decision, form).await
+            }
+        },
+        Command::Pause { connection, all: _ } => pause::pause(pipeline, connection, form).await,
+        Command::Resume { connection, all: _ } => pause::resume(pipeline, connection, form).await,
         Command::Topology => topology::run(pipeline, form).await,
     };
     pipeline.broker.close().await;

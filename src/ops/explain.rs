@@ -12,10 +12,11 @@ use crate::broker::Broker;
 use crate::domain::resolve::Lost;
 use crate::domain::{ConnectionName, DeadLetter, LetterId, Side, Sides, Snapshot, Timestamp, Value};
 use crate::stages::Pipeline;
-use crate::store::{JournalEntry, Store, SystemState};
+use crate::store::{JournalEntry, Pause, Store, SystemState};
 use crate::systems::{Lookup, SearchKey};
 
 mod find;
+mod held;
 mod next;
 mod page;
 mod report;
@@ -95,6 +96,8 @@ struct Known {
     kept: Vec<JournalEntry>,
     /// Accounts in the way of one that is to be created, and the attribute that they share with it.
     rivals: Vec<Rival>,
+    /// Nobody writes on this connection, since a person said so.
+    pause: Option<Pause>,
     /// Who would have to run for anything to be written, if nobody does: the beginning of a sentence.
     idle: Option<String>,
 }
@@ -164,7 +167,8 @@ async fn gather<B: Broker, S: Store>(
             rivals.extend(rivals_on(meant, side).await);
         }
     }
-    Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, idle })
+    let pause = store.pauses().await?.into_iter().find(|pause| pause.is_of(name));
+    Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, pause, idle })
 }
 
 async fn look(meant: &Meant, side: Side, system: &SystemState, offline: bool) -> Look {

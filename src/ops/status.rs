@@ -12,7 +12,7 @@ use crate::domain::watch::Standing;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Sides, SystemName, Timestamp};
 use crate::stages::mapper::INCOMPLETE_LINK;
 use crate::stages::{Connection, Pipeline, watch};
-use crate::store::{Instance, LinkCounts, Run, Store, StoreError, SystemState};
+use crate::store::{Instance, LinkCounts, Pause, Run, Store, StoreError, SystemState};
 
 #[derive(Serialize)]
 struct Status {
@@ -20,6 +20,8 @@ struct Status {
     systems: Vec<(SystemName, SystemState)>,
     queues: Result<Vec<(String, u64)>, String>,
     instances: Vec<Instance>,
+    /// Connections that nobody writes for.
+    pauses: Vec<Pause>,
     /// Open letters about messages that belong to no configured connection.
     other_letters: u64,
 }
@@ -87,7 +89,9 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
     };
     let instances = pipeline.store.instances().await?;
     let other_letters = pipeline.store.letters(None).await?.len() as u64;
-    let status = Status { connections, systems, queues, instances, other_letters };
+    let pauses = pipeline.store.pauses().await?;
+    let held: u64 = connections.iter().map(|connection: &ConnectionStatus| connection.counts.held).sum();
+    let status = Status { connections, systems, queues, instances, pauses, other_letters };
     let of_connections: u64 = status.connections.iter().map(|connection| connection.counts.letters).sum();
     let letters = of_connections + other_letters;
     match form {
@@ -95,7 +99,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         Form::Text => show(&status, mode, letters),
     }
     let is_well = status.connections.iter().all(|connection| connection.schedule.is_well());
-    Ok(if letters > 0 || !is_well { Exit::Attention } else { Exit::Done })
+    Ok(if letters > 0 || held > 0 || !is_well { Exit::Attention } else { Exit::Done })
 }
 
 async fn schedule<S: Store>(store: &S, connection: &Connection, now: Timestamp) -> Result<ScheduleStatus, StoreError> {
@@ -109,25 +113,35 @@ async fn schedule<S: Store>(store: &S, connection: &Connection, now: Timestamp) 
 }
 
 fn show(status: &Status, mode: &Mode, letters: u64) {
+    status.pauses.iter().map(super::pause::said).for_each(output::line);
     connections(status);
     schedules(status);
     runs(status);
     systems(status);
     queues(status);
     workers(status, mode);
+    for ConnectionStatus { connection, counts, .. } in &status.connections {
+        if let Some(since) = counts.held_since {
+            let held = output::count(usize::try_from(counts.held).unwrap_or(usize::MAX), "account");
+            output::line(format!(
+                "\n{connection}: writes to {held} are held, the first since {since}. See `muster held list`"
+            ));
+        }
+    }
     if letters > 0 {
         output::line(format!("\nOpen letters: {letters}. See `muster dead list`"));
     }
 }
 
 fn connections(status: &Status) {
-    let mut table = output::table(&["CONNECTION", "LINKS", "ACCOUNTS", "LETTERS", "TO READ AGAIN"]);
+    let mut table = output::table(&["CONNECTION", "LINKS", "ACCOUNTS", "LETTERS", "HELD", "TO READ AGAIN"]);
     for ConnectionStatus { connection, systems, counts, .. } in &status.connections {
         table.add_row([
             connection.to_string(),
             counts.links.to_string(),
             format!("{} {}, {} {}", systems.a, counts.accounts.a, systems.b, counts.accounts.b),
             counts.letters.to_string(),
+            counts.held.to_string(),
             (counts.rereads.a + counts.rereads.b).to_string(),
         ]);
     }

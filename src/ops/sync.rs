@@ -94,8 +94,9 @@ pub async fn run<B: Broker, S: Store>(
     tasks.close();
     tasks.wait().await;
     let (run, took) = followed?;
-    report(name, &run, took, form);
-    Ok(exit(&run))
+    let held = pipeline.store.counts(name).await?.held;
+    report(name, &run, held, took, form);
+    Ok(exit(&run, held))
 }
 
 /// Notes the request for whoever produces; when its run can begin to read.
@@ -225,12 +226,21 @@ pub(super) async fn follow<B: Broker, S: Store>(
     let bar = bar(form);
     let mut seen = false;
     let mut away_since: Option<Instant> = None;
+    let mut told_of_pause = false;
     loop {
         match look(pipeline, name, request).await {
             Ok(Sight::Begun { run, quiet }) => {
                 seen = true;
                 away_since = None;
                 show(&bar, &run, opens_at);
+                let pauses = pipeline.store.pauses().await.unwrap_or_default();
+                if let Some(pause) = pauses.iter().find(|pause| pause.is_of(name)) {
+                    bar.set_message(super::pause::said(pause));
+                    if form == Form::Text && !told_of_pause {
+                        bar.suspend(|| eprintln!("{}", super::pause::said(pause)));
+                    }
+                    told_of_pause = true;
+                }
                 let read = !run.reading.a && !run.reading.b;
                 if (until == Until::Read && read) || (run.is_over() && quiet) {
                     bar.finish_and_clear();
@@ -315,15 +325,15 @@ fn show(bar: &ProgressBar, run: &Run, opens_at: Instant) {
     });
 }
 
-fn exit(run: &Run) -> Exit {
+/// `held`: links of the connection of which something waits for a person.
+fn exit(run: &Run, held: u64) -> Exit {
     if run.failed.is_some() {
         return Exit::Failed;
     }
     let waits = run.changes(ChangeOutcome::Refused)
         + run.changes(ChangeOutcome::Undecodable)
-        + run.commands(CommandOutcome::Dead)
-        + run.commands(CommandOutcome::Held);
-    if waits > 0 { Exit::Attention } else { Exit::Done }
+        + run.commands(CommandOutcome::Dead);
+    if waits > 0 || held > 0 { Exit::Attention } else { Exit::Done }
 }
 
 /// The outcomes of a run, and that they add up.
@@ -338,10 +348,12 @@ struct Report<'r> {
     emitted: u32,
     commands: std::collections::BTreeMap<&'static str, u32>,
     commands_in_flight: i64,
+    /// Links of which something waits for a person, whichever run brought that about.
+    held: u64,
     failed: Option<&'r str>,
 }
 
-fn report(name: &ConnectionName, run: &Run, took: Duration, form: Form) {
+fn report(name: &ConnectionName, run: &Run, held: u64, took: Duration, form: Form) {
     if form == Form::Json {
         output::object(&Report {
             connection: name,
@@ -353,6 +365,7 @@ fn report(name: &ConnectionName, run: &Run, took: Duration, form: Form) {
             emitted: run.emitted,
             commands: CommandOutcome::ALL.iter().map(|outcome| (outcome.as_str(), run.commands(*outcome))).collect(),
             commands_in_flight: run.commands_in_flight(),
+            held,
             failed: run.failed.as_deref(),
         });
         return;
@@ -389,7 +402,11 @@ fn report(name: &ConnectionName, run: &Run, took: Duration, form: Form) {
     if let Some(failed) = &run.failed {
         output::line(format!("The run ended early: {failed}"));
     }
-    if exit(run) == Exit::Attention {
+    if held > 0 {
+        let accounts = output::count(usize::try_from(held).unwrap_or(usize::MAX), "account");
+        output::line(format!("Writes to {accounts} are held: see `muster held list`"));
+    }
+    if exit(run, 0) == Exit::Attention {
         output::line("Something waits for a person: see `muster dead list`");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Connection;
 use super::partner::PartnerFields;
-use crate::config::{Conflict, ConnectionConfig, Direction};
+use crate::config::{Conflict, ConnectionConfig, Direction, ProtectedConfig};
+use crate::domain::guard::Protected;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
 use crate::systems::{Schema, SharedSystem, ValueKind};
@@ -89,6 +90,10 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     if let Some(scope) = &config.scope {
         problems.extend(scope.problems(schemas[scope.side()]));
     }
+    if let ProtectedConfig::Fitting(condition) = &config.protected {
+        let found = condition.problems(schemas[condition.side()]);
+        problems.extend(found.into_iter().map(|problem| problem.replacen("scope", "protected", 1)));
+    }
     if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
         // The domain can decide by time, but nobody compares the two systems' clocks yet.
         problems.push(
@@ -157,13 +162,20 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         shown_by,
         write_only: Sides::from_fn(|side| !schemas[side].readable),
         whole: Sides::from_fn(|side| schemas[side].whole),
+        budgets: config.budgets.clone(),
+        protected: protected(config, schemas),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),
     };
     let systems = Sides::from_fn(|side| config.ends[side].system.clone());
+    let protected = match &config.protected {
+        ProtectedConfig::Fitting(condition) => Some(condition.clone()),
+        ProtectedConfig::Nobody | ProtectedConfig::Listed(_) => None,
+    };
     Ok(Connection {
         scope: config.scope.clone(),
+        protected,
         partners: Sides::from_fn(|side| config.ends[side].partner.as_ref().map(PartnerFields::new)),
         schedule: config.schedule.clone(),
         overdue_after: config.overdue_after,
@@ -202,6 +214,25 @@ fn write_back(
         values: None,
     };
     Some((path, rule))
+}
+
+/// The accounts that are spared by name. A text that could be the id of either side is taken for both.
+fn protected(config: &ConnectionConfig, schemas: Sides<&Schema>) -> Protected {
+    let mut protected = Protected::default();
+    let ProtectedConfig::Listed(listed) = &config.protected else { return protected };
+    for text in listed {
+        for side in Side::BOTH {
+            let system = config.ends[side].system.as_str();
+            let id = match text.split_once(':') {
+                Some((named, id)) if named == system => Some(id),
+                Some((named, _)) if named == config.ends[side.other()].system.as_str() => None,
+                _ => Some(text.as_str()),
+            };
+            protected.accounts[side].extend(id.and_then(|id| (schemas[side].parse_id)(id)));
+        }
+        protected.names.push(text.clone());
+    }
+    protected
 }
 
 /// The side whose leavers matter.

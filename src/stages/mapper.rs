@@ -177,7 +177,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             };
             for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
                 let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                let command = Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane };
+                let command =
+                    Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane, approval: None };
                 commands.push(command);
             }
         }
@@ -330,7 +331,9 @@ impl Desk<'_> {
                 let side = change.side;
                 let fits = self.connection.fits(side, snapshot);
                 let resolve = |link: &Link, fits| {
-                    resolve(link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules)
+                    resolve(link, side, snapshot, self.rules, self.now)
+                        .in_scope(side, fits, self.rules)
+                        .protected(side, self.connection.protects(side, snapshot))
                 };
                 let open_letter = sighted.found.open_letter;
                 match self.link_for(side, snapshot, sighted, fits) {

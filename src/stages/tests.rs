@@ -12,6 +12,7 @@ mod broker;
 mod chaos;
 mod counts;
 mod faults;
+mod guards;
 mod schedules;
 mod store;
 mod system;

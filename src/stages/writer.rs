@@ -22,13 +22,16 @@ use crate::systems::Schema;
 mod attempt;
 mod create;
 mod follow_ups;
+mod guard;
 mod lane;
+mod pauses;
 mod settle;
 mod turns;
 mod wave;
 
 use attempt::Attempt;
 use follow_ups::FollowUps;
+pub(crate) use pauses::BELIEVED as PAUSES_BELIEVED;
 pub(super) use turns::Turns;
 use wave::Wave;
 
@@ -70,7 +73,7 @@ enum Fate {
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
     /// Commands of this queue that are worked on as one wave.
-    fn commands_at_once(&self, queue: &Queue) -> usize {
+    pub(crate) fn commands_at_once(&self, queue: &Queue) -> usize {
         let (Queue::Commands(name) | Queue::CommandsBulk(name)) = queue else { return 1 };
         self.systems.get(name).map_or(1, |system| commands_per_message(system.schema()))
     }
@@ -164,6 +167,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             now: loaded.now,
             loaded_at,
             gate: turns.gate(&connection.systems[side]),
+            pauses: &turns.pauses,
             asked: Default::default(),
         };
         let wave = &wave;

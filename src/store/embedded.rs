@@ -5,6 +5,7 @@
 //! - `links`, `commit`, `journal`: links, their claims, the atomic step.
 //! - `books`: what was counted already. `runs`, `schedules`, `readers`, `letters`, `systems`: a file per concern of the
 //!   trait.
+//! - `guards`: budgets, what is held, pauses.
 //! - `expiry`: forgets what is old.
 //! - `copy`: a copy of another store's connection, for a dry run.
 //! - `clock`, `sql`: the time, and statements in few words.
@@ -16,6 +17,7 @@ mod clock;
 mod commit;
 mod copy;
 mod expiry;
+mod guards;
 mod journal;
 mod letters;
 mod links;
@@ -37,7 +39,7 @@ use serde::Serialize;
 use self::clock::Clock;
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
-    Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
 use crate::domain::rate::Window;
@@ -296,12 +298,32 @@ impl Store for EmbeddedStore {
         self.open_letters(connection).await
     }
 
+    async fn spend(&self, connection: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {
+        self.take_places(connection, spend).await
+    }
+
+    async fn held(&self, connection: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
+        self.held_links(connection).await
+    }
+
+    async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {
+        self.note_pause(connection, by).await
+    }
+
+    async fn resume(&self, connection: Option<&ConnectionName>) -> Result<bool, StoreError> {
+        self.forget_pause(connection).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.known_pauses().await
+    }
+
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         self.system_state(system).await
     }
 
     async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
-        self.pause(system, pause, reason).await
+        self.pause_calls(system, pause, reason).await
     }
 
     async fn take_call(

@@ -13,7 +13,8 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::link::{Absence, Burial, Hold, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
+use crate::domain::hold::{Hold, Stop};
+use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
 mod by_look;
@@ -89,6 +90,10 @@ struct PackedSide {
     partial: bool,
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     last_write: Option<PackedWrite>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    stop: Option<Stop>,
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    protected: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -153,8 +158,20 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         })
     };
     let mut side = |state: &SideState| {
-        let SideState { account, seen: _, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write } =
-            state;
+        let SideState {
+            account,
+            seen: _,
+            seen_at,
+            intents,
+            lease,
+            dead,
+            out_of_scope,
+            absence,
+            partial,
+            last_write,
+            stop,
+            protected,
+        } = state;
         PackedSide {
             account: account.clone(),
             seen_at: seen_at.as_ref().map(&mut place),
@@ -165,6 +182,8 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             absence: *absence,
             partial: *partial,
             last_write: last_write.clone().map(PackedWrite::from),
+            stop: stop.clone(),
+            protected: *protected,
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -208,7 +227,19 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
         .collect();
     let version = |place: usize| versions.get(place).cloned().ok_or(UnpackError::Version);
     let side = |side: PackedSide| -> Result<SideState, UnpackError> {
-        let PackedSide { account, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write } = side;
+        let PackedSide {
+            account,
+            seen_at,
+            intents,
+            lease,
+            dead,
+            out_of_scope,
+            absence,
+            partial,
+            last_write,
+            stop,
+            protected,
+        } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
         Ok(SideState {
@@ -222,6 +253,8 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             absence,
             partial,
             last_write,
+            stop,
+            protected,
         })
     };
     let mut link =
@@ -310,122 +343,4 @@ fn digest(digits: &[u8]) -> Option<Digest> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::Token;
-
-    fn versions() -> impl Strategy<Value = Version> {
-        (proptest::option::of(0_i64..3), 0_i64..3, proptest::option::of("[a-z\"]{0,4}")).prop_map(|(m, r, tag)| {
-            Version { modified_at: m.map(Timestamp), read_at: Timestamp(r), tag: tag.map(String::into_boxed_str) }
-        })
-    }
-
-    fn paths() -> impl Strategy<Value = AttributePath> {
-        prop_oneof![
-            (0..SHORT.len()).prop_map(|place| SHORT[place].parse().unwrap()),
-            "[a-z][a-z0-9.:]{0,8}".prop_map(|text| text.parse().unwrap())
-        ]
-    }
-
-    fn values() -> impl Strategy<Value = Value> {
-        prop_oneof![
-            any::<bool>().prop_map(Value::Bool),
-            any::<i64>().prop_map(Value::Int),
-            any::<String>().prop_map(Value::Text),
-            proptest::collection::btree_set(any::<String>(), 0..3).prop_map(Value::Set),
-            "[a-zA-Z0-9]{1,18}".prop_map(|id| Value::Reference { account: id.parse().unwrap() }),
-        ]
-    }
-
-    fn sides() -> impl Strategy<Value = SideState> {
-        let digests = prop_oneof![Just(u64::MAX), Just(0), any::<u64>()].prop_map(Digest);
-        let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions()))
-            .prop_map(|(token, path, digest, generation, conditioned_on)| Intent {
-                token: Token(token),
-                writes: [(path, (digest, generation))].into(),
-                conditioned_on,
-                over_at: Timestamp(5),
-                until: Timestamp(6),
-            });
-        (
-            proptest::option::of("[a-zA-Z0-9\"]{1,18}".prop_map(|id| id.parse().unwrap())),
-            proptest::collection::btree_map(paths(), digests.clone(), 0..6),
-            proptest::option::of(versions()),
-            proptest::collection::vec(intents, 0..2),
-            proptest::option::of(any::<u64>().prop_map(|token| Lease { token: Token(token), until: Timestamp(9) })),
-            proptest::option::of(digests.prop_map(|pending| Burial { pending, code: "email_exists".to_owned() })),
-            any::<bool>(),
-            proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
-            any::<bool>(),
-            proptest::option::of(last_write::tests::last_writes()),
-        )
-            .prop_map(
-                |(account, seen, seen_at, intents, lease, dead, out_of_scope, absence, partial, last_write)| {
-                    SideState {
-                        account,
-                        seen,
-                        seen_at,
-                        intents,
-                        lease,
-                        dead,
-                        out_of_scope,
-                        absence,
-                        partial,
-                        last_write,
-                    }
-                },
-            )
-    }
-
-    fn links() -> impl Strategy<Value = Link> {
-        let registers =
-            (proptest::option::of(values()), versions(), any::<bool>(), 1_u32..4, (0_u32..4, 0_u32..4), any::<bool>())
-                .prop_map(|(value, at, b, generation, (a, applied_b), held)| Register {
-                    value,
-                    at,
-                    by: if b { Side::B } else { Side::A },
-                    generation,
-                    applied: Sides { a, b: applied_b },
-                    hold: held.then_some(Hold::BaseLost { other: Some(Value::from("other")) }),
-                });
-        let registers = proptest::collection::btree_map(paths(), registers, 0..6);
-        (any::<u64>(), any::<u64>(), sides(), sides(), registers).prop_map(|(id, epoch, a, b, registers)| Link {
-            id: LinkId(id),
-            revision: 7,
-            epoch: Epoch(epoch),
-            origin: Origin::Rebuilt,
-            sides: Sides { a, b },
-            registers,
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn every_link_is_read_back(link in links()) {
-            prop_assert_eq!(unpack(link.id, pack(&link, 7).as_bytes()), Ok(link));
-        }
-    }
-
-    /// A link that version 0.1 stored, before it kept what a system said to the last write.
-    #[test]
-    fn a_link_without_a_last_write_is_still_read() {
-        let stored = concat!(
-            r#"4:["0000000000000007","f",[{"a":"ada","t":0},{"a":"b1","t":1,"d":{"p":9,"c":"email_exists"}}],"#,
-            r#"[[1000,3000],[2000,4000,"W/1"]],[[8,"KAAAAAAAAAAUAAAAAAAAAA",0,1,"Captain"]]]"#
-        );
-        let link = unpack(LinkId(1), stored.as_bytes()).unwrap();
-        assert_eq!((link.revision, &link.sides.b.last_write, link.registers.len()), (4, &None, 1));
-        assert_eq!(pack(&link, 4), stored);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_an_error_without_values() {
-        let stored = pack(&Link::new(LinkId(1), Epoch(2), Origin::FirstMatch, Side::A, "ada".parse().unwrap()), 3);
-        for broken in [stored.replace("3:", "x:"), stored.replace('[', "{"), stored.replace(r#""f""#, r#""ada""#)] {
-            let error = unpack(LinkId(1), broken.as_bytes()).unwrap_err();
-            assert!(!error.to_string().contains("ada"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -4,10 +4,11 @@
 //! - `pool`: connections, which know the server process they lead to; what errors mean.
 //! - `script`: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
 //! - `epoch`: finds out that the server forgot something.
-//! - `links` `readers`, `runs`, `letters`, `systems`: a file per concern of the trait.
+//! - `links` `readers`, `runs`, `letters`, `guards`, `systems`: a file per concern of the trait.
 //! - `verify`: whether the server is set up as it must be.
 
 mod epoch;
+mod guards;
 mod journal;
 mod keys;
 mod letters;
@@ -31,7 +32,7 @@ use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
-    Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
@@ -266,12 +267,32 @@ impl Store for RedisStore {
         self.open_letters(connection).await
     }
 
+    async fn spend(&self, connection: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {
+        self.take_places(connection, spend).await
+    }
+
+    async fn held(&self, connection: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
+        self.held_links(connection).await
+    }
+
+    async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {
+        self.note_pause(connection, by).await
+    }
+
+    async fn resume(&self, connection: Option<&ConnectionName>) -> Result<bool, StoreError> {
+        self.forget_pause(connection).await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.known_pauses().await
+    }
+
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         self.system_state(system).await
     }
 
     async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
-        self.pause(system, pause, reason).await
+        self.pause_calls(system, pause, reason).await
     }
 
     async fn take_call(

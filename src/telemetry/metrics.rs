@@ -11,6 +11,8 @@ use prometheus::{
 };
 
 use crate::broker::{BrokerHealth, QueueDepth};
+use crate::domain::guard::{Risk, spares};
+use crate::domain::hold::Why;
 use crate::domain::watch::Standing;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, FailureClass, SystemName};
 use crate::systems::CallReport;
@@ -33,6 +35,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     letters_opened: IntCounterVec,
     letters_healed: IntCounterVec,
+    held: IntCounterVec,
     api_calls: IntCounterVec,
     api_quota_used: IntGaugeVec,
     api_quota_allowed: IntGaugeVec,
@@ -89,6 +92,12 @@ impl Metrics {
                 "muster_letters_healed_total",
                 "Dead letters closed because a later write or read of the same account went well.",
                 &["connection"],
+            ),
+            held: counters(
+                &registry,
+                "muster_held_total",
+                "Writes that a guard has put on hold, by the guard and the kind of write.",
+                &["connection", "reason", "risk"],
             ),
             api_calls: counters(
                 &registry,
@@ -196,6 +205,12 @@ impl Metrics {
         for outcome in CommandOutcome::ALL {
             self.commands.with_label_values(&[connection, outcome.as_str()]);
         }
+        for risk in Risk::ALL {
+            self.held.with_label_values(&[connection, Why::OverBudget.as_str(), risk.as_str()]);
+            if spares(risk) {
+                self.held.with_label_values(&[connection, Why::Protected.as_str(), risk.as_str()]);
+            }
+        }
         for counters in [&self.commands_emitted, &self.letters_opened, &self.letters_healed, &self.missed_slots] {
             counters.with_label_values(&[connection]);
         }
@@ -230,6 +245,11 @@ impl Metrics {
     /// A dead letter was closed by a success.
     pub fn letter_healed(&self, connection: &ConnectionName) {
         self.letters_healed.with_label_values(&[connection.as_str()]).inc();
+    }
+
+    /// A guard has put a write on hold.
+    pub fn held(&self, connection: &ConnectionName, why: Why, risk: Risk) {
+        self.held.with_label_values(&[connection.as_str(), why.as_str(), risk.as_str()]).inc();
     }
 
     /// Calls that a system's connector reported.
@@ -350,6 +370,7 @@ mod tests {
         metrics.retry(&system, FailureClass::Throttled);
         metrics.letter_opened(&connection);
         metrics.letter_healed(&connection);
+        metrics.held(&connection, Why::OverBudget, Risk::Deactivate);
         metrics.calls(
             &system,
             &CallReport {

@@ -30,6 +30,7 @@ pub fn command(number: u64) -> Message {
         side: Side::B,
         cause: Cause { run: "r1".parse().unwrap(), number: 0 },
         lane: Lane::Live,
+        approval: None,
     }]))
 }
 

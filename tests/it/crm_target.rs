@@ -168,7 +168,8 @@ async fn an_org_and_a_directory_follow_each_other() {
 async fn the_partners_id_is_written_back() {
     let (sandbox, admin) = sandbox(30, 0).await;
     let back = "a = { system = \"crm\", object = \"User\", partner_field = \"Partner_Id__c\", write_back = true }\n\
-                b = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n";
+                b = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n\
+                budgets = \"off\"\n";
     let home = home(&sandbox, &format!("{back}{MAPPED}"));
     let stranger = admin.create(System::Scim, &json!({"userName": "stranger@x.example"})).unwrap();
     let active = active_users(&admin);

@@ -18,6 +18,7 @@ mod embedded_run;
 mod embedded_store;
 mod explain;
 mod foreign_target;
+mod guards;
 mod habits;
 mod house;
 mod kills;

@@ -118,11 +118,13 @@ pub fn directory(url: &str) -> String {
     )
 }
 
-/// A connection in which the directory follows the org; `more` are further lines of its table and tables after it.
+/// A connection in which the directory follows the org; `more` are further lines of its table and tables after it. It has
+/// no budgets unless they are among these: tests change more accounts at once than a person should.
 pub fn connection(more: &str) -> String {
+    let budgets = if more.contains("budgets") { "" } else { "budgets = \"off\"\n" };
     format!(
         "[connections.{CONNECTION}]\na = \"crm\"\nb = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n\
-         leavers = \"deactivate\"\n{more}\n"
+         leavers = \"deactivate\"\n{budgets}{more}\n"
     )
 }
 
@@ -309,6 +311,19 @@ impl Installation {
             }
         };
         let output = tokio::time::timeout(PATIENCE, output).await;
+        let output = output.unwrap_or_else(|_| panic!("muster {arguments:?} hangs")).unwrap();
+        Outcome {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs `muster` until it kills itself at a failpoint.
+    pub async fn killed_command(&self, arguments: &[&str], failpoint: &str) -> Outcome {
+        let mut command = self.command(env!("CARGO_BIN_EXE_muster"));
+        command.args(arguments).env("MUSTER_FAILPOINT", failpoint).stdin(Stdio::null());
+        let output = tokio::time::timeout(PATIENCE, command.output()).await;
         let output = output.unwrap_or_else(|_| panic!("muster {arguments:?} hangs")).unwrap();
         Outcome {
             status: output.status.code().unwrap_or(-1),

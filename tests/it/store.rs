@@ -1,5 +1,6 @@
 //! What every store must do, whatever it is made of: a suite over the trait, run by `suite!` for each implementation.
 
+mod guards;
 mod letters;
 mod links;
 mod readers;
@@ -11,6 +12,7 @@ use muster::domain::link::{Link, Origin};
 use muster::domain::*;
 use muster::store::*;
 
+pub use self::guards::*;
 pub use self::letters::*;
 pub use self::links::*;
 pub use self::readers::*;
@@ -49,6 +51,11 @@ macro_rules! suite {
             how_a_connection_stands_is_noted_under_a_lease,
             a_longer_pause_stays,
             no_window_of_calls_is_ever_exceeded,
+            no_budget_is_ever_exceeded,
+            a_budget_grows_with_the_roster,
+            places_of_a_window_that_has_passed_are_free,
+            what_is_held_is_listed,
+            a_pause_stays_until_it_is_ended,
             processes_that_work_are_heard_of,
             accounts_are_listed_page_by_page,
             all_claims_are_listed_page_by_page,

@@ -156,7 +156,7 @@ fn what_is_on_hold_waits_for_a_person() {
     play.see(A, at(100.0, 160.0), &[("x", "1"), ("y", "0")]);
     play.see(B, at(100.0, 160.0), &[("x", "2"), ("y", "0")]);
     let explanation = told(&play);
-    assert_eq!(explanation.verdict, Verdict::Held { paths: vec![path("x")] });
+    assert_eq!(explanation.verdict, Verdict::Held { side: B, paths: vec![path("x")], stop: None });
     assert_eq!(story(&explanation, "x").standing.b, Standing::Held);
     assert!(story(&explanation, "y").is_plain());
 }

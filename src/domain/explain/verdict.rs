@@ -2,6 +2,7 @@
 
 use super::{Facts, NoAccount, Sight, Standing, Story};
 use crate::domain::attribute::AttributePath;
+use crate::domain::hold::{Hold, Stop};
 use crate::domain::id::Side;
 use crate::domain::resolve::JournalReason;
 use crate::domain::time::Timestamp;
@@ -45,8 +46,21 @@ pub enum Verdict {
     },
     /// Some attributes wait for a person.
     Held {
+        /// The side that is not written.
+        side: Side,
         /// These.
         paths: Vec<AttributePath>,
+        /// The guard that has stopped the first of them; `None`: which of two values is the later one was forgotten.
+        stop: Option<Stop>,
+    },
+    /// A guard has stopped some attributes, and they are not written.
+    Rejected {
+        /// The side that is not written.
+        side: Side,
+        /// These.
+        paths: Vec<AttributePath>,
+        /// What has stopped the first of them.
+        stop: Stop,
     },
     /// A writer is at it.
     Writing {
@@ -124,7 +138,9 @@ impl Facts<'_> {
             stories.iter().filter(|story| story.standing[side] == standing).map(|story| story.path.clone()).collect()
         };
         if let Some(side) = first(&|side| !with(side, Standing::Held).is_empty()) {
-            return Verdict::Held { paths: with(side, Standing::Held) };
+            let paths = with(side, Standing::Held);
+            let stop = self.stop(side, &paths);
+            return Verdict::Held { side, paths, stop };
         }
         if let Some(side) = first(&|side| !with(side, Standing::UnderWay).is_empty()) {
             return Verdict::Writing { side };
@@ -146,9 +162,26 @@ impl Facts<'_> {
         if let Some((path, loser)) = self.conflict() {
             return Verdict::ConflictDecided { path, loser };
         }
+        if let Some(side) = first(&|side| !with(side, Standing::Rejected).is_empty()) {
+            let paths = with(side, Standing::Rejected);
+            if let Some(stop) = self.stop(side, &paths) {
+                return Verdict::Rejected { side, paths, stop };
+            }
+        }
         let apart = stories.iter().filter(|story| story.is_apart());
         let paths: Vec<_> = apart.map(|story| story.path.clone()).collect();
         if paths.is_empty() { Verdict::InStep } else { Verdict::Apart { paths } }
+    }
+
+    /// What has stopped the account as a whole, or the first of these attributes.
+    fn stop(&self, side: Side, paths: &[AttributePath]) -> Option<Stop> {
+        let state = &self.link.sides[side];
+        let of_account = state.stop.as_ref().filter(|_| state.account.is_none());
+        let of_value = || match self.link.registers.get(paths.first()?)?.hold.as_ref()? {
+            Hold::Stopped(stop) => Some(stop),
+            Hold::BaseLost { .. } => None,
+        };
+        of_account.or_else(of_value).cloned()
     }
 
     /// The latest clash whose winner is still the value that both sides should have.

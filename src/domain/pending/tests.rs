@@ -1,7 +1,8 @@
 //! What a side lacks, and when it is asked for.
 
+use crate::domain::hold::HoldState;
 use crate::domain::id::Side::{A, B};
-use crate::domain::pending::{Need, is_held, lacking, pending};
+use crate::domain::pending::{Need, held, lacking, pending};
 use crate::domain::resolve::tests::vocabulary::{Play, account, at, path, to_b, two_way};
 use crate::domain::rules::Occasion;
 use crate::domain::write::{Plan, forget_creations, plan};
@@ -91,7 +92,7 @@ fn a_hold_stops_one_attribute() {
     play.link.enter(Epoch(8));
     play.see(A, at(100.0, 160.0), &[("x", "1"), ("y", "0")]);
     play.see(B, at(100.0, 160.0), &[("x", "2"), ("y", "0")]);
-    assert!(is_held(&play.link, B, &play.rules));
+    assert_eq!(held(&play.link, B, &play.rules, Timestamp(300_000)), Some(HoldState::Waiting));
     play.see(A, at(200.0, 260.0), &[("x", "1"), ("y", "5")]);
     assert_eq!(play.behind(B), "y=5");
 }

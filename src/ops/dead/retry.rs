@@ -203,7 +203,8 @@ async fn retry_side<B: Broker, S: Store>(
             }
             Some(Committed::Done { .. }) => {
                 let cause = cause.clone();
-                let command = Command { connection: name.clone(), link: link_id, side, cause, lane: Lane::Live };
+                let command =
+                    Command { connection: name.clone(), link: link_id, side, cause, lane: Lane::Live, approval: None };
                 let queue = Queue::commands(&connection.systems[side], Lane::Live);
                 let message = Message::new(Payload::Commands(vec![command]));
                 pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;

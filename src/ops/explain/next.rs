@@ -6,6 +6,7 @@ use crate::domain::explain::{NoAccount, Verdict};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::rules::Leavers;
 use crate::domain::{AttributePath, LetterId, Side};
+use crate::store::Pause;
 
 impl Teller<'_> {
     /// Reads the account anew, and does what follows.
@@ -79,6 +80,8 @@ impl Teller<'_> {
                     self.words.name(*side)
                 ))
             }
+            Verdict::Held { side, stop: Some(stop), .. } => self.after_stop(*side, stop, false),
+            Verdict::Rejected { side, stop, .. } => self.after_stop(*side, stop, true),
             Verdict::Held { .. } => vec![self.sync(
                 "Give both sides the value that is right, or one of them a new one; the next sync takes it up. To have \
                  that now:",
@@ -109,6 +112,12 @@ impl Teller<'_> {
     /// Why a side that is behind was not written yet.
     fn waiting(&self, side: Side) -> String {
         let name = self.words.name(side);
+        if let Some(Pause { connection, since, by }) = &self.known.pause {
+            let resume = connection.as_ref().map_or("--all", |name| name.as_str());
+            return format!(
+                "Paused since {since} by {by}: `muster resume {resume}` lets it go on. To look again then:"
+            );
+        }
         if let Some(until) = self.known.systems[side].not_before {
             let reason = self.known.systems[side].reason.as_deref().unwrap_or("it asked for that");
             return format!("{name} is left alone until {until} ({reason}), then it goes on by itself. To look again:");

@@ -222,6 +222,7 @@ pub(super) fn standing(standing: Standing) -> &'static str {
         Standing::Due => "due",
         Standing::UnderWay => "under_way",
         Standing::Held => "held",
+        Standing::Rejected => "rejected",
         Standing::Refused => "refused",
         Standing::Unread => "unread",
         Standing::Unshown => "unshown",

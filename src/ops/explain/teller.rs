@@ -40,6 +40,9 @@ impl Teller<'_> {
         }
         let Some(explanation) = self.explanation else { return self.unlinked() };
         let (letter, proofs) = match &explanation.verdict {
+            Verdict::Held { side, paths, stop: Some(stop) } | Verdict::Rejected { side, paths, stop } => {
+                return self.stopped(*side, paths, stop);
+            }
             Verdict::Refused { side } => (self.link_letter(*side), 0),
             Verdict::Missing { side } => {
                 let absence = self.state(*side).and_then(|state| state.absence);

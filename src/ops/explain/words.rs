@@ -70,7 +70,7 @@ impl Words {
                 ("behind", format!("behind: {} lacks {}{since}", name(*side), list(paths)))
             }
             Verdict::Writing { side } => ("writing", format!("{} is being written right now", name(*side))),
-            Verdict::Held { paths } => (
+            Verdict::Held { paths, .. } => (
                 "held",
                 format!(
                     "waits for a person: {} differs, and after a loss of Muster's memory nobody can tell which value \
@@ -78,6 +78,9 @@ impl Words {
                     list(paths)
                 ),
             ),
+            Verdict::Rejected { paths, .. } => {
+                ("rejected", format!("in step, except for {}, which a person has rejected", list(paths)))
+            }
             Verdict::Unread { side } => {
                 ("unread", format!("waits: the account in {} has not been read yet", name(*side)))
             }
@@ -218,6 +221,7 @@ impl Words {
                 Standing::Due => "it is to be written".to_owned(),
                 Standing::UnderWay => "it is being written right now".to_owned(),
                 Standing::Held => "it is not written before a person has decided".to_owned(),
+                Standing::Rejected => "a person has rejected it".to_owned(),
                 Standing::Refused => "it is not sent again before something changes".to_owned(),
                 Standing::Unread => "nothing is written before the account was read".to_owned(),
                 Standing::Unshown => "and what was never seen is not written over".to_owned(),
@@ -288,7 +292,7 @@ pub(super) fn short(path: &AttributePath) -> &str {
     }
 }
 
-fn list(paths: &[AttributePath]) -> String {
+pub(super) fn list(paths: &[AttributePath]) -> String {
     let names: Vec<_> = paths.iter().map(short).collect();
     match names.split_last() {
         Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),

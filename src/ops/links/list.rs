@@ -6,8 +6,9 @@ use serde_json::json;
 
 use super::Desk;
 use crate::broker::Broker;
-use crate::domain::pending::{is_held, pending};
-use crate::domain::{AccountId, ConnectionName, DeadLetter, Link, LinkId, Rules, Side, Sides};
+use crate::domain::hold::HoldState;
+use crate::domain::pending::{held, pending};
+use crate::domain::{AccountId, ConnectionName, DeadLetter, Link, LinkId, Rules, Side, Sides, Timestamp};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::stages::Pipeline;
@@ -150,7 +151,7 @@ impl<'p, B: Broker, S: Store> Pairs<'p, B, S> {
             let rules = self.desk.connection.rules(loaded.epoch);
             for mut link in loaded.items.into_iter().flatten() {
                 link.enter(loaded.epoch);
-                let state = state(&link, &rules);
+                let state = state(&link, &rules, loaded.now);
                 let Sides { a, b } = link.sides;
                 if let (Some(a), Some(b)) = (a.account, b.account) {
                     page.push(Paired { a, b, state });
@@ -162,7 +163,8 @@ impl<'p, B: Broker, S: Store> Pairs<'p, B, S> {
 }
 
 /// How a link stands, as one word: what a person must do first, then what happens by itself.
-pub(super) fn state(link: &Link, rules: &Rules) -> &'static str {
+pub(super) fn state(link: &Link, rules: &Rules, now: Timestamp) -> &'static str {
+    let stopped = Side::BOTH.into_iter().find_map(|side| held(link, side, rules, now));
     let any = |is: &dyn Fn(Side) -> bool| Side::BOTH.into_iter().any(is);
     if any(&|side| link.sides[side].is_gone()) {
         "gone"
@@ -172,10 +174,12 @@ pub(super) fn state(link: &Link, rules: &Rules) -> &'static str {
         "refused"
     } else if any(&|side| link.sides[side].seen_at.is_none() && !rules.write_only[side]) {
         "unread"
-    } else if any(&|side| is_held(link, side, rules)) {
-        "held"
+    } else if let Some(stopped) = stopped.filter(|stopped| *stopped != HoldState::Approved) {
+        if stopped == HoldState::Waiting { "held" } else { stopped.as_str() }
     } else if any(&|side| pending(link, side, rules).is_some()) {
         "behind"
+    } else if any(&|side| link.sides[side].account.is_some() && rules.is_unseen(side, &link.registers)) {
+        "needs_team"
     } else {
         "in_step"
     }

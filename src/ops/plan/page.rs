@@ -6,7 +6,7 @@ use console::measure_text_width;
 use serde_json::json;
 
 use super::SHOWN;
-use super::report::{Deed, Item, Report, ValueChange};
+use super::report::{Deed, Item, OnHold, Report, ValueChange};
 use crate::domain::{AttributePath, Side, Value};
 use crate::ops::explain::words::quoted;
 use crate::ops::output;
@@ -30,9 +30,10 @@ pub(super) fn objects(report: &Report, limit: Option<usize>) {
             "remedy": remedy,
         }));
     }
-    for (accounts, paths) in &report.held {
+    for OnHold { accounts, attributes, reasons } in &report.held {
         output::object(&json!({
-            "action": "hold", "connection": connection, "accounts": accounts, "attributes": paths,
+            "action": "hold", "connection": connection, "accounts": accounts, "attributes": attributes,
+            "reasons": reasons,
         }));
     }
     output::object(&json!({ "summary": report.summary() }));
@@ -84,11 +85,14 @@ fn lines(report: &Report, limit: usize) -> Vec<String> {
         lines.push(String::new());
         lines.push("Waits for a person, see `muster explain`".to_owned());
     }
-    for (accounts, paths) in report.held.iter().take(limit) {
+    for OnHold { accounts, attributes, reasons } in report.held.iter().take(limit) {
         let names = Side::BOTH
             .into_iter()
             .filter_map(|side| accounts[side].as_ref().map(|account| format!("{}:{account}", report.systems[side])));
-        wrap(&mut lines, "  ", "    ", &format!("{}: {}", names.collect::<Vec<_>>().join(", "), list(paths)));
+        let what = if attributes.is_empty() { "the account".to_owned() } else { list(attributes) };
+        let reasons = reasons.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let text = format!("{}: {what} ({reasons})", names.collect::<Vec<_>>().join(", "));
+        wrap(&mut lines, "  ", "    ", &text);
     }
     and_more(&mut lines, report.held.len(), limit);
     if report.workers {

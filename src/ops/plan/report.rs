@@ -1,6 +1,6 @@
 //! From what was noted on the copy to a plan: an item for each account that would be written, and what stays.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::dry::Dry;
 use super::planned::{Outcome, Planned};
 use super::reasons::{Reason, reason};
-use crate::domain::pending::{is_held, lacking};
+use crate::domain::pending::lacking;
 use crate::domain::{
     AccountId, AttributePath, ChangeOutcome, ConnectionName, DeadLetter, Link, LinkId, Side, Sides, SystemName,
     Timestamp, Value, write,
@@ -96,13 +96,22 @@ pub(super) struct Report {
     pub(super) items: Vec<Item>,
     /// What would be refused and is not yet, each with what to do.
     pub(super) refused: Vec<(DeadLetter, Option<&'static str>)>,
-    /// Accounts with attributes that wait for a person.
-    pub(super) held: Vec<(Sides<Option<AccountId>>, Vec<AttributePath>)>,
+    /// Accounts of which something waits for a person.
+    pub(super) held: Vec<OnHold>,
     pub(super) counts: Counts,
     /// Why the accounts could not be read.
     pub(super) failed: Option<String>,
     /// Workers are at it: it is a picture of the moment.
     pub(super) workers: bool,
+}
+
+/// What waits for a person of two accounts.
+pub(super) struct OnHold {
+    pub(super) accounts: Sides<Option<AccountId>>,
+    /// The attributes; none: an account is not created.
+    pub(super) attributes: Vec<AttributePath>,
+    /// Why: the kind of write and what stops it.
+    pub(super) reasons: BTreeSet<String>,
 }
 
 /// Accounts that would not be written.
@@ -166,11 +175,18 @@ impl Report {
                 });
                 counts.to_link += u64::from(!is_new);
             }
-            let is_on_hold = sides(&|side| is_held(&link, side, &rules));
+            let is_on_hold = link.held_since().is_some();
             if is_on_hold {
-                let on_hold = link.registers.iter().filter(|(_, register)| register.hold.is_some());
                 let accounts = Sides::from_fn(|side| link.sides[side].account.clone());
-                held.push((accounts, on_hold.map(|(path, _)| path.clone()).collect()));
+                let mut on_hold = OnHold { accounts, attributes: Vec::new(), reasons: BTreeSet::new() };
+                for waiting in link.held().filter(|held| held.stop.is_none_or(|stop| stop.ruling.is_none())) {
+                    on_hold.attributes.extend(waiting.path.cloned());
+                    on_hold.reasons.insert(match waiting.stop {
+                        Some(stop) => format!("{} {}", stop.risk, stop.why.as_str()),
+                        None => "base_lost".to_owned(),
+                    });
+                }
+                held.push(on_hold);
             }
             if written.contains(&link.id) || is_on_hold {
                 return;

@@ -35,6 +35,7 @@ fn take(world: &World, stage: &str) -> Cost {
         (world.crm.take_calls(), world.scim.take_calls(), world.pipeline.store.take_calls());
     // A few times a second, however much there is to do.
     store.remove("system");
+    store.remove("pauses");
     let cost = Cost { source, target, store, publishes, messages };
     println!("{stage}: {cost:?}");
     cost

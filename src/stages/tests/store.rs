@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::yield_now;
 
 use super::Clock;
+use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
@@ -16,7 +17,7 @@ use crate::domain::{
 };
 use crate::store::{
     AccountPage, Claim, ClaimPage, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry,
-    LeaseName, LinkCounts, Loaded, ReaderState, Run, Store, StoreError, SyncRequest, SystemState,
+    LeaseName, LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -38,6 +39,10 @@ struct State {
     watch: Watch,
     /// Systems that are to be left alone, and until when.
     pauses: HashMap<SystemName, Timestamp>,
+    /// Places taken in budgets.
+    spent: BTreeMap<(Side, Risk), BTreeMap<String, Timestamp>>,
+    /// Connections that nobody writes for.
+    paused: Vec<Pause>,
     /// Questions, by what they asked.
     calls: BTreeMap<&'static str, u32>,
 }
@@ -511,6 +516,58 @@ impl Store for MemoryStore {
 
     async fn letters(&self, _: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(self.all_letters())
+    }
+
+    async fn spend(&self, _: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {
+        self.op("spend", |state, now| {
+            let Spend { side, risk, budget, acts } = spend;
+            let population = state.claims.keys().filter(|claim| matches!(claim, Claim::Account(of, _) if of == side));
+            let limit = budget.limit(population.count() as u64);
+            let spent = state.spent.entry((*side, *risk)).or_default();
+            spent.retain(|_, at| *at + budget.window > now);
+            let place = |act: &String| {
+                let fits = spent.contains_key(act) || decide(spent.len() as u64, 1, limit) == 1;
+                if fits {
+                    spent.insert(act.clone(), now);
+                }
+                fits
+            };
+            Ok(acts.iter().map(place).collect())
+        })
+        .await
+    }
+
+    async fn held(&self, _: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
+        self.op("held", |state, _| {
+            let mut held: Vec<_> =
+                state.links.values().filter_map(|link| Some((link.id, link.held_since()?))).collect();
+            held.sort_by_key(|(_, since)| *since);
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {
+        self.op("pause", |state, now| {
+            if state.paused.iter().all(|pause| pause.connection.as_ref() != connection) {
+                state.paused.push(Pause { connection: connection.cloned(), since: now, by: by.to_owned() });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn resume(&self, connection: Option<&ConnectionName>) -> Result<bool, StoreError> {
+        self.op("resume", |state, _| {
+            let before = state.paused.len();
+            state.paused.retain(|pause| pause.connection.as_ref() != connection);
+            Ok(state.paused.len() < before)
+        })
+        .await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.op("pauses", |state, _| Ok(state.paused.clone())).await
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

@@ -15,6 +15,7 @@ use super::broker::{MemoryBroker, MemoryDelivery};
 use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
+use crate::domain::guard::{Budgets, Protected};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::schedule::Schedule;
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
@@ -68,6 +69,8 @@ pub fn rules() -> Rules {
         write_only: Sides::default(),
         shown_by: Sides::default(),
         whole: Sides::default(),
+        budgets: Budgets::off(),
+        protected: Protected::default(),
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

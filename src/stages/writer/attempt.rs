@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error};
 
+use super::guard::Guarded;
 use super::turns::Turn;
 use super::wave::Wave;
 use super::{Fate, Origin, count};
@@ -57,6 +58,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             // The store forgot it, or the link was removed: the next read of its accounts decides.
             return self.over(CommandOutcome::Superseded).await;
         };
+        if let Some(approval) = &self.command.approval {
+            link = Box::pin(self.approve(link, approval)).await?;
+        }
         // When what the link shows was known, by this process's own clock.
         let mut known_at = wave.loaded_at;
         let mut turn: Option<Turn> = None;
@@ -67,6 +71,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
+                Plan::Rejected => return self.over(CommandOutcome::Discarded).await,
                 // The command that was refused is counted as dead, and has the letter.
                 Plan::Buried => return self.over(CommandOutcome::Merged).await,
                 // Never acknowledged away: the holder may be dead, its own redelivery first of all.
@@ -88,10 +93,24 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     if let Err(failure) = validate(&wanted, &values, wave.system().schema()) {
                         return Box::pin(self.refuse(link, &wanted, &failure)).await;
                     }
+                    if let Some(after) = wave.paused().await? {
+                        return Ok(self.later(after));
+                    }
                     if turn.is_none() {
                         match wave.turn().await? {
                             Ok(granted) => turn = Some(granted),
                             Err(after) => return Ok(self.later(after)),
+                        }
+                    }
+                    match Box::pin(self.guard(&link, &wanted)).await? {
+                        Guarded::Pass => {}
+                        Guarded::Stopped(held) => {
+                            link = held;
+                            continue;
+                        }
+                        Guarded::Moved(moved) => {
+                            (link, known_at) = (moved, Instant::now());
+                            continue;
                         }
                     }
                     match self.begin(link, wanted).await? {
@@ -204,6 +223,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
         drop(turn);
+        let Some(written) = written else {
+            Box::pin(self.take_back(&begun, link)).await?;
+            return Ok(self.later(NEXT_LOOK));
+        };
         hit("writer.answered");
         match written {
             Written::Done(snapshot) => self.written(&begun, link, &snapshot).await,

@@ -47,6 +47,17 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         .map(drop)
     }
 
+    /// Releases the lease and takes back the intent of a write that was never sent. Where the lease moved on, nothing is
+    /// touched.
+    pub(super) async fn take_back(&self, begun: &Begun, link: Link) -> Result<(), Halt> {
+        self.step(link, |link| {
+            let after = write::withdraw(link, self.wave.side, begun.token);
+            after.map(|link| Commit { link: Some(link), ..Commit::default() })
+        })
+        .await
+        .map(drop)
+    }
+
     /// Commits what `next` makes of the link, and of the link as others left it if it moved meanwhile. `None` from
     /// `next`: there is nothing to commit any more, and `false` is returned.
     async fn step(&self, link: Link, next: impl Fn(&Link) -> Option<Commit> + Send) -> Result<bool, Halt> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::pauses::Pauses;
 use crate::domain::SystemName;
 use crate::stages::Pipeline;
 use crate::systems::SharedSystem;
@@ -18,8 +19,11 @@ const TRUSTED: Duration = Duration::from_millis(250);
 /// Two pauses that end this close together are one: all rows of a refused call ask for the same.
 const SAME_PAUSE: Duration = Duration::from_millis(100);
 
-/// The gates of all targets.
-pub(in crate::stages) struct Turns(BTreeMap<SystemName, Gate>);
+/// The gates of all targets, and what is known of pauses.
+pub(in crate::stages) struct Turns {
+    gates: BTreeMap<SystemName, Gate>,
+    pub(super) pauses: Pauses,
+}
 
 /// What stands between this process and one target.
 pub(super) struct Gate {
@@ -49,11 +53,12 @@ impl Turns {
             known: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
         };
-        Self(pipeline.systems.iter().map(|(name, system)| (name.clone(), gate(system))).collect())
+        let gates = pipeline.systems.iter().map(|(name, system)| (name.clone(), gate(system))).collect();
+        Self { gates, pauses: Pauses::default() }
     }
 
     pub(super) fn gate(&self, system: &SystemName) -> &Gate {
-        &self.0[system]
+        &self.gates[system]
     }
 }
 

@@ -16,7 +16,9 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::guard::Place;
 use super::lane::{Batch, Lane};
+use super::pauses::{self, Pauses};
 use super::turns::{Gate, Turn};
 use crate::broker::Broker;
 use crate::domain::account::READ_UNCERTAINTY;
@@ -24,7 +26,7 @@ use crate::domain::{
     AccountId, Code, DeadLetter, Epoch, Failure, FailureClass, LetterId, Link, LinkId, Rules, Side, Snapshot, Timestamp,
 };
 use crate::stages::{Connection, Halt, Pipeline};
-use crate::store::{Commit, Committed, Store};
+use crate::store::{Commit, Committed, Pause, Spend, Store};
 use crate::systems::{Lookup, SearchKey, SharedSystem, Write, Written};
 
 /// Writes whose deadlines are further apart share no call: the one that began first would cut the other's time short.
@@ -43,6 +45,7 @@ pub(super) struct Wave<'w, B, S> {
     /// When the links were asked for, by this process's own clock.
     pub(super) loaded_at: Instant,
     pub(super) gate: &'w Gate,
+    pub(super) pauses: &'w Pauses,
     pub(super) asked: Asked,
 }
 
@@ -60,7 +63,9 @@ pub(super) struct Asked {
     settles: Lane<Instant, Result<(), Halt>>,
     gets: Lane<AccountId, Result<Lookup, Failure>>,
     searches: Lane<(SearchKey, Instant), Result<Vec<Snapshot>, Failure>>,
-    writes: Lane<(Write, Instant), Written>,
+    paused: Lane<(), Result<Option<Duration>, Halt>>,
+    places: Lane<Place, Result<bool, Halt>>,
+    writes: Lane<(Write, Instant), Option<Written>>,
     opened: Lane<DeadLetter, Result<DeadLetter, Halt>>,
     healed: Lane<LetterId, Result<(), Halt>>,
 }
@@ -106,7 +111,18 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         tokio::time::timeout_at(deadline, self.asked.searches.ask((key, deadline))).await.map_err(timeout)?
     }
 
-    pub(super) fn write(&self, write: Write, deadline: Instant) -> impl Future<Output = Written> + Send {
+    /// How long to wait until the pause of this connection is looked at again; `None`: there is none.
+    pub(super) fn paused(&self) -> impl Future<Output = Result<Option<Duration>, Halt>> + Send {
+        self.asked.paused.ask(())
+    }
+
+    /// Whether there is a place for a write in its budget.
+    pub(super) fn spend(&self, place: Place) -> impl Future<Output = Result<bool, Halt>> + Send {
+        self.asked.places.ask(place)
+    }
+
+    /// `None`: nothing was sent, since the connection was paused meanwhile.
+    pub(super) fn write(&self, write: Write, deadline: Instant) -> impl Future<Output = Option<Written>> + Send {
         self.asked.writes.ask((write, deadline))
     }
 
@@ -154,6 +170,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         let asked = &self.asked;
         let size = self.system().schema().batch.max(1);
         let mut calls: Vec<BoxFuture<'_, ()>> = Vec::new();
+        calls.extend(asked.paused.take_all().map(|batch| self.look_for_pause(batch).boxed()));
+        let of_one_kind = |a: &Place, b: &Place| a.risk == b.risk;
+        calls.extend(asked.places.take(usize::MAX, of_one_kind).into_iter().map(|batch| self.spend_all(batch).boxed()));
         calls.extend(asked.turns.take(size, |_, _| true).into_iter().map(|batch| self.take_turn(batch).boxed()));
         calls.extend(asked.settles.take(usize::MAX, |a, b| a == b).into_iter().map(|b| self.wait_settled(b).boxed()));
         calls.extend(asked.gets.take(size, |_, _| true).into_iter().map(|batch| self.get_all(batch).boxed()));
@@ -208,6 +227,38 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         Ok(pause)
     }
 
+    /// The pause of this connection, if a person said that nobody writes.
+    async fn known_pause(&self) -> Result<Option<Pause>, Halt> {
+        let name = &self.connection.name;
+        if let Some(known) = self.pauses.of(name, Instant::now()) {
+            return Ok(known);
+        }
+        let _asking = self.pauses.asking.lock().await;
+        let asked_at = Instant::now();
+        if let Some(known) = self.pauses.of(name, asked_at) {
+            return Ok(known);
+        }
+        let pauses = self.pipeline.ask(self.stop, || self.pipeline.store.pauses()).await?;
+        let pause = pauses.iter().find(|pause| pause.is_of(name)).cloned();
+        self.pauses.store_said(asked_at, pauses);
+        Ok(pause)
+    }
+
+    async fn look_for_pause(&self, batch: Batch<(), Result<Option<Duration>, Halt>>) {
+        let pause = self.known_pause().await;
+        batch.answer_all(pause.map(|pause| pause.map(|pause| pauses::wait(&pause, self.store_clock()))));
+    }
+
+    async fn spend_all(&self, mut batch: Batch<Place, Result<bool, Halt>>) {
+        let places = std::mem::take(&mut batch.questions);
+        let risk = places[0].risk;
+        let Some(budget) = self.rules.budgets.of(risk) else { return batch.answer_all(Ok(true)) };
+        let acts = places.into_iter().map(|place| place.act).collect();
+        let spend = Spend { side: self.side, risk, budget, acts };
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        batch.answer_each(self.pipeline.ask(self.stop, || store.spend(name, &spend)).await);
+    }
+
     async fn commit_all(&self, mut batch: Batch<Commit, Result<Committed, Halt>>) {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let commits = std::mem::take(&mut batch.questions);
@@ -248,13 +299,18 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         batch.answer_each(found.and_then(|found| complete(found, keys.len())));
     }
 
-    async fn write_all(&self, mut batch: Batch<(Write, Instant), Written>) {
+    async fn write_all(&self, mut batch: Batch<(Write, Instant), Option<Written>>) {
         let (writes, deadlines): (Vec<_>, Vec<_>) = std::mem::take(&mut batch.questions).into_iter().unzip();
         let deadline = deadlines.into_iter().min().expect("a batch has a question");
+        // Looked at once more: between the plan and the call a commit was waited for. Nothing is sent where the store does
+        // not say in time that it may be.
+        if !matches!(tokio::time::timeout_at(deadline, self.known_pause()).await, Ok(Ok(None))) {
+            return batch.answer_all(None);
+        }
         let written = self.system().write(&writes, deadline).await;
         match complete(written, writes.len()) {
-            Ok(written) => batch.answer(written),
-            Err(failure) => batch.answer_all(Written::Failed(failure.in_doubt())),
+            Ok(written) => batch.answer(written.into_iter().map(Some)),
+            Err(failure) => batch.answer_all(Some(Written::Failed(failure.in_doubt()))),
         }
     }
 

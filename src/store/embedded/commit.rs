@@ -54,6 +54,8 @@ struct PackedLink {
     id: LinkId,
     revision: u64,
     packed: String,
+    /// Since when something of it waits for a person.
+    held_since: Option<Timestamp>,
 }
 
 impl Step {
@@ -63,6 +65,7 @@ impl Step {
             id: link.id,
             revision: link.revision,
             packed: pack(link, link.revision + 1),
+            held_since: link.held_since(),
         });
         let rest = Commit {
             link: None,
@@ -154,6 +157,7 @@ impl Desk<'_> {
             self.give_up(&claim, place)?;
         }
         sql::run(self.file, "DELETE FROM links WHERE place = ?1", (place,))?;
+        sql::run(self.file, "DELETE FROM held WHERE connection = ?1 AND link = ?2", (self.connection, place))?;
         Ok(())
     }
 
@@ -197,6 +201,16 @@ impl Desk<'_> {
                     (self.connection, signed(link.id.0), &link.packed),
                 )?;
                 self.file.last_insert_rowid()
+            }
+        };
+        match link.held_since {
+            Some(since) => sql::run(
+                self.file,
+                "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)",
+                (self.connection, place, since.0),
+            )?,
+            None => {
+                sql::run(self.file, "DELETE FROM held WHERE connection = ?1 AND link = ?2", (self.connection, place))?
             }
         };
         // Given up and taken in one step, a claim stays.

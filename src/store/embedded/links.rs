@@ -4,7 +4,8 @@ use rusqlite::{Connection, Row};
 
 use super::memory::{known, number};
 use super::{EmbeddedStore, signed, sql};
-use crate::domain::{ConnectionName, Link, LinkId, Side, Sides};
+use crate::domain::hold::HOLD_TTL;
+use crate::domain::{ConnectionName, Link, LinkId, Side, Sides, Timestamp};
 use crate::store::packed::unpack;
 use crate::store::{AccountPage, Claim, ClaimPage, Find, Found, LinkCounts, Loaded, StoreError};
 
@@ -109,26 +110,32 @@ impl EmbeddedStore {
     /// See [`Store::counts`](crate::store::Store::counts).
     pub(super) async fn link_counts(&self, connection: &ConnectionName) -> Result<LinkCounts, StoreError> {
         let name = connection.clone();
-        self.read(move |file, _| {
+        self.read(move |file, now| {
             let letters =
                 sql::count(file, "SELECT count(*) FROM open_letters WHERE connection = ?1", (name.as_str(),))?;
             let Some(connection) = number(file, &name)? else {
                 return Ok(LinkCounts { letters, ..LinkCounts::default() });
             };
             let links = sql::count(file, "SELECT count(*) FROM links WHERE connection = ?1", (connection,))?;
-            let held = |side| {
-                let held = "SELECT count(*) FROM claims WHERE connection = ?1 AND kind = ?2";
-                sql::count(file, held, (connection, account_kind(side)))
+            let claimed = |side| {
+                let claimed = "SELECT count(*) FROM claims WHERE connection = ?1 AND kind = ?2";
+                sql::count(file, claimed, (connection, account_kind(side)))
             };
             let asked = |side: Side| {
                 let asked = "SELECT count(*) FROM rereads WHERE connection = ?1 AND side = ?2";
                 sql::count(file, asked, (connection, side.as_str()))
             };
+            let waiting = "SELECT count(*) FROM held WHERE connection = ?1 AND since > ?2";
+            let held = sql::count(file, waiting, (connection, (now - HOLD_TTL).0))?;
+            let first = "SELECT since FROM held WHERE connection = ?1 AND since > ?2 ORDER BY since LIMIT 1";
+            let held_since = sql::one(file, first, (connection, (now - HOLD_TTL).0), |row| Ok(Timestamp(row.get(0)?)))?;
             Ok(LinkCounts {
                 links,
-                accounts: Sides { a: held(Side::A)?, b: held(Side::B)? },
+                accounts: Sides { a: claimed(Side::A)?, b: claimed(Side::B)? },
                 letters,
                 rereads: Sides { a: asked(Side::A)?, b: asked(Side::B)? },
+                held,
+                held_since,
             })
         })
         .await
@@ -173,7 +180,7 @@ fn no_id(connection: &ConnectionName) -> StoreError {
 }
 
 /// What the claims of accounts of a side have as their kind.
-fn account_kind(side: Side) -> i64 {
+pub(super) fn account_kind(side: Side) -> i64 {
     match side {
         Side::A => 0,
         Side::B => 1,

@@ -27,7 +27,12 @@ impl EmbeddedStore {
     }
 
     /// See [`Store::pause_system`](crate::store::Store::pause_system).
-    pub(super) async fn pause(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
+    pub(super) async fn pause_calls(
+        &self,
+        system: &SystemName,
+        pause: Duration,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let (system, reason) = (system.clone(), reason.to_owned());
         self.write(move |file, now| {
             sql::run(

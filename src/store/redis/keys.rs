@@ -21,12 +21,16 @@
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
 //! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
+//! | `P:{C}:held` | sorted set | link id by the time since when something of it waits for a person | never |
+//! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:letters` | hash | letters about messages, as above | never |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
+//! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
+use crate::domain::guard::Risk;
 use crate::domain::{ConnectionName, RunId, Side, SystemName};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
@@ -106,6 +110,14 @@ impl Keys {
         format!("{}run:{run}:bits", self.stem)
     }
 
+    pub(super) fn held(&self) -> String {
+        self.key("held")
+    }
+
+    pub(super) fn spent(&self, side: Side, risk: Risk) -> String {
+        format!("{}spent:{side}:{risk}", self.stem)
+    }
+
     pub(super) fn requests(&self) -> String {
         self.key("requests")
     }
@@ -137,6 +149,11 @@ pub(super) fn calls(prefix: &str, system: &SystemName, bucket: &str) -> String {
 /// How often work began on a message that came back often.
 pub(super) fn suspect(prefix: &str, message: &str) -> String {
     format!("{prefix}:suspect:{message}")
+}
+
+/// Connections that nobody writes for.
+pub(super) fn pauses(prefix: &str) -> String {
+    format!("{prefix}:pauses")
 }
 
 /// The processes that work.

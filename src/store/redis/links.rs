@@ -176,7 +176,8 @@ impl RedisStore {
         let about_messages = self.message_letters().await?;
         let keys = self.keys(connection);
         let mut server = self.pool.lend().await?;
-        let (links, a, b, letters, rereads_a, rereads_b): (u64, u64, u64, u64, u64, u64) = redis::pipe()
+        type Counted = (u64, u64, u64, u64, u64, u64);
+        let (links, a, b, letters, rereads_a, rereads_b): Counted = redis::pipe()
             .hlen(keys.links())
             .hlen(keys.accounts(Side::A))
             .hlen(keys.accounts(Side::B))
@@ -186,12 +187,16 @@ impl RedisStore {
             .query_async(&mut *server)
             .await
             .map_err(failed)?;
+        drop(server);
+        let (held, held_since) = self.count_held(connection).await?;
         let about_messages = about_messages.iter().filter(|letter| letter.connection.as_ref() == Some(connection));
         Ok(LinkCounts {
             links,
             accounts: Sides { a, b },
             letters: letters + about_messages.count() as u64,
             rereads: Sides { a: rereads_a, b: rereads_b },
+            held,
+            held_since,
         })
     }
 }
@@ -264,7 +269,7 @@ fn claim_keys(keys: &Keys) -> Vec<String> {
 /// The keys of a batch of commits, and where among them those of each run begin: counted from one, as Lua does.
 fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap<&'c RunId, usize>) {
     let mut named = claim_keys(keys);
-    named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal()]);
+    named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal(), keys.held()]);
     let mut places = BTreeMap::new();
     for count in commits.iter().filter_map(|commit| commit.count.as_ref()) {
         places.entry(count.run()).or_insert_with_key(|run| {
@@ -293,7 +298,13 @@ fn push_claim(call: &mut Call, claim: &Claim) {
 fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usize>) {
     let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
     match link {
-        Some(link) => call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1)),
+        Some(link) => {
+            call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1));
+            match link.held_since() {
+                Some(since) => call.number(since.0),
+                None => call.arg(""),
+            }
+        }
         None => call.arg(""),
     };
     match ended {

@@ -26,6 +26,7 @@ scripts! {
     LEASE = "lease.lua",
     LOAD = "load.lua",
     PAUSE = "pause.lua",
+    PAUSE_WRITES = "pause_writes.lua",
     READER = "reader.lua",
     RELEASE = "release.lua",
     REREAD_DONE = "reread_done.lua",
@@ -33,6 +34,7 @@ scripts! {
     SET_READER = "set_reader.lua",
     SET_TIMETABLE = "set_timetable.lua",
     SET_WATCH = "set_watch.lua",
+    SPEND = "spend.lua",
     STAMP = "stamp.lua",
     TAKE_CALL = "take_call.lua",
 }

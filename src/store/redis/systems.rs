@@ -39,7 +39,12 @@ impl RedisStore {
     }
 
     /// See [`Store::pause_system`](crate::store::Store::pause_system).
-    pub(super) async fn pause(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
+    pub(super) async fn pause_calls(
+        &self,
+        system: &SystemName,
+        pause: Duration,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let mut call = Call::new([keys::system(&self.prefix, system)]);
         call.number(pause.as_millis()).arg(reason);
         PAUSE.run::<()>(&mut *self.pool.lend().await?, &call).await

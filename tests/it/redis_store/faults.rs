@@ -52,7 +52,7 @@ async fn a_full_server_is_unavailable_and_takes_nothing() {
         close: vec![LetterId::from_text("x")],
         ..new_link(epoch, 2)
     };
-    assert_unavailable(store.commit(&connection(), epoch, &[full.clone()]).await, "OOM");
+    assert_unavailable(store.commit(&connection(), epoch, std::slice::from_ref(&full)).await, "OOM");
     assert!(load(&store, 1).await.is_some(), "reading goes on");
     assert_eq!(load(&store, 2).await, None);
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;

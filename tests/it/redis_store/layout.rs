@@ -181,7 +181,7 @@ async fn a_link_of_ten_attributes_fits_its_budget() {
     let before = used().await;
     let commits: Vec<Commit> = (0..LINKS).map(|id| link_in_sync(epoch, id)).collect();
     for commits in commits.chunks(200) {
-        store.commit(&connection(), epoch, &commits).await.unwrap();
+        store.commit(&connection(), epoch, commits).await.unwrap();
     }
     let after = used().await;
 

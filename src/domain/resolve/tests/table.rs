@@ -1,9 +1,9 @@
 //! The merge table: each case is a way for values to arrive, and where they come to rest.
 
 use super::vocabulary::{Play, at, read_at, rules, snapshot, to_b, two_way};
+use crate::domain::hold::Hold;
 use crate::domain::id::Side::{A, B};
 use crate::domain::id::{Epoch, Side};
-use crate::domain::link::Hold;
 use crate::domain::resolve::resolve_absence;
 use crate::domain::rules::{Drift, Flow, Leavers, Policy, Rules};
 use crate::domain::{ChangeOutcome, Timestamp};

@@ -3,9 +3,10 @@
 
 use super::vocabulary::{LEASE_S, Play, at, path, read_at, two_way};
 use crate::domain::ChangeOutcome::{Accepted, ConflictLost, Stale, Unchanged};
+use crate::domain::hold::Hold;
 use crate::domain::id::Side::{A, B};
 use crate::domain::id::{Epoch, Side};
-use crate::domain::link::{Hold, Link};
+use crate::domain::link::Link;
 use crate::domain::write::Plan;
 
 fn synced(default: Side) -> Play {

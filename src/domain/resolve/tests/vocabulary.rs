@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::attribute::{AttributePath, Attributes, Comparison, DigestKey, Value};
+use crate::domain::guard::{Budgets, Protected};
 use crate::domain::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use crate::domain::link::{Link, Origin};
 use crate::domain::pending::{Pending, pending};
@@ -85,6 +86,8 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         write_only: Sides::default(),
         shown_by: Sides::default(),
         whole: Sides::default(),
+        budgets: Budgets::off(),
+        protected: Protected::default(),
         grain: Sides { a: GRAIN, b: GRAIN },
     }
 }

@@ -115,7 +115,7 @@ impl World {
 
     fn plan_and_begin(&mut self, side: Side, checked_at: i64) -> Writer {
         match plan(&self.link, side, &self.rules, Timestamp(self.now)) {
-            Plan::Nothing | Plan::Held | Plan::Buried => {}
+            Plan::Nothing | Plan::Held | Plan::Rejected | Plan::Buried => {}
             Plan::Leased { .. } | Plan::Wait { .. } => self.commands.push(side),
             Plan::Unseen { .. } | Plan::Unsettled { .. } => {
                 self.asked[side] = Some(self.now);

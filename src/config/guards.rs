@@ -1,0 +1,102 @@
+//! `budgets` and `protected` of a connection: how much harm a mistake may do (B10), and whom it may not touch.
+
+use serde_json::{Value as Json, json};
+use toml::de::DeValue;
+
+use crate::domain::guard::{Budget, Budgets, Risk};
+use crate::expression::Scope;
+
+use super::shape::{Either, List, Shape, Text, Word, parsed};
+use super::table::{Found, Reader, Table};
+
+/// Accounts that Muster never deactivates, deletes, renames or relinks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ProtectedConfig {
+    /// There are none.
+    #[default]
+    Nobody,
+    /// These: ids, `<system>:<id>`, e-mail addresses or user names.
+    Listed(Vec<String>),
+    /// Those that fit a condition.
+    Fitting(Scope),
+}
+
+const BUDGET_RULE: &str = "a budget is a share or a number and a window, such as \"2%/1h\" or \"50/30m\"; or \"off\"";
+
+const BUDGET: Text<Option<Budget>> = Text {
+    what: "a budget",
+    rule: BUDGET_RULE,
+    parse: |text| if text == "off" { Some(None) } else { text.parse().ok().map(Some) },
+};
+
+pub(super) fn budgets(table: &mut Table<'_, '_>) -> Option<Budgets> {
+    let listed = |table: &mut Table<'_, '_>| {
+        let mut budgets = Some(Budgets::default());
+        for risk in Risk::ALL {
+            let budget = table.optional(risk.as_str(), BUDGET, about(risk));
+            match (budgets.as_mut(), budget) {
+                (Some(budgets), Some(Some(budget))) => budgets.set(risk, budget),
+                (_, None) => budgets = None,
+                (None, _) | (_, Some(None)) => {}
+            }
+        }
+        budgets
+    };
+    let doc = "How many writes of the kinds that do harm in bulk may pass within a sliding window, over all workers; what \
+               is over a budget is held for a person, and all else flows on. A share is of the accounts that are linked \
+               on the side written to. \"off\": no budget at all.";
+    let budgets = table.optional("budgets", Either(Word("off", Budgets::off), listed), doc)?;
+    Some(budgets.unwrap_or_default())
+}
+
+fn about(risk: Risk) -> &'static str {
+    match risk {
+        Risk::Deactivate => "Accounts that are deactivated. 2 %, at least 5, an hour by default, as all but create.",
+        Risk::Delete => "Accounts that are deleted.",
+        Risk::EmailChange => "Accounts whose e-mail address or user name changes.",
+        Risk::RoleElevation => "Accounts whose roles or groups change.",
+        Risk::Relink => "Accounts that are linked to another partner than before.",
+        Risk::MassClear => "Accounts of which a value is cleared.",
+        Risk::Create => "Accounts that are created. No budget by default, so that a first load is not stuck.",
+    }
+}
+
+/// A list of accounts, or a condition.
+struct Spared;
+
+impl Spared {
+    fn names() -> List<Text<String>> {
+        List { of: parsed("an account", "an id, <system>:<id>, an e-mail address or a user name"), least: 0 }
+    }
+}
+
+impl Shape for Spared {
+    type Value = ProtectedConfig;
+
+    fn schema(&self) -> Json {
+        json!({ "oneOf": [{ "type": "string", "minLength": 1 }, Self::names().schema()] })
+    }
+
+    fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<ProtectedConfig> {
+        let DeValue::String(text) = found.value else {
+            return Self::names().read(found, reader).map(ProtectedConfig::Listed);
+        };
+        reader.is_plain(&found.place);
+        match Scope::parse(text) {
+            Ok(scope) => Some(ProtectedConfig::Fitting(scope)),
+            Err(error) => {
+                let remedy = "list the accounts, or write a condition on the attributes of one side, such as \
+                              a.native.Is_Admin__c == true";
+                reader.mistake(&found.place, format!("{error}"), remedy);
+                None
+            }
+        }
+    }
+}
+
+pub(super) fn protected(table: &mut Table<'_, '_>) -> Option<ProtectedConfig> {
+    let doc = "Accounts that are never deactivated, deleted, renamed or relinked, whatever the budgets say: a list of ids, \
+               e-mail addresses or user names, or a CEL condition on one side, which counts from the next time that an \
+               account is read.";
+    Some(table.optional("protected", Spared, doc)?.unwrap_or_default())
+}

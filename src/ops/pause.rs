@@ -1,0 +1,80 @@
+//! `muster pause` and `muster resume`: nobody writes, until a person says so. Reading goes on, and commands wait.
+
+use super::connect::operator;
+use super::exit::Exit;
+use super::output::{self, Form};
+use super::sync::UsageError;
+use crate::broker::Broker;
+use crate::domain::ConnectionName;
+use crate::stages::{PAUSES_BELIEVED, Pipeline};
+use crate::store::{Pause, Store};
+
+/// What is paused or goes on: a connection, or all of them (`None`).
+fn target<B, S>(
+    pipeline: &Pipeline<B, S>,
+    connection: Option<ConnectionName>,
+) -> Result<Option<ConnectionName>, UsageError> {
+    match connection {
+        Some(name) if !pipeline.connections.contains_key(&name) => {
+            let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
+            Err(UsageError::new(format!("there is no connection {name}; the configuration has: {known}")))
+        }
+        connection => Ok(connection),
+    }
+}
+
+/// Stops every write of a connection (`None`: of all). Returns when no call begins any more; one under way may still end.
+pub async fn pause<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    connection: Option<ConnectionName>,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let connection = target(pipeline, connection)?;
+    pipeline.store.pause(connection.as_ref(), &operator()).await?;
+    // So long a writer may believe that there is no pause.
+    tokio::time::sleep(PAUSES_BELIEVED).await;
+    let pauses = pipeline.store.pauses().await?;
+    match form {
+        Form::Json => output::object(&serde_json::json!({ "pauses": pauses })),
+        Form::Text => {
+            pauses.iter().for_each(|pause| output::line(said(pause)));
+            let deadline = output::duration(pipeline.settings.deadline);
+            output::line(format!("No write begins any more; one that was under way may still land within {deadline}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Lets the writes of a connection (`None`: of all that were paused together) go on.
+pub async fn resume<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    connection: Option<ConnectionName>,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let connection = target(pipeline, connection)?;
+    let was_paused = pipeline.store.resume(connection.as_ref()).await?;
+    let pauses = pipeline.store.pauses().await?;
+    let what = what(connection.as_ref());
+    match form {
+        Form::Json => output::object(&serde_json::json!({ "resumed": was_paused, "pauses": pauses })),
+        Form::Text => {
+            output::line(match was_paused {
+                true => format!("Writes of {what} go on; what waited looks again within 30 s"),
+                false => format!("{what} was not paused by itself"),
+            });
+            pauses.iter().for_each(|pause| output::line(said(pause)));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn what(connection: Option<&ConnectionName>) -> String {
+    connection.map_or("all connections".to_owned(), ToString::to_string)
+}
+
+/// A pause for people.
+pub(super) fn said(pause: &Pause) -> String {
+    let Pause { connection, since, by } = pause;
+    let resume = connection.as_ref().map_or("--all".to_owned(), ToString::to_string);
+    format!("Paused: {}, since {since} by {by}; `muster resume {resume}` ends it", what(connection.as_ref()))
+}
