@@ -1,5 +1,6 @@
 //! Rules of the house that a reader relies on, checked on the sources.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -45,4 +46,62 @@ fn the_sandbox_knows_nothing_of_the_rest() {
     let rest = ["broker", "config", "domain", "ops", "stages", "store", "systems", "telemetry"];
     let rest: Vec<String> = rest.iter().map(|part| format!("crate::{part}")).collect();
     refuse("src/sandbox", &rest.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Rules that have no test, and need none: what is no goal, what follows from nothing being deleted, and what is said to be
+/// open.
+const WITHOUT_A_TEST: [&str; 3] = ["R14", "R26", "R29"];
+
+/// `docs/systems.md` has a row for each rule of the vendors' documents, and each test that a row names exists and names the
+/// rule.
+#[test]
+fn the_page_of_systems_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documented = BTreeMap::<String, Vec<String>>::new();
+    for folder in ["src", "tests/it"] {
+        sources(&root.join(folder), &mut |_, text| document(text, &mut documented));
+    }
+    let page = fs::read_to_string(root.join("docs/systems.md")).unwrap();
+    let rules = (1..=60).chain([63, 64, 65, 66, 70, 81, 83]).map(|rule| format!("R{rule}"));
+    let beyond = [10, 11, 12, 19, 20, 22, 23, 24].map(|rule| format!("B{rule}"));
+    for rule in rules.chain(beyond).chain(["R54a".to_owned()]) {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {rule} |")));
+        let row = row.unwrap_or_else(|| panic!("docs/systems.md has no row for {rule}"));
+        let (_, shown_by) = row.trim_end_matches(" |").rsplit_once(" | ").unwrap();
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert_eq!(tests.is_empty(), WITHOUT_A_TEST.contains(&rule.as_str()), "{rule}: {shown_by}");
+        for test in tests {
+            let docs = documented.get(test).unwrap_or_else(|| panic!("{rule}: there is no {test}"));
+            assert!(docs.iter().any(|doc| names(doc, &rule)), "{test} does not name {rule}");
+        }
+    }
+}
+
+/// Notes the doc comments of functions, and of scenarios that run in both modes, by their names.
+fn document(text: &str, documented: &mut BTreeMap<String, Vec<String>>) {
+    let mut doc = String::new();
+    for line in text.lines().map(str::trim) {
+        if let Some(said) = line.strip_prefix("///") {
+            doc = format!("{doc} {said}");
+        } else if !line.starts_with("#[") {
+            let function = line.split_once("fn ").map(|(_, rest)| rest);
+            let scenario = line.split_once(" = super::").map(|(name, _)| name);
+            if let Some(name) = function.or(scenario).filter(|_| !doc.is_empty()) {
+                let name = name.split(['(', '<']).next().unwrap_or_default().to_owned();
+                documented.entry(name).or_default().push(std::mem::take(&mut doc));
+            }
+            doc.clear();
+        }
+    }
+}
+
+/// Whether a comment names a rule, by itself or in a range: `R33 to R36`.
+fn names(doc: &str, rule: &str) -> bool {
+    let words: Vec<&str> = doc.split([' ', ',', ':', '.', ';', '(', ')']).filter(|word| !word.is_empty()).collect();
+    let number = |word: &str| word.strip_prefix(&rule[..1])?.parse::<u32>().ok();
+    let within = |range: &[&str]| match (range, number(rule)) {
+        ([first, "to", last], Some(rule)) => number(first) <= Some(rule) && Some(rule) <= number(last),
+        _ => false,
+    };
+    words.contains(&rule) || words.windows(3).any(within)
 }

@@ -16,6 +16,7 @@ mod demo;
 mod embedded_broker;
 mod embedded_run;
 mod embedded_store;
+mod examples;
 mod explain;
 mod foreign_target;
 mod guards;

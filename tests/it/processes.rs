@@ -285,6 +285,7 @@ impl Installation {
             .env("AMQP_PASSWORD", self.amqp.as_ref().and_then(|amqp| amqp.password()).unwrap_or("guest"))
             .env("CRM_SECRET", muster::sandbox::DEFAULT_CLIENT_SECRET)
             .env("DIRECTORY_TOKEN", muster::sandbox::DEFAULT_SCIM_TOKEN)
+            .envs(super::examples::SECRETS)
             .env("USER", "ada")
             .env_remove("RUST_BACKTRACE")
             .current_dir(&self.directory)
@@ -334,7 +335,12 @@ impl Installation {
 
     /// Syncs the connection and waits; `more` are further arguments.
     pub async fn sync(&self, more: &[&str]) -> Report {
-        let arguments = [&["sync", CONNECTION, "--wait", "--json"], more].concat();
+        self.sync_of(CONNECTION, more).await
+    }
+
+    /// The same of another connection.
+    pub async fn sync_of(&self, connection: &str, more: &[&str]) -> Report {
+        let arguments = [&["sync", connection, "--wait", "--json"], more].concat();
         let outcome = self.muster(&arguments).await;
         let report: Report = serde_json::from_str(&outcome.stdout).unwrap_or_else(|_| panic!("{outcome:?}"));
         report.assert_adds_up();

@@ -416,7 +416,7 @@ async fn clears_are_carried_or_refused_by_name() {
     }
 }
 
-/// R31: a channel that the subscription lacks is a permanent refusal with a name of its own.
+/// R31, R35: a channel that the subscription lacks is a permanent refusal with a name of its own.
 #[tokio::test]
 async fn a_channel_without_a_subscription_is_refused_by_name() {
     let world = World::start(Api::Graphql).await;
@@ -429,7 +429,7 @@ async fn a_channel_without_a_subscription_is_refused_by_name() {
     assert_eq!(failure.attribute, Some(path("native.chatToVideo")));
 }
 
-/// R33 to R36, R40 to R42: every attribute that an API has can be written, and is read as it was written.
+/// R27, R33 to R36, R40 to R42: every attribute that an API has can be written, and is read as it was written.
 #[tokio::test]
 async fn every_attribute_comes_back_as_it_was_written() {
     for api in BOTH {
