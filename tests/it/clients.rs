@@ -88,7 +88,7 @@ async fn jsforce_works_with_the_org() {
     let seen = org.seen_by(node.arg(format!("{SCRIPTS}/jsforce.js")).env("NODE_PATH", modules), json!({}), NEEDS).await;
 
     check(&seen, "/objects", json!(["Account", "Contact", "Profile", "User", "UserRole"]));
-    check(&seen, "/external_ids", json!(["Partner_Id__c"]));
+    check(&seen, "/external_ids", json!(["Partner_Id__c", "Operator_ID__c"]));
     check(&seen, "/versions/21", json!("67.0"));
     check(&seen, "/user/id", before[0].clone());
     check(&seen, "/queries/pages", json!([200, 200, 51]));
