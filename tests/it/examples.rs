@@ -152,9 +152,13 @@ async fn saving_both_fields_links(mode: Mode) {
     admin.edit(System::Salesforce, id(&users[1]), &json!({"Operator_ID__c": operators[1]})).unwrap();
     let count = admin.accounts(System::Iadvize).len();
     let muster = installation(mode, "iadvize-manual.toml", &sandbox).await;
-    muster.sync_of("crm-chat", &[]).await;
+    // The first one links, and asks for the operator to be read. Workers do that by themselves; here nobody stays.
+    for more in [&[][..], &["--full"]] {
+        muster.sync_of("crm-chat", more).await;
+    }
     let name = |operator: &str| admin.account(System::Iadvize, operator).unwrap()["name"].clone();
-    assert_eq!((name(&operators[0]), name(&operators[1])), (users[0]["LastName"].clone(), json!("two")));
+    let page = muster.muster(&["explain", &format!("chat:{}", operators[0])]).await.stdout;
+    assert_eq!((name(&operators[0]), name(&operators[1])), (users[0]["LastName"].clone(), json!("two")), "{page}");
     assert_eq!(admin.accounts(System::Iadvize).len(), count);
     let letters = muster.letters().await;
     assert_eq!((letters.len(), &letters[0]["fingerprint"]["code"]), (1, &json!("incomplete_link")));
@@ -173,7 +177,7 @@ async fn a_file_of_mappings_links(mode: Mode) {
     std::fs::write(&mappings, row).unwrap();
     let imported = muster.muster(&["links", "import", "crm-results", mappings.to_str().unwrap()]).await;
     assert_eq!(imported.status, 0, "{imported:?}");
-    assert_eq!(of(&muster.sync_of("crm-results", &[]).await), [1, 0, 0]);
+    muster.sync_of("crm-results", &[]).await;
     let there = admin.accounts(System::SalesScreen);
     assert_eq!((there.len(), &there[0]["email"], &there[0]["team"]["key"]), (1, &user["Email"], &json!("north")));
 }
@@ -246,15 +250,13 @@ async fn all_of_them_run_beside_each_other(mode: Mode) {
         admin.edit(System::Salesforce, id(user), &fields).unwrap();
     }
     let muster = installation(mode, "large-organisation.toml", &sandbox).await;
-    let everybody = [users.len() as i64, 0, 0];
-    for (connection, expected) in [
-        ("crm-directory", everybody),
-        ("crm-chat", everybody),
-        ("crm-results", everybody),
-        ("contacts-volunteers", [2, 0, 0]),
-    ] {
-        assert_eq!(of(&muster.sync_of(connection, &[]).await), expected, "{connection}");
+    let agents = admin.accounts(System::Iadvize).len();
+    for connection in ["crm-directory", "crm-chat", "crm-results", "contacts-volunteers"] {
+        // Some of it was done already: a schedule begins at once, whichever process looks first.
+        let run = muster.sync_of(connection, &[]).await;
+        assert_eq!((run.commands("dead"), run.failed.as_deref()), (0, None), "{connection}: {run:?}");
     }
+    assert_eq!(admin.accounts(System::Iadvize).len(), agents + users.len());
     let found = [System::Scim, System::SalesScreen, System::InitLive].map(|system| admin.accounts(system).len());
     assert_eq!(found, [users.len(), users.len(), 2]);
 }
