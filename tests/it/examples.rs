@@ -52,7 +52,7 @@ in_both_modes! {
 }
 
 /// An installation with an example, whose systems are those of the sandbox.
-async fn installation(mode: Mode, name: &str, sandbox: &Sandbox) -> Installation {
+pub async fn installation(mode: Mode, name: &str, sandbox: &Sandbox) -> Installation {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
     let mut text = std::fs::read_to_string(path).unwrap();
     // Where queues and links are is the mode's matter, and who hears of trouble is nobody's here.

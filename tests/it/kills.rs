@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::edits::{edit_some, people};
+use self::edits::{Joiners, edit_some, people};
 use self::judge::{assert_in_step, assert_nothing_lost_and_nothing_doubled, backward_writes, runs, settle};
 use self::plan::{Plan, keep_filled, seed};
 use super::pipeline::{
@@ -104,6 +104,8 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
         }
     };
     let work = async {
+        // A failpoint that only creations pass is reached however soon the first load is over.
+        let mut joiners = Joiners::after(USERS, seed, 6_000);
         let mut edits = 1_000_000;
         while !(plan.is_done() && restarted.get() && cut.get()) {
             // It may end badly while everything dies around it; what it began is judged at the end.
@@ -116,6 +118,7 @@ async fn killed_at_every_step_nothing_is_lost_and_nothing_doubled() {
                 asked.status,
                 asked.stderr
             );
+            joiners.join(&admin, 24);
             for _ in 0..4 {
                 edit_some(&admin, &people, &mut more, &mut edits);
             }

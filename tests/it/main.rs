@@ -22,6 +22,7 @@ mod foreign_target;
 mod guards;
 mod habits;
 mod house;
+mod iadvize;
 mod kills;
 mod large;
 mod links;
