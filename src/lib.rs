@@ -37,7 +37,3 @@ pub mod stages;
 pub mod store;
 pub mod systems;
 pub mod telemetry;
-
-/// Messages and links are many small pieces, and the system's allocator took a third of the bulk lane's time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
