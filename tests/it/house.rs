@@ -48,6 +48,29 @@ fn the_sandbox_knows_nothing_of_the_rest() {
     refuse("src/sandbox", &rest.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
+/// R80: the design card's packages are dependencies, and each is put to use.
+#[test]
+fn every_package_of_the_design_card_is_used() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let mut code = String::new();
+    for folder in ["src", "tests/it"] {
+        sources(&root.join(folder), &mut |path, text| {
+            if path.file_name().is_none_or(|name| name != "house.rs") {
+                code.extend(
+                    text.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")),
+                );
+            }
+        });
+    }
+    for package in
+        "lapin tokio serde serde_json reqwest deadpool-redis redis backoff prometheus tracing testcontainers".split(' ')
+    {
+        assert!(manifest.lines().any(|line| line.starts_with(&format!("{package} = "))), "{package} is no dependency");
+        assert!(code.contains(&format!("{}::", package.replace('-', "_"))), "nothing uses {package}");
+    }
+}
+
 /// Rules that have no test, and need none: what is no goal, what follows from nothing being deleted, and what is said to be
 /// open.
 const WITHOUT_A_TEST: [&str; 3] = ["R14", "R26", "R29"];

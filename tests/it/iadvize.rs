@@ -8,6 +8,7 @@ use std::time::Duration;
 use muster::sandbox::{Admin, Sandbox, SandboxSettings, System};
 use serde_json::{Value, json};
 
+use super::embedded_run::PATIENCE;
 use super::examples::installation;
 use super::processes::{Mode, active_users};
 use super::show::show;
@@ -102,8 +103,11 @@ async fn who_is_in_a_conversation_is_written_afterwards() {
     assert_eq!(muster.letters().await, Vec::<Value>::new());
 
     admin.edit(System::Iadvize, &operator, &json!({"presence": "offline"})).unwrap();
-    while agent()[0]["name"] != "Lovelace" {
-        assert!(!muster.has_ended("run"));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    let caught_up = async {
+        while agent()[0]["name"] != "Lovelace" {
+            assert!(!muster.has_ended("run"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, caught_up).await.expect("the update is made up for");
 }

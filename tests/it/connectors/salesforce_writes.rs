@@ -200,6 +200,20 @@ async fn a_wave_of_creations_costs_two_calls() {
     }
 }
 
+/// Where no field names the partner, nothing finds new records in the call that makes them: they are read back by their
+/// ids, in a call of its own.
+#[tokio::test]
+async fn creations_without_a_partner_field_are_read_back_afterwards() {
+    let rig = Rig::with(0, 0).await;
+    let settings = RecordSettings { partner_field: None, ..user_settings(&rig.admin()) };
+    let users = Salesforce::new(&rig.org, settings);
+    rig.calls();
+    let written = users.write(&newcomers(5, Object::User), soon()).await;
+    assert!(written.iter().all(|written| done(written).partner.is_none()));
+    let calls = rig.calls();
+    assert_eq!((calls["create_many"], calls["read_back"]), (1, 1), "{calls:?}");
+}
+
 /// R10: what a new user needs and the mapping does not give comes from the configuration. R43: it carries its partner.
 #[tokio::test]
 async fn a_wave_of_creations_fills_in_what_is_needed() {
