@@ -4,14 +4,17 @@
 use crate::config::AlertsConfig;
 use crate::domain::watch::Alert;
 
+mod mail;
 mod webhook;
 
+use mail::Mail;
 use webhook::Webhook;
 
 /// The configured channels.
 #[derive(Debug, Default)]
 pub struct Alerts {
     webhook: Option<Webhook>,
+    mail: Option<Mail>,
     /// Held by the one task of this process that looks after the schedules.
     pub(crate) watching: tokio::sync::Mutex<()>,
 }
@@ -25,15 +28,17 @@ impl Alerts {
     /// Sets the channels up, without connecting.
     ///
     /// # Errors
-    /// A header cannot be sent, or there is no TLS.
+    /// A header cannot be sent, a name is none of a server, or there is no TLS.
     pub fn new(config: &AlertsConfig) -> Result<Self, AlertError> {
         let webhook = config.webhook.as_ref().map(Webhook::new).transpose()?;
-        Ok(Self { webhook, ..Self::default() })
+        let mail = config.mail.as_ref().map(Mail::new).transpose()?;
+        Ok(Self { webhook, mail, ..Self::default() })
     }
 
     /// The names of the channels.
     pub fn channels(&self) -> Vec<&'static str> {
-        self.webhook.iter().map(|_| WEBHOOK).collect()
+        let webhook = self.webhook.iter().map(|_| WEBHOOK);
+        webhook.chain(self.mail.iter().map(|_| MAIL)).collect()
     }
 
     /// Hands an alert to a channel.
@@ -41,8 +46,9 @@ impl Alerts {
     /// # Errors
     /// The channel did not take it, or there is none of this name.
     pub async fn send(&self, channel: &str, alert: &Alert) -> Result<(), AlertError> {
-        match (&self.webhook, channel) {
-            (Some(webhook), WEBHOOK) => webhook.send(alert).await,
+        match (channel, &self.webhook, &self.mail) {
+            (WEBHOOK, Some(webhook), _) => webhook.send(alert).await,
+            (MAIL, _, Some(mail)) => mail.send(alert).await,
             _ => Err(AlertError("it is not configured".to_owned())),
         }
     }
@@ -50,3 +56,6 @@ impl Alerts {
 
 /// The name of the webhook among the channels.
 const WEBHOOK: &str = "webhook";
+
+/// The name of the mail server among them.
+const MAIL: &str = "mail";

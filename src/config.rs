@@ -27,7 +27,7 @@ pub(crate) mod system;
 pub(crate) mod table;
 mod words;
 
-pub use alerts::{AlertsConfig, WebhookConfig};
+pub use alerts::{AlertsConfig, MailConfig, WebhookConfig};
 pub use attributes::AttributeConfig;
 pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
 pub use environment::{Environment, ProcessEnvironment};

@@ -1,12 +1,13 @@
 //! `[alerts]`: where people are told that a connection does not run as it should.
 
+use lettre::message::Mailbox;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 use url::Url;
 
 use super::endpoint::{Secret, SystemUrl, is_loopback};
-use super::shape::{Either, Flag, Shape, Text};
+use super::shape::{Either, Flag, List, Shape, Sub, Text};
 use super::table::{Found, Reader, Table};
 
 /// Where alerts go.
@@ -14,6 +15,8 @@ use super::table::{Found, Reader, Table};
 pub struct AlertsConfig {
     /// A service that takes them as JSON over HTTP.
     pub webhook: Option<WebhookConfig>,
+    /// A mail server, and whom it writes to.
+    pub mail: Option<MailConfig>,
 }
 
 /// A webhook.
@@ -23,6 +26,19 @@ pub struct WebhookConfig {
     pub url: SecretString,
     /// A header that proves who calls: its name and its value.
     pub header: Option<(String, SecretString)>,
+}
+
+/// Alerts by mail.
+#[derive(Debug, Clone)]
+pub struct MailConfig {
+    /// The server: `smtps` begins with TLS, `smtp` goes over to it before anything is said, except on loopback.
+    pub server: Url,
+    /// Name and password, where the server asks for them.
+    pub login: Option<(String, SecretString)>,
+    /// Whom the mail is from.
+    pub from: Mailbox,
+    /// Whom it goes to; at least one.
+    pub to: Vec<Mailbox>,
 }
 
 /// A URL in the file, or one that is a secret.
@@ -61,19 +77,25 @@ const HEADER: Text<String> = Text {
 };
 
 pub(super) fn alerts(table: &mut Table<'_, '_>) -> Option<AlertsConfig> {
+    let webhook = webhook(table);
+    let mail = table.optional("mail", Sub(mail), "A mail server, and whom it writes to.");
+    Some(AlertsConfig { webhook: webhook?, mail: mail? })
+}
+
+fn webhook(table: &mut Table<'_, '_>) -> Option<Option<WebhookConfig>> {
     let plain = super::shape::Mapped(SystemUrl { example: EXAMPLE }, |url| (url, None, false));
     let webhook = table.optional(
         "webhook",
         Either(plain, with_header),
         "The URL that each alert is posted to as JSON, or a table with the url and a secret header.",
     );
-    let Some((url, header, allow_http)) = webhook? else { return Some(AlertsConfig::default()) };
+    let Some((url, header, allow_http)) = webhook? else { return Some(None) };
     if url.scheme() == "http" && !is_loopback(&url) && !allow_http {
         let remedy = "use https, or { url = ..., allow_http = true } within a network of your own";
         table.mistake("webhook", "http shows what it carries to everybody on the way", remedy);
         return None;
     }
-    Some(AlertsConfig { webhook: Some(WebhookConfig { url: SecretString::from(String::from(url)), header }) })
+    Some(Some(WebhookConfig { url: SecretString::from(String::from(url)), header }))
 }
 
 type Hook = (Url, Option<(String, SecretString)>, bool);
@@ -103,4 +125,49 @@ fn with_header(table: &mut Table<'_, '_>) -> Option<Hook> {
         }
     };
     Some((url?, header, allow_http?))
+}
+
+const SERVER: Text<Url> = Text {
+    what: "the URL of a mail server",
+    rule: "a mail server is smtps://host (TLS from the first byte) or smtp://host:587 (TLS before anything is said)",
+    parse: |text| {
+        let url = Url::parse(text).ok()?;
+        let bare = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
+        let plain = bare && url.query().is_none() && url.fragment().is_none();
+        (plain && url.has_host() && ["smtp", "smtps"].contains(&url.scheme())).then_some(url)
+    },
+};
+
+const MAILBOX: Text<Mailbox> = Text {
+    what: "a mail address",
+    rule: "an address is \"ops@example.com\" or \"Operations <ops@example.com>\"",
+    parse: |text| text.parse().ok(),
+};
+
+const USER: Text<String> = Text {
+    what: "a name to log in with",
+    rule: "the name that the mail server knows",
+    parse: |text| (!text.trim().is_empty()).then(|| text.to_owned()),
+};
+
+fn mail(table: &mut Table<'_, '_>) -> Option<MailConfig> {
+    let server = table.required("server", SERVER, "The mail server: smtps://host, or smtp://host:587.");
+    let from = table.required("from", MAILBOX, "Whom the mail is from.");
+    let to = table.required("to", List { of: MAILBOX, least: 1 }, "Whom it goes to.");
+    let user = table.optional("user", USER, "The name to log in with, where the server asks for one.");
+    let password = table.optional("password", Secret { variable: "ALERTS_MAIL_PASSWORD" }, "Its password.");
+    let login = match (user?, password?) {
+        (Some(user), Some(password)) => Some((user, password)),
+        (None, None) => None,
+        (Some(_), None) => {
+            let remedy = "add password = { env = \"ALERTS_MAIL_PASSWORD\" }";
+            table.missing_beside("user", "password", "is missing beside user", remedy);
+            return None;
+        }
+        (None, Some(_)) => {
+            table.missing_beside("password", "user", "is missing beside password", "add user = \"muster@example.com\"");
+            return None;
+        }
+    };
+    Some(MailConfig { server: server?, login, from: from?, to: to? })
 }

@@ -105,9 +105,13 @@ pub(crate) fn system_url(table: &mut Table<'_, '_>, example: &'static str, doc: 
 }
 
 /// Whether what is sent there stays on this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        // Of schemes that the standard for URLs does not know, an address is read as a name.
+        Some(Host::Domain(name)) => {
+            let address = name.parse::<std::net::IpAddr>();
+            name == "localhost" || name.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+        }
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,

@@ -428,6 +428,23 @@ fn alerts() {
         ("webhook = { url = { env = \"TOKEN\" } }", "does not hold an https URL"),
         ("webhook = { url = \"https://a.example\", header = \"X-Token\" }", "is missing beside header"),
         ("webhook = { url = \"https://a.example\", header = \"X-Token\", value = \"canary\" }", "a secret must not"),
+        (
+            "mail = { server = \"https://a.example\", from = \"a@a.example\", to = [\"b@a.example\"] }",
+            "\"https://a.example\" is not the URL of a mail server",
+        ),
+        (
+            "mail = { server = \"smtps://u:canary@a.example\", from = \"a@a.example\", to = [\"b@a.example\"] }",
+            "\"smtps://u:***@a.example\" is not",
+        ),
+        (
+            "mail = { server = \"smtps://a.example\", from = \"nobody\", to = [\"b@a.example\"] }",
+            "\"nobody\" is not a mail address",
+        ),
+        ("mail = { server = \"smtps://a.example\", from = \"a@a.example\", to = [] }", "expected at least"),
+        (
+            "mail = { server = \"smtps://a.example\", from = \"a@a.example\", to = [\"b@a.example\"], user = \"a\" }",
+            "is missing beside user",
+        ),
     ] {
         let errors = parse(&format!("[alerts]\n{text}\n")).unwrap_err();
         assert!(errors.mistakes[0].problem.starts_with(problem), "{text}: {errors}");

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use axum::{Json, Router};
+use base64::Engine;
 use muster::database::Database;
 use muster::domain::schedule::Slot;
 use muster::domain::{ConnectionName, Token};
@@ -17,6 +18,7 @@ use muster::store::embedded::EmbeddedStore;
 use muster::store::redis::{RedisSettings, RedisStore};
 use muster::store::{LeaseName, Run, RunKind, Store};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use super::processes::{CONNECTION, Installation, Mode, active_users, connection, crm, directory, written};
 use super::redis_server::RedisServer;
@@ -244,6 +246,113 @@ async fn people_are_told_that_a_connection_is_overdue_whoever_is_killed() {
     assert_eq!((&alert["connection"], &alert["schedule"]), (&json!(CONNECTION), &json!("every 1s")));
     let logs = muster.logs();
     assert!(!logs.contains("hook-token"), "{logs}");
+}
+
+/// A mail server that answers what an ordinary one would, and keeps what it was told. The first of its letters it does not
+/// take (RFC 5321: 451).
+#[derive(Clone, Default)]
+struct Mailbox {
+    letters: Arc<Mutex<Vec<String>>>,
+}
+
+impl Mailbox {
+    /// Serves it on loopback; its URL.
+    async fn serve(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("smtp://{}", listener.local_addr().unwrap());
+        let letters = self.letters.clone();
+        tokio::spawn(async move {
+            let mut refused = false;
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                // Whoever hangs up has said enough.
+                converse(stream, &letters, &mut refused).await.ok();
+            }
+        });
+        url
+    }
+}
+
+/// One conversation: every line of it is kept with the letter.
+async fn converse(
+    stream: tokio::net::TcpStream,
+    letters: &Mutex<Vec<String>>,
+    refused: &mut bool,
+) -> std::io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    let mut said = String::new();
+    write.write_all(b"220 mail.test ESMTP\r\n").await?;
+    while let Some(line) = lines.next_line().await? {
+        said += &format!("{line}\n");
+        let answer = match line.split(' ').next().unwrap() {
+            "EHLO" => "250-mail.test\r\n250 AUTH PLAIN",
+            "AUTH" => "235 welcome",
+            "DATA" => {
+                write.write_all(b"354 go on\r\n").await?;
+                while let Some(line) = lines.next_line().await?.filter(|line| line != ".") {
+                    said += &format!("{line}\n");
+                }
+                let again = std::mem::replace(refused, true);
+                if again {
+                    letters.lock().unwrap().push(std::mem::take(&mut said));
+                }
+                if again { "250 taken" } else { "451 try again" }
+            }
+            "QUIT" => {
+                write.write_all(b"221 bye\r\n").await?;
+                return Ok(());
+            }
+            _ => "250 fine",
+        };
+        write.write_all(format!("{answer}\r\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// R70: the same by mail, for those who have neither Prometheus nor a service that takes webhooks: a server that refuses at
+/// first loses nothing, and the password is in no log.
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_by_mail() {
+    let mailbox = Mailbox::default();
+    let tables = format!(
+        "[alerts.mail]\nserver = \"{}\"\nfrom = \"Muster <muster@example.com>\"\n\
+         to = [\"Ada <ada@example.com>\", \"grace@example.com\"]\nuser = \"muster\"\npassword = {{ file = \"token\" }}\n\n",
+        mailbox.serve().await
+    );
+    let (sandbox, mut muster) = start(Mode::File, "schedule = { every = \"1s\" }", "").await;
+    std::fs::write(muster.config().with_file_name("token"), "mail-password\n").unwrap();
+    let text = std::fs::read_to_string(muster.config()).unwrap();
+    std::fs::write(muster.config(), text + "\n" + &tables).unwrap();
+    let fault = sandbox.admin().inject(Fault {
+        on: Matcher { system: Some(System::Salesforce), path: Some("/query".to_owned()), ..Matcher::default() },
+        effect: Effect::Status { status: 400, body: FaultBody::Native },
+    });
+    muster.start_run().await;
+    let store = file(&muster).await;
+    let letters = || mailbox.letters.lock().unwrap().clone();
+    until(&store, &mut muster, "a letter", async |_, _| (!letters().is_empty()).then_some(())).await;
+    sandbox.admin().end_fault(fault);
+    until(&store, &mut muster, "another letter", async |_, _| (letters().len() > 1).then_some(())).await;
+    let letters = letters();
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    for line in [
+        "MAIL FROM:<muster@example.com>",
+        "RCPT TO:<ada@example.com>",
+        "RCPT TO:<grace@example.com>",
+        "From: Muster <muster@example.com>",
+        "To: Ada <ada@example.com>, grace@example.com",
+        "alert: failing",
+        &format!("connection: {CONNECTION}"),
+    ] {
+        assert!(letters[0].lines().any(|found| found.starts_with(line)), "{line}: {}", letters[0]);
+    }
+    assert!(letters[1].contains("runs end well again"), "{}", letters[1]);
+    let plain = base64::engine::general_purpose::STANDARD.encode("\0muster\0mail-password");
+    assert!(letters[0].contains(&format!("AUTH PLAIN {plain}")), "{}", letters[0]);
+    let logs = muster.logs();
+    assert!(logs.contains("it answered 451"), "{logs}");
+    assert!(!logs.contains("mail-password") && !logs.contains(&plain), "{logs}");
 }
 
 /// R70: runs that end with an error are told once, and so is their end; a webhook that refuses for a while loses nothing. No

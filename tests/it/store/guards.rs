@@ -110,6 +110,12 @@ pub async fn what_is_held_is_listed<S: Store>(store: S) {
     let approved: Link = rule(&link, Side::B, &about, Verdict::Approved).unwrap();
     assert_eq!(commit(&store, epoch, Commit { link: Some(approved), ..Commit::default() }).await, DONE);
     assert_eq!(store.held(&connection()).await.unwrap(), [(LinkId(1), since_later)]);
+
+    // A link that ends is waited for by nobody.
+    let ended = load(&store, 1).await;
+    assert_eq!(commit(&store, epoch, Commit { ended, ..Commit::default() }).await, DONE);
+    assert_eq!(store.held(&connection()).await.unwrap(), []);
+    assert_eq!(store.counts(&connection()).await.unwrap().held, 0);
     assert_eq!(load(&store, 2).await.unwrap().sides.b.stop.unwrap().ruling.unwrap().by, "ada@host");
 }
 
