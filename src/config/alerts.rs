@@ -127,16 +127,36 @@ fn with_header(table: &mut Table<'_, '_>) -> Option<Hook> {
     Some((url?, header, allow_http?))
 }
 
-const SERVER: Text<Url> = Text {
-    what: "the URL of a mail server",
-    rule: "a mail server is smtps://host (TLS from the first byte) or smtp://host:587 (TLS before anything is said)",
-    parse: |text| {
-        let url = Url::parse(text).ok()?;
-        let bare = url.username().is_empty() && url.password().is_none() && matches!(url.path(), "" | "/");
-        let plain = bare && url.query().is_none() && url.fragment().is_none();
-        (plain && url.has_host() && ["smtp", "smtps"].contains(&url.scheme())).then_some(url)
-    },
-};
+/// The URL of a mail server. A wrong one is not quoted, since it may hold a password.
+struct MailUrl;
+
+impl Shape for MailUrl {
+    type Value = Url;
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "format": "uri", "examples": ["smtps://mail.example.com", "smtp://mail.example.com:587"] })
+    }
+
+    fn read(&self, found: &Found<'_>, reader: &mut Reader<'_>) -> Option<Url> {
+        let rule = "expected smtps://host (TLS from the first byte) or smtp://host:587 (STARTTLS), and nothing more";
+        let url = Url::parse(found.text(rule, reader)?).ok();
+        let url = url.filter(|url| url.has_host() && ["smtp", "smtps"].contains(&url.scheme()));
+        let Some(url) = url else {
+            reader.mistake(&found.place, "is not the URL of a mail server", rule);
+            return None;
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            reader.mistake(&found.place, "the URL carries a credential", "take it out; it goes into user and password");
+            return None;
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            reader.mistake(&found.place, "the URL says more than where the server is", rule);
+            return None;
+        }
+        reader.is_plain(&found.place);
+        Some(url)
+    }
+}
 
 const MAILBOX: Text<Mailbox> = Text {
     what: "a mail address",
@@ -151,7 +171,7 @@ const USER: Text<String> = Text {
 };
 
 fn mail(table: &mut Table<'_, '_>) -> Option<MailConfig> {
-    let server = table.required("server", SERVER, "The mail server: smtps://host, or smtp://host:587.");
+    let server = table.required("server", MailUrl, "The mail server: smtps://host, or smtp://host:587.");
     let from = table.required("from", MAILBOX, "Whom the mail is from.");
     let to = table.required("to", List { of: MAILBOX, least: 1 }, "Whom it goes to.");
     let user = table.optional("user", USER, "The name to log in with, where the server asks for one.");

@@ -430,17 +430,17 @@ fn alerts() {
         ("webhook = { url = \"https://a.example\", header = \"X-Token\", value = \"canary\" }", "a secret must not"),
         (
             "mail = { server = \"https://a.example\", from = \"a@a.example\", to = [\"b@a.example\"] }",
-            "\"https://a.example\" is not the URL of a mail server",
+            "is not the URL of a mail server",
         ),
         (
             "mail = { server = \"smtps://u:canary@a.example\", from = \"a@a.example\", to = [\"b@a.example\"] }",
-            "\"smtps://u:***@a.example\" is not",
+            "the URL carries a credential",
         ),
         (
             "mail = { server = \"smtps://a.example\", from = \"nobody\", to = [\"b@a.example\"] }",
             "\"nobody\" is not a mail address",
         ),
-        ("mail = { server = \"smtps://a.example\", from = \"a@a.example\", to = [] }", "expected at least"),
+        ("mail = { server = \"smtps://a.example\", from = \"a@a.example\", to = [] }", "is empty"),
         (
             "mail = { server = \"smtps://a.example\", from = \"a@a.example\", to = [\"b@a.example\"], user = \"a\" }",
             "is missing beside user",
