@@ -1,4 +1,7 @@
 //! Users of an org in SalesScreen, which can be written and never read, through the whole pipeline.
+//!
+//! `MUSTER_TEST_USERS=900 tests/run --test it -- four_writers_keep_both_windows --nocapture` takes four minutes and more, and
+//! says how full each of them was.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +9,9 @@ use muster::sandbox::{Actor, Admin, DEFAULT_SALESSCREEN_KEY, Sandbox, SandboxSet
 use serde_json::{Value, json};
 
 use super::embedded_run::Home;
-use super::processes::{Report as Run, active_users, crm};
+use super::examples::installation;
+use super::processes::{Mode, Report as Run, active_users, crm};
+use super::show::show;
 
 fn id(user: &Value) -> &str {
     user["Id"].as_str().unwrap()
@@ -163,4 +168,42 @@ async fn nothing_can_flow_from_what_cannot_be_read() {
     let refused = home.muster(&["check", "--offline"]).await;
     let told = format!("{}{}", refused.stdout, refused.stderr);
     assert!(refused.status != 0 && told.contains("results cannot be read, so nothing can flow from it"), "{refused:?}");
+}
+
+/// B19: four processes write at once, and together they keep both of the vendor's windows by its own count: 15 calls within
+/// any second, 200 within any minute. How full a minute is, is for whoever runs it at length to see.
+#[tokio::test(flavor = "multi_thread")]
+async fn four_writers_keep_both_windows() {
+    let count = std::env::var("MUSTER_TEST_USERS").map_or(70, |users| users.parse().expect("it is a number"));
+    let sandbox = Sandbox::start(SandboxSettings { users: count, ..SandboxSettings::default() }).await.unwrap();
+    let admin = sandbox.admin();
+    admin.set_clock(System::Salesforce, 10_000);
+    let mut muster = installation(Mode::Servers, "salesscreen-automatic.toml", &sandbox).await;
+    for role in ["producer", "mapper", "writer", "writer", "writer", "writer"] {
+        muster.start_worker(role, None);
+    }
+    let run = muster.sync_of("crm-results", &[]).await;
+    let windows = admin.records(System::SalesScreen, "Window");
+    show(format_args!(
+        "{} users in {:.0} s; windows as the product counted them: {windows:?}",
+        calls(&admin),
+        run.seconds
+    ));
+    for window in &windows {
+        assert_eq!(window["refused"], 0, "{window}");
+        assert!(window["peak"].as_u64() <= window["calls"].as_u64(), "{window}");
+    }
+    assert_eq!(users(&admin).len(), active_users(&admin).len());
+    let mut arrivals: Vec<jiff::Timestamp> = admin
+        .requests()
+        .iter()
+        .filter(|request| request.system == System::SalesScreen)
+        .map(|request| request.at.parse().unwrap())
+        .collect();
+    arrivals.sort();
+    let second = |at: &jiff::Timestamp| at.duration_since(arrivals[0]).as_secs();
+    for minute in 0..second(&arrivals[arrivals.len() - 1]) / 60 {
+        let inside = arrivals.iter().filter(|at| second(at) / 60 == minute).count();
+        show(format_args!("minute {}: {inside} calls, {:.1} % of 200", minute + 1, inside as f64 / 2.0));
+    }
 }
