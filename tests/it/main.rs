@@ -25,6 +25,7 @@ mod house;
 mod iadvize;
 mod kills;
 mod large;
+mod leavers;
 mod links;
 mod pipeline;
 mod place;
