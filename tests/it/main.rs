@@ -6,6 +6,7 @@ mod amqp;
 mod bad_input;
 mod bench;
 mod broker;
+mod canaries;
 mod clients;
 mod clients_scim;
 mod command_line;
