@@ -39,6 +39,12 @@ pub const GUARDS: &[&str] = &[
     "held.rejected",
 ];
 
+/// The names that are passed only on the way to a deletion.
+pub const LEAVERS: &[&str] = &[
+    // The system of the leaver was asked once more, and nothing is noted yet.
+    "writer.proved_left",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -86,7 +92,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, GUARDS, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, LEAVERS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

@@ -254,6 +254,37 @@ pub enum Action {
         /// The state that the write was decided on.
         unless_changed_since: Version,
     },
+    /// Takes an account out of the roster, unless it was changed since: only where the kind of system knows such a thing.
+    Remove {
+        /// The account.
+        account: AccountId,
+        /// The state that this was decided on.
+        unless_changed_since: Version,
+    },
+    /// Deletes an account, unless it was changed since: only where the kind of system can.
+    Delete {
+        /// The account.
+        account: AccountId,
+        /// The state that this was decided on.
+        unless_changed_since: Version,
+    },
+}
+
+impl Action {
+    /// The account that is there already.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Create { .. } => None,
+            Self::Update { account, .. } | Self::Remove { account, .. } | Self::Delete { account, .. } => Some(account),
+        }
+    }
+}
+
+/// What a connector says to an action that its kind of system does not know; the configuration does not let it come so
+/// far.
+pub(crate) fn not_offered() -> Failure {
+    let text = "this kind of system cannot do that to an account; see `leavers` of the connection";
+    Failure::new(FailureClass::Permanent, Code::known("not_offered"), text)
 }
 
 /// Answer to a [`Write`].
@@ -261,6 +292,8 @@ pub enum Action {
 pub enum Written {
     /// Done. The snapshot is what the account holds now: from the answer, or read back.
     Done(Snapshot),
+    /// Done: the account is removed or deleted.
+    Ended,
     /// Nothing was written: the account is no longer in the state that the write was decided on. This is its state.
     Moved(Snapshot),
     /// Nothing was written: there is no such account (any more).

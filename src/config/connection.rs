@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::guard::Budgets;
-use crate::domain::rules::{Flow, Leavers, OnExisting};
+use crate::domain::rules::{Departure, Flow, Leavers, OnExisting};
 use crate::domain::schedule::Schedule;
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
 use crate::expression::Scope;
@@ -178,10 +178,20 @@ pub(super) fn connection(
     );
     let leavers = table.default(
         "leavers",
-        Words(&[("report", Leavers::Report), ("deactivate", Leavers::Deactivate)]),
+        Words(&[
+            ("report", Leavers::Report),
+            ("deactivate", Leavers::Deactivate),
+            ("detach", Leavers::Part(Departure::Detach)),
+            ("remove", Leavers::Part(Departure::Remove)),
+            ("delete", Leavers::Part(Departure::Delete)),
+        ]),
         Leavers::Report,
-        "What follows for the partner of an account that is gone or no longer active.",
+        "What follows for the partner of an account that is gone or no longer active: nothing; it is deactivated; only the \
+         link ends; it is taken out of its system's roster; it is deleted. One that comes back is linked or created again.",
     );
+    if let (Some(Leavers::Part(how)), Some(direction), Some(ends)) = (leavers, direction, &ends) {
+        check_departure(table, how, direction, ends, systems);
+    }
     let (budgets, protected) = (budgets(table), protected(table));
     let match_on = table.default(
         "match",
@@ -219,6 +229,33 @@ pub(super) fn connection(
     };
     connection.version = super::fingerprint::of_connection(&connection);
     Some(connection)
+}
+
+/// Whether the system that is written to can do this to the partner of a leaver.
+fn check_departure(
+    table: &mut Table<'_, '_>,
+    how: Departure,
+    direction: Direction,
+    ends: &Sides<End>,
+    systems: &Systems,
+) {
+    let word = how.as_str();
+    let side = match direction {
+        Direction::AToB => Side::B,
+        Direction::BToA => Side::A,
+        Direction::TwoWay { .. } => {
+            let problem =
+                format!("cannot {word} the partners of leavers both ways: each side would make the other's anew");
+            table.mistake("leavers", problem, "say \"report\" or \"deactivate\", or give the connection one direction");
+            return;
+        }
+    };
+    let End { system, object, .. } = &ends[side];
+    if let Some(Some(kind)) = systems.get(system)
+        && let Err(remedy) = kind.departs(object, how)
+    {
+        table.mistake("leavers", format!("{system} cannot {word} accounts"), remedy);
+    }
 }
 
 const CONDITION: Text<String> = Text {

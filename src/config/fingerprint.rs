@@ -138,6 +138,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         match leavers {
             Leavers::Report => "report",
             Leavers::Deactivate => "deactivate",
+            Leavers::Part(how) => how.as_str(),
         },
     );
     // What is as by default stands in no text, so that links from before there were guards keep their number.

@@ -16,7 +16,7 @@ pub use exposure::{Exposure, Protected, exposures, is_protected, spares, stop};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Risk {
-    /// An account loses its right to be used.
+    /// An account loses its right to be used, or is taken out of its system's roster.
     Deactivate,
     /// An account is deleted.
     Delete,
@@ -24,7 +24,7 @@ pub enum Risk {
     EmailChange,
     /// Roles or groups change. Which role stands above which only the target knows, so each change counts (R28, R39).
     RoleElevation,
-    /// An account is linked to another partner than before.
+    /// A link ends since one of its accounts left, or an account is linked to another partner than before.
     Relink,
     /// Values are cleared.
     MassClear,

@@ -173,9 +173,9 @@ impl Register {
 pub struct Held<'l> {
     /// The side that is not written.
     pub side: Side,
-    /// The attribute; `None`: the account is not created.
+    /// The attribute; `None`: the account as a whole is not created, or does not part from its partner.
     pub path: Option<&'l AttributePath>,
-    /// Generation of the value; 0 for an account.
+    /// Generation of the value; of an account that is not created 0, else which leaving of its partner is meant.
     pub generation: u32,
     /// Since when, in the store's clock.
     pub since: Timestamp,
@@ -203,8 +203,12 @@ impl Link {
         });
         let accounts = Side::BOTH.into_iter().filter_map(|side| {
             let state = &self.sides[side];
-            let stop = state.stop.as_ref().filter(|_| self.may_be_created(side))?;
-            Some(Held { side, path: None, generation: 0, since: stop.since, stop: Some(stop) })
+            let stop = state.stop.as_ref()?;
+            let (is_due, generation) = match stop.risk {
+                Risk::Create => (self.may_be_created(side), 0),
+                _ => (state.account.is_some() && self.left(side.other()).is_some(), self.leaving()),
+            };
+            is_due.then_some(Held { side, path: None, generation, since: stop.since, stop: Some(stop) })
         });
         attributes.chain(accounts)
     }
@@ -230,26 +234,34 @@ pub struct Approval {
     /// The attributes, with the generation of the value that the person saw.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<(AttributePath, u32)>,
-    /// Whether the account may be created.
+    /// Whether the account as a whole is meant: it may be created, or part from its partner.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub account: bool,
+    /// Which leaving of the partner is meant; 0 for a creation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub leaving: u32,
     /// Who: `user@host`.
     pub by: String,
     /// When.
     pub at: Timestamp,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl Approval {
     /// Of nothing yet.
     pub fn new(by: String, at: Timestamp) -> Self {
-        Self { values: Vec::new(), account: false, by, at }
+        Self { values: Vec::new(), account: false, leaving: 0, by, at }
     }
 
     /// Adds a value of this generation; without an attribute the account as a whole.
     pub fn add(&mut self, path: Option<&AttributePath>, generation: u32) {
         match path {
             Some(path) => self.values.push((path.clone(), generation)),
-            None => self.account = true,
+            None => (self.account, self.leaving) = (true, generation),
         }
     }
 }
@@ -280,8 +292,10 @@ pub fn rule(link: &Link, side: Side, about: &Approval, verdict: Verdict) -> Opti
             Some(Hold::Stopped(_)) | None => {}
         }
     }
+    let leaving = link.leaving();
+    let is_meant = |stop: &Stop| about.leaving == if stop.risk == Risk::Create { 0 } else { leaving };
     if about.account
-        && let Some(stop) = after.sides[side].stop.as_mut().filter(|stop| is_new(stop))
+        && let Some(stop) = after.sides[side].stop.as_mut().filter(|stop| is_meant(stop) && is_new(stop))
     {
         stop.ruling = Some(ruling);
         changed = true;

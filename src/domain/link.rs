@@ -9,7 +9,8 @@ use super::account::Version;
 use super::attribute::{AttributePath, Digest, Value};
 use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
-use super::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
+use super::id::{AccountId, Epoch, LinkId, RunId, Side, Sides, Token};
+use super::rules::Departure;
 use super::time::Timestamp;
 
 /// What is known of one pair of accounts.
@@ -88,6 +89,54 @@ pub struct SideState {
     /// The account was found to be one of the protected ones when it was last read.
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
+    /// The account that was here last, and how it parted from its partner, who had left.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub parting: Option<Box<Parting>>,
+}
+
+/// How an account parted from its partner, who had left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parting {
+    /// The account.
+    #[serde(rename = "a")]
+    pub account: AccountId,
+    /// How.
+    #[serde(rename = "h")]
+    pub how: Departure,
+    /// Why.
+    #[serde(rename = "w")]
+    pub why: Left,
+    /// When, by the clock of the writer's machine: only people read it.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+    /// The run that brought it about.
+    #[serde(rename = "r")]
+    pub run: RunId,
+    /// Nothing was left to do: the account was gone already.
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    pub was_gone: bool,
+}
+
+impl Parting {
+    /// Whether the account is no longer to be found under its id.
+    pub fn is_final(&self) -> bool {
+        self.how != Departure::Detach || self.was_gone
+    }
+
+    /// Whether this id is that of the account, and stands for nobody any more.
+    pub fn is_of(&self, account: &AccountId) -> bool {
+        self.is_final() && self.account == *account
+    }
+}
+
+/// In which way an account left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// It may not be used any more.
+    Inactive,
+    /// It was proven gone.
+    Gone,
 }
 
 /// What a system said to the last write of an account.
@@ -242,9 +291,32 @@ impl Link {
         }
         self.registers.clear();
         for side in Side::BOTH {
-            let account = self.sides[side].account.take();
-            self.sides[side] = SideState { account, ..SideState::default() };
+            let SideState { account, parting, .. } = std::mem::take(&mut self.sides[side]);
+            self.sides[side] = SideState { account, parting, ..SideState::default() };
         }
+    }
+
+    /// Whether the account of `side` left, and how: it was proven gone, or is known to be no longer active.
+    pub fn left(&self, side: Side) -> Option<Left> {
+        let is_off =
+            |active: &Register| active.value == Some(Value::Bool(false)) && active.applied[side] == active.generation;
+        if self.sides[side].account.is_none() {
+            None
+        } else if self.sides[side].is_gone() {
+            Some(Left::Gone)
+        } else {
+            self.registers.get(&AttributePath::active()).filter(|active| is_off(active)).map(|_| Left::Inactive)
+        }
+    }
+
+    /// Tells one leaving from another: what a person decided about one leaving says nothing of the next.
+    pub fn leaving(&self) -> u32 {
+        self.registers.get(&AttributePath::active()).map_or(1, |active| active.generation)
+    }
+
+    /// How the account that `side` had last parted from its partner, where it has had no other since.
+    pub fn parted(&self, side: Side) -> Option<&Parting> {
+        self.sides[side].parting.as_deref().filter(|_| self.sides[side].account.is_none())
     }
 
     /// Whether both ends have an account.

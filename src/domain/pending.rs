@@ -5,10 +5,11 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher24;
 
 use super::attribute::{AttributePath, Attributes, Digest, Value};
-use super::hold::HoldState;
+use super::guard::Risk;
+use super::hold::{HoldState, Stop};
 use super::id::{AccountId, Side};
 use super::link::{Link, Register};
-use super::rules::{Occasion, Rules};
+use super::rules::{Departure, Occasion, Rules};
 use super::time::Timestamp;
 
 /// What a side of a link lacks.
@@ -41,14 +42,30 @@ pub enum Need {
         /// The account.
         account: AccountId,
     },
+    /// Its partner left, and the two part.
+    Part {
+        /// The account.
+        account: AccountId,
+        /// How.
+        how: Departure,
+    },
 }
 
 impl Need {
+    /// The kind of the write as a whole, if it has one besides those of its values.
+    pub fn risk(&self) -> Option<Risk> {
+        match self {
+            Self::Create { .. } => Some(Risk::Create),
+            Self::Part { how, .. } => Some(how.risk()),
+            Self::Find { .. } | Self::Update { .. } => None,
+        }
+    }
+
     /// Whether the link knows no account yet.
     pub fn has_no_account(&self) -> bool {
         match self {
             Self::Create { .. } | Self::Find { .. } => true,
-            Self::Update { .. } => false,
+            Self::Update { .. } | Self::Part { .. } => false,
         }
     }
 }
@@ -62,6 +79,9 @@ impl Pending {
             Need::Update { .. } => 0,
             Need::Create { .. } => 1,
             Need::Find { .. } => 2,
+            Need::Part { how: Departure::Detach, .. } => 3,
+            Need::Part { how: Departure::Remove, .. } => 4,
+            Need::Part { how: Departure::Delete, .. } => 5,
         });
         for (path, generation) in &self.generations {
             hasher.write(path.as_str().as_bytes());
@@ -73,7 +93,8 @@ impl Pending {
 
     /// Whether it takes the right to use the account away: such a command always travels live.
     pub fn deactivates(&self) -> bool {
-        self.values.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)))
+        matches!(self.need, Need::Part { .. })
+            || self.values.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)))
     }
 }
 
@@ -89,8 +110,11 @@ pub fn pending(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
 pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
     let need = need(link, side, rules)?;
     let creating = need.has_no_account();
-    if matches!(need, Need::Create { .. }) && link.sides[side].stop.as_ref().is_some_and(|stop| !stop.is_approved()) {
+    if stopped(link, side, &need).is_some_and(|stop| !stop.is_approved()) {
         return None;
+    }
+    if let Need::Part { how, .. } = need {
+        return Some(parting(link, side, need, how, rules));
     }
     // A write of such a side that left the held value out would clear it.
     if rules.whole[side] && !creating && writable(link, side, rules, creating).any(|(_, register)| register.is_held()) {
@@ -109,6 +133,21 @@ pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
         complete(link, side, rules, &mut values, &mut generations);
     }
     (!values.is_empty()).then_some(Pending { need, values, generations })
+}
+
+/// What has stopped such a write as a whole.
+fn stopped<'l>(link: &'l Link, side: Side, need: &Need) -> Option<&'l Stop> {
+    link.sides[side].stop.as_ref().filter(|stop| need.risk() == Some(stop.risk))
+}
+
+/// To part is to clear the id that the link knows the account by. Nothing else of it changes, but that a system which
+/// takes only whole accounts is told the rest.
+fn parting(link: &Link, side: Side, need: Need, how: Departure, rules: &Rules) -> Pending {
+    let mut values = Attributes::new();
+    if rules.whole[side] && how == Departure::Remove {
+        complete(link, side, rules, &mut values, &mut Vec::new());
+    }
+    Pending { need, values, generations: vec![(AttributePath::id(), link.leaving())] }
 }
 
 /// Adds what the side holds already, so that a write carries all that it is to hold.
@@ -134,7 +173,10 @@ pub fn held(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Option<Ho
     let need = need(link, side, rules)?;
     let creating = need.has_no_account();
     let values = writable(link, side, rules, creating).filter_map(|(_, register)| register.hold.as_ref());
-    let account = link.sides[side].stop.as_ref().filter(|_| matches!(need, Need::Create { .. }));
+    let account = stopped(link, side, &need);
+    if matches!(need, Need::Part { .. }) {
+        return account.map(|stop| stop.state(now)).filter(|state| *state != HoldState::Approved);
+    }
     let states = values.map(|hold| hold.state(now)).chain(account.map(|stop| stop.state(now)));
     states.filter(|state| *state != HoldState::Approved).min()
 }
@@ -147,7 +189,18 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
         return None;
     }
     let is_known = |side: Side| rules.write_only[side] || link.sides[side].seen_at.is_some();
-    if !is_known(side.other()) || own.is_gone() {
+    if !is_known(side.other()) {
+        return None;
+    }
+    if let (Some(account), Some(how)) = (&own.account, rules.departure(side))
+        && link.left(side.other()).is_some()
+    {
+        let account = account.clone();
+        // Nothing is left to be done to an account that is gone as well.
+        let how = if own.is_gone() { Departure::Detach } else { how };
+        return (how == Departure::Detach || is_known(side)).then_some(Need::Part { account, how });
+    }
+    if own.is_gone() {
         return None;
     }
     match &own.account {
@@ -169,7 +222,13 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
 fn is_due(link: &Link, side: Side, path: &AttributePath, rules: &Rules) -> bool {
     match rules.attributes.get(path).map(|rule| rule.occasion) {
         Some(Occasion::Always) => true,
-        Some(Occasion::Fill) => link.sides[side].seen.get(path) == Some(&rules.digest(side, path, None)),
+        Some(Occasion::Fill) => {
+            let seen = link.sides[side].seen.get(path);
+            let is = |value: Option<&Value>| seen == Some(&rules.digest(side, path, value));
+            // The id of an account that we deleted is no more than an empty field.
+            let of_deleted = link.sides[side.other()].parting.as_ref().filter(|parting| parting.is_final());
+            is(None) || of_deleted.is_some_and(|parting| is(Some(&Value::from(parting.account.as_str()))))
+        }
         Some(Occasion::Create) | None => false,
     }
 }

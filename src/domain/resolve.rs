@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{FUTURE_STAMP, Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
+use super::guard::Risk;
 use super::hold::Hold;
 use super::id::{Side, Sides};
 use super::link::{Absence, Link, Origin, Register};
@@ -278,7 +279,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let state = &mut after.sides[side];
     // A sight from before the proofs, delivered late, says nothing against them.
     state.absence = state.absence.filter(|absence| absence.last_at >= version.read_at);
-    let partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
+    let partial = rules.is_partial(side, &inbound);
     // Once: what a complete read does not show either is not there to be written.
     let reread = partial && state.seen_at.is_none();
     if freshness == Freshness::Tie {
@@ -294,6 +295,15 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     if moves {
         after.sides[side].seen_at = Some(version);
     }
+    let stays = after.left(side).is_none();
+    if let Some(stop) = &after.sides[side.other()].stop
+        && stop.risk != Risk::Create
+        && stays
+    {
+        // It came back: the next time that it leaves is another matter.
+        after.sides[side.other()].stop = None;
+    }
+    let changed = changed || after.sides[side.other()].stop != link.sides[side.other()].stop;
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
     Resolution { changed, link: after, outcome, lost, reread, emits }
 }
@@ -391,7 +401,8 @@ fn forget_intents_that_are_over(state: &mut super::link::SideState, inbound: &At
     for intent in &mut state.intents {
         // Both times are known to the second only, and neither is ever taken for later than it is.
         if intent.over_at + READ_UNCERTAINTY <= read_at {
-            intent.writes.retain(|path, _| !inbound.contains_key(path));
+            // The account is there, so no deletion took effect.
+            intent.writes.retain(|path, _| !inbound.contains_key(path) && !path.is_id());
         }
     }
     state.intents.retain(|intent| !intent.writes.is_empty());
@@ -412,7 +423,7 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
 
     let mut outcome = ChangeOutcome::Unchanged;
     let active = AttributePath::active();
-    let follows = rules.leavers == Leavers::Deactivate
+    let follows = rules.leavers != Leavers::Report
         && rules.attributes.get(&active).is_some_and(|rule| rule.flow.contributes(side));
     if after.sides[side].is_gone() && follows {
         // Should it come back active, that is an edit.

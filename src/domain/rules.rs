@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
-use super::guard::{Budgets, Protected};
+use super::guard::{Budgets, Protected, Risk};
 use super::id::{ConnectionName, Side, Sides};
 use super::link::Register;
 
@@ -132,11 +134,55 @@ impl ValueTable {
 /// What follows for the partner when an account leaves: it is gone, or no longer active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Leavers {
-    /// Nothing but a line in the report.
+    /// Nothing: the link shows it.
     #[default]
     Report,
     /// The partner is deactivated, and reactivated when the account comes back.
     Deactivate,
+    /// The two part, in this way.
+    Part(Departure),
+}
+
+/// How two accounts part because one of them left. Each of them ends the link; whoever comes back is linked or created
+/// again as the connection's rules say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Departure {
+    /// The partner stays as it is.
+    Detach,
+    /// The partner is taken out of what its system calls the roster: a membership ends, a team is left.
+    Remove,
+    /// The partner is deleted.
+    Delete,
+}
+
+impl Departure {
+    /// The word that the configuration, tables and `--json` use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Detach => "detach",
+            Self::Remove => "remove",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// The word for an account to which this was done.
+    pub fn done(self) -> &'static str {
+        match self {
+            Self::Detach => "detached",
+            Self::Remove => "removed",
+            Self::Delete => "deleted",
+        }
+    }
+
+    /// Of which kind such a write is: what counts its budget.
+    pub fn risk(self) -> Risk {
+        match self {
+            Self::Detach => Risk::Relink,
+            Self::Remove => Risk::Deactivate,
+            Self::Delete => Risk::Delete,
+        }
+    }
 }
 
 /// What happens when an account that is to be created is found to exist already.
@@ -162,6 +208,8 @@ pub struct Rules {
     pub create: Sides<bool>,
     /// What follows from a leaver.
     pub leavers: Leavers,
+    /// The side whose leavers matter; of two that follow each other, the default system's.
+    pub leads: Side,
     /// What follows from an account that exists already.
     pub on_existing: OnExisting,
     /// Attributes (as the link names them) by which an existing account is found, in this order.
@@ -203,6 +251,21 @@ impl Rules {
             .iter()
             .filter_map(|(path, value)| self.attributes.get(path).map(|rule| (rule.names[side].clone(), value.clone())))
             .collect()
+    }
+
+    /// How the account of `side` and its partner part when the partner leaves; `None`: they do not. Only on a side that
+    /// follows: who leaves there means nothing for the side that leads.
+    pub fn departure(&self, side: Side) -> Option<Departure> {
+        match self.leavers {
+            Leavers::Part(how) if side != self.leads => Some(how),
+            Leavers::Part(_) | Leavers::Report | Leavers::Deactivate => None,
+        }
+    }
+
+    /// Whether a sight of `side` leaves out an attribute that the side is to show.
+    pub fn is_partial(&self, side: Side, inbound: &Attributes) -> bool {
+        let is_shown = |rule: &AttributeRule| rule.flow != Flow::WatchedOn(side.other());
+        self.attributes.iter().any(|(path, rule)| is_shown(rule) && !inbound.contains_key(path))
     }
 
     /// Whether `side` contributes at least one attribute: only such a side brings new links into being.

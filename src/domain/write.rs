@@ -9,9 +9,9 @@ use super::account::{READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::hold::HoldState;
 use super::id::{AccountId, Side, Token};
-use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin};
+use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin, Parting, SideState};
 use super::pending::{Need, Pending, held, lacking, pending};
-use super::rules::Rules;
+use super::rules::{Departure, Rules};
 use super::time::Timestamp;
 
 /// What is to be done about a command.
@@ -77,7 +77,7 @@ pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     {
         return Plan::Wait { until };
     }
-    if let Need::Update { account } = &wanted.need
+    if let Need::Update { account } | Need::Part { account, how: Departure::Remove | Departure::Delete } = &wanted.need
         && state.seen_at.as_ref().is_some_and(|base| base.tag.is_none() && hides_edits(base, rules.grain[side]))
     {
         return Plan::Unsettled { account: account.clone() };
@@ -214,7 +214,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
         seen_at.tag = None;
     }
     after.sides[side].seen_at = Some(seen_at);
-    after.sides[side].partial = rules.attributes.keys().any(|path| !inbound.contains_key(path));
+    after.sides[side].partial = rules.is_partial(side, &inbound);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
 }
@@ -281,6 +281,25 @@ pub fn adopt(link: &Link, side: Side, token: Token, account: AccountId, remember
     if remembered && !ours_in_flight {
         after.origin = Origin::Rebuilt;
     }
+    Some(after)
+}
+
+/// Ends the pairing of an account whose partner left: the side has no account any more, and nothing is known of it but how
+/// they parted. `token`: the write that did something to the account; without one nobody may have the lease.
+/// `None`: the lease moved on, nothing is touched.
+pub fn part(link: &Link, side: Side, token: Option<Token>, parting: Parting, rules: &Rules) -> Option<Link> {
+    if link.sides[side].lease.map(|lease| lease.token) != token && token.is_some() {
+        return None;
+    }
+    let mut after = link.clone();
+    after.sides[side] = SideState { parting: Some(Box::new(parting)), ..SideState::default() };
+    for register in after.registers.values_mut() {
+        // Of whoever comes next nothing is known.
+        register.applied[side] = 0;
+        register.hold = None;
+    }
+    // Its id is nothing that the partner should be told any more.
+    after.registers.retain(|path, _| rules.attributes.get(path).is_none_or(|rule| !rule.names[side].is_id()));
     Some(after)
 }
 

@@ -72,7 +72,12 @@ impl Item {
     fn what(&self) -> String {
         match &self.path {
             Some(path) => format!("{path} = {}", quoted(self.value.as_ref(), false)),
-            None => "create the account".to_owned(),
+            None => match self.stop.as_ref().map(|stop| stop.risk) {
+                Some(Risk::Delete) => "delete the account".to_owned(),
+                Some(Risk::Relink) => "end the link".to_owned(),
+                Some(Risk::Deactivate) => "remove the account".to_owned(),
+                _ => "create the account".to_owned(),
+            },
         }
     }
 

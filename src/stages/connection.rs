@@ -16,6 +16,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     let mut problems = Vec::new();
     let mut attributes = BTreeMap::new();
     let active = AttributePath::active();
+    let leads = source(config.direction);
     let mut candidates: Vec<AttributePath> = match &config.attributes {
         Some(listed) => listed.keys().cloned().collect(),
         None => schemas.a.attributes.iter().map(|attribute| attribute.path.clone()).collect(),
@@ -26,7 +27,12 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         let listed = config.attributes.is_some() && path != active;
         let plain = || crate::config::AttributeConfig::plain(&path, config.direction.flow());
         let mapped = config.attribute(&path).filter(|_| path != active).unwrap_or_else(plain);
-        let found = Sides::from_fn(|side| schemas[side].attribute(&mapped.names[side]));
+        let mut found = Sides::from_fn(|side| schemas[side].attribute(&mapped.names[side]));
+        let is_watched = path == active && config.leavers != Leavers::Deactivate;
+        if is_watched && found[leads].is_some() {
+            // The other side need not know it.
+            found[leads.other()] = found[leads];
+        }
         let (Some(a), Some(b)) = (found.a, found.b) else {
             for side in Side::BOTH.into_iter().filter(|side| listed && found[*side].is_none()) {
                 problems.push(format!(
@@ -42,6 +48,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         }
         let writable = Sides { a: a.writable && schemas.a.writable, b: b.writable && schemas.b.writable };
         let flow = match (mapped.flow, writable) {
+            _ if is_watched => Flow::WatchedOn(leads),
             (Flow::Both, Sides { a: false, b: true }) => Flow::Towards(Side::B),
             (Flow::Both, Sides { a: true, b: false }) => Flow::Towards(Side::A),
             (flow, _) => flow,
@@ -60,10 +67,6 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         }
-        let flow = match (path == active, config.leavers) {
-            (true, Leavers::Report) => Flow::WatchedOn(source(config.direction)),
-            _ => flow,
-        };
         let rule = AttributeRule {
             names: mapped.names,
             flow,
@@ -157,6 +160,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         attributes,
         create: config.creates(),
         leavers: config.leavers,
+        leads,
         on_existing: config.on_existing,
         match_on: config.match_on.clone(),
         shown_by,

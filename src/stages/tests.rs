@@ -13,6 +13,7 @@ mod chaos;
 mod counts;
 mod faults;
 mod guards;
+mod leavers;
 mod schedules;
 mod store;
 mod system;

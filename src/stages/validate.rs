@@ -6,8 +6,8 @@ use crate::systems::{AttributeSchema, Schema, ValueKind};
 
 /// Checks values under the target's own names against its schema. The failure is permanent and names the attribute.
 pub(crate) fn validate(wanted: &Pending, values: &Attributes, schema: &Schema) -> Result<(), Failure> {
-    if matches!(wanted.need, Need::Find { .. }) {
-        // Nothing is sent yet.
+    if matches!(wanted.need, Need::Find { .. } | Need::Part { .. }) {
+        // No value is sent, or none that is not there already.
         return Ok(());
     }
     let creating = matches!(wanted.need, Need::Create { .. });

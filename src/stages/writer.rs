@@ -24,6 +24,7 @@ mod create;
 mod follow_ups;
 mod guard;
 mod lane;
+mod part;
 mod pauses;
 mod settle;
 mod turns;

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::hold::{Hold, Stop};
-use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
+use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
 mod by_look;
@@ -94,6 +94,8 @@ struct PackedSide {
     stop: Option<Stop>,
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     protected: bool,
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    parting: Option<Box<Parting>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,6 +173,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             last_write,
             stop,
             protected,
+            parting,
         } = state;
         PackedSide {
             account: account.clone(),
@@ -184,6 +187,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             last_write: last_write.clone().map(PackedWrite::from),
             stop: stop.clone(),
             protected: *protected,
+            parting: parting.clone(),
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -239,6 +243,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             last_write,
             stop,
             protected,
+            parting,
         } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
@@ -255,6 +260,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             last_write,
             stop,
             protected,
+            parting,
         })
     };
     let mut link =

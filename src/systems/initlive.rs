@@ -9,7 +9,7 @@
 //! - Lists are bare arrays without a count. What a walk through them proves is said in the module `walk`.
 //! - Filters may be ignored, so nobody is found by one unless they truly have the value (module `search`).
 //!
-//! Update, paging, filters, error bodies and all members but `username`, `firstName` and `lastName` are unconfirmed; each
+//! Update, removal, paging, filters, error bodies and all members but `username`, `firstName` and `lastName` are unconfirmed; each
 //! stands in one place: `user`, `walk`, `search`, `errors`.
 
 pub use config::InitLiveConfig;

@@ -10,6 +10,7 @@ use super::http::SetupError;
 use super::{SharedSystem, iadvize, initlive, salesforce, salesscreen, scim};
 use crate::config::table::Variant;
 use crate::domain::SystemName;
+use crate::domain::rules::Departure;
 
 /// The kinds that a configuration can name.
 pub(crate) const KINDS: &[Variant<Arc<dyn Kind>>] = &[
@@ -49,6 +50,12 @@ pub trait Kind: Any + Debug + Send + Sync {
     fn takes_partner_ids(&self) -> bool {
         false
     }
+
+    /// Whether these records can part from their partners in this way: what to say instead, if they cannot.
+    ///
+    /// # Errors
+    /// It cannot be done. The text says what would be right.
+    fn departs(&self, object: &str, how: Departure) -> Result<(), &'static str>;
 
     /// What all processes of an installation must have in common. Secrets are left out, so that they can be renewed, and
     /// so is what concerns one process alone.

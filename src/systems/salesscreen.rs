@@ -61,6 +61,8 @@ pub struct SalesScreenSettings {
     pub api_key: SecretString,
     /// The teams that users may join: their keys, as Settings > Mappings shows them, and their names.
     pub teams: BTreeMap<String, String>,
+    /// The key of the team that leavers are moved to, if there is one.
+    pub leavers_team: Option<String>,
     /// Somebody says that the product's own automatic sync is off.
     pub automatic_sync_off: bool,
     /// Requests under way at once, and accounts of one batch.
@@ -82,6 +84,7 @@ pub struct SalesScreen {
     url: Url,
     api_key: SecretString,
     teams: BTreeMap<String, String>,
+    leavers_team: Option<String>,
     automatic_sync_off: bool,
     concurrency: usize,
     schema: Schema,
@@ -108,6 +111,7 @@ impl SalesScreen {
             url: settings.url,
             api_key: settings.api_key,
             teams: settings.teams,
+            leavers_team: settings.leavers_team,
             automatic_sync_off: settings.automatic_sync_off,
             concurrency,
             schema: user::schema(concurrency),

@@ -12,7 +12,7 @@ use muster::config::{
     BrokerConfig, Config, ConfigErrors, Conflict, ConnectionConfig, Create, Direction, Infrastructure, Schedule,
     StoreConfig,
 };
-use muster::domain::rules::{Drift, Flow, Leavers, OnExisting};
+use muster::domain::rules::{Departure, Drift, Flow, Leavers, OnExisting};
 use muster::domain::{Side, Sides};
 use muster::systems::salesforce::{SalesforceAuth, SalesforceConfig};
 use muster::systems::scim::ScimConfig;
@@ -303,6 +303,32 @@ fn defaults_are_the_careful_ones() {
     assert_eq!(config.telemetry.listen.writer, Some("127.0.0.1:9466".parse().unwrap()));
     assert_eq!(config.telemetry.listen.run, Some("127.0.0.1:9467".parse().unwrap()));
     assert!(servers(&config).0.declare);
+}
+
+/// R25, R81: what a target cannot do to the partners of leavers is refused with what would be right, and so is what would
+/// make two systems create each other's accounts for ever.
+#[test]
+fn leavers_are_what_the_target_can() {
+    for (word, how) in [("detach", Departure::Detach), ("delete", Departure::Delete)] {
+        let connection = connection(&format!("direction = \"a_to_b\"\nleavers = \"{word}\""));
+        assert_eq!(connection.leavers, Leavers::Part(how));
+    }
+    for (direction, word, problem, remedy) in [
+        ("a_to_b", "remove", "directory cannot remove accounts", "SCIM knows no roster"),
+        ("b_to_a", "delete", "crm cannot delete accounts", "say \"deactivate\""),
+        (
+            "two_way\"\ndefault_system = \"crm",
+            "delete",
+            "cannot delete the partners of leavers both ways",
+            "one direction",
+        ),
+    ] {
+        let text = with_connection(&format!("direction = \"{direction}\"\nleavers = \"{word}\""));
+        let errors = parse(&text).expect_err("has a mistake");
+        let [mistake] = &errors.mistakes[..] else { panic!("{errors}") };
+        assert_eq!(mistake.key, "connections.c.leavers");
+        assert!(mistake.problem.starts_with(problem) && mistake.remedy.contains(remedy), "{errors}");
+    }
 }
 
 /// R57: a two-way connection is refused without a default system, and takes either.

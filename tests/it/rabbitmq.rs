@@ -162,6 +162,11 @@ impl Node {
         settings(&self.url())
     }
 
+    /// Where it keeps its queues and its log.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// Runs `rabbitmqctl` and returns what it printed.
     pub async fn ctl(&self, arguments: &[&str]) -> String {
         let mut command = command(CTL, &self.dir, self.port, self.epmd_port);

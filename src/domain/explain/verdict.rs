@@ -5,6 +5,7 @@ use crate::domain::attribute::AttributePath;
 use crate::domain::hold::{Hold, Stop};
 use crate::domain::id::Side;
 use crate::domain::resolve::JournalReason;
+use crate::domain::rules::Departure;
 use crate::domain::time::Timestamp;
 
 /// The one thing to say first.
@@ -25,6 +26,20 @@ pub enum Verdict {
     /// What a side lacks was refused.
     Refused {
         /// The side that lacks it.
+        side: Side,
+    },
+    /// The account of the other side left, and the two are to part.
+    Leaving {
+        /// The side whose account is the leaver's partner.
+        side: Side,
+        /// How they part.
+        how: Departure,
+        /// What has stopped that.
+        stop: Option<Stop>,
+    },
+    /// The account of the other side left, and the two have parted.
+    Parted {
+        /// The side that had the partner.
         side: Side,
     },
     /// There is an account on one side alone.
@@ -115,6 +130,16 @@ impl Facts<'_> {
     pub(super) fn verdict(&self, stories: &[Story]) -> Verdict {
         let state = |side| &self.link.sides[side];
         let first = |is: &dyn Fn(Side) -> bool| Side::BOTH.into_iter().find(|side| is(*side));
+        let parted = |side: Side| self.link.parted(side).is_some() && self.link.left(side.other()).is_some();
+        if let Some(side) = first(&parted) {
+            return Verdict::Parted { side };
+        }
+        if let Some((side, how)) = Side::BOTH.into_iter().find_map(|side| Some((side, self.departure(side)?)))
+            && !self.is_refused(side)
+        {
+            let stop = state(side).stop.clone().filter(|stop| stop.risk == how.risk() && !stop.is_approved());
+            return Verdict::Leaving { side, how, stop };
+        }
         if let Some(side) = first(&|side| state(side).is_gone()) {
             return Verdict::Gone { side, back: matches!(self.today[side], Some(Sight::Shown(_))) };
         }
@@ -171,6 +196,14 @@ impl Facts<'_> {
         let apart = stories.iter().filter(|story| story.is_apart());
         let paths: Vec<_> = apart.map(|story| story.path.clone()).collect();
         if paths.is_empty() { Verdict::InStep } else { Verdict::Apart { paths } }
+    }
+
+    /// How the account of a side is to part from its partner, who left.
+    fn departure(&self, side: Side) -> Option<Departure> {
+        let how = self.rules.departure(side)?;
+        let link = self.link;
+        let is_out = Side::BOTH.into_iter().any(|side| link.sides[side].out_of_scope);
+        (link.is_paired() && !is_out && link.left(side.other()).is_some()).then_some(how)
     }
 
     /// What has stopped the account as a whole, or the first of these attributes.

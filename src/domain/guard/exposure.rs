@@ -34,7 +34,8 @@ impl Exposure {
     /// again, is the same act.
     pub fn act(&self, link: &Link, wanted: &Pending) -> String {
         let mut hasher = SipHasher24::new();
-        for (path, generation) in wanted.generations.iter().filter(|(path, _)| self.paths.contains(path)) {
+        let is_meant = |path: &AttributePath| self.paths.contains(path) || matches!(wanted.need, Need::Part { .. });
+        for (path, generation) in wanted.generations.iter().filter(|(path, _)| is_meant(path)) {
             hasher.write(path.as_str().as_bytes());
             hasher.write_u8(0);
             hasher.write_u32(*generation);
@@ -44,7 +45,7 @@ impl Exposure {
 }
 
 /// What of a write to `side` does harm if it is a mistake, in the order of [`Risk::ALL`]. What a person let pass is none of
-/// it, unless the account is protected from it. Deletions and relinks are no values: who makes one names it.
+/// it, unless the account is protected from it.
 pub fn exposures(link: &Link, side: Side, wanted: &Pending, rules: &Rules) -> Vec<Exposure> {
     let is_new = |path: &&AttributePath| {
         // Where a write carries everything, most of it is there already.
@@ -77,6 +78,12 @@ pub fn exposures(link: &Link, side: Side, wanted: &Pending, rules: &Rules) -> Ve
             let is_approved = link.sides[side].stop.as_ref().is_some_and(Stop::is_approved);
             let creation = Exposure { risk: Risk::Create, paths: Vec::new() };
             if is_approved { Vec::new() } else { vec![creation] }
+        }
+        Need::Part { how, .. } => {
+            let risk = how.risk();
+            let stop = link.sides[side].stop.as_ref().filter(|stop| stop.risk == risk);
+            let may_pass = stop.is_some_and(Stop::is_approved) && !is_protected;
+            if may_pass { Vec::new() } else { vec![Exposure { risk, paths: Vec::new() }] }
         }
         // It only searches.
         Need::Find { .. } => Vec::new(),

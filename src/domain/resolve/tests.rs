@@ -2,6 +2,7 @@
 //! small random world with a judge.
 
 mod laws;
+mod leavers;
 mod table;
 mod traces;
 pub(in crate::domain) mod vocabulary;

@@ -76,6 +76,7 @@ impl Pair {
             attributes: paths.iter().map(|path| (path.clone(), rule(path))).collect(),
             create: Sides { a: false, b: true },
             leavers: Leavers::Report,
+            leads: Side::A,
             on_existing: OnExisting::Refuse,
             match_on: vec![USER_NAME.parse()?],
             write_only: Sides::default(),

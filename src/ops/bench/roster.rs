@@ -207,6 +207,7 @@ impl Roster {
                 }
                 (number, edition.unwrap_or(held))
             }
+            Action::Remove { .. } | Action::Delete { .. } => return (None, strange()),
         };
         editions[usize::try_from(number).unwrap_or(usize::MAX)] = edition;
         drop(editions);

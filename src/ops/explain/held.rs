@@ -13,6 +13,9 @@ impl Teller<'_> {
         let (name, since) = (self.words.name(side), self.words.when_here(stop.since));
         let what = match stop.risk {
             Risk::Create => format!("the account is not created in {name}"),
+            Risk::Delete => format!("the account is not deleted in {name}"),
+            Risk::Relink if paths.is_empty() => "the link does not end".to_owned(),
+            Risk::Deactivate if paths.is_empty() => format!("the account is not removed from {name}"),
             _ => {
                 let are = if paths.len() == 1 { "is" } else { "are" };
                 format!("{} {are} not written to {name}", list(paths))

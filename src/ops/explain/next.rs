@@ -3,6 +3,7 @@
 use super::report::{LetterReport, Step};
 use super::teller::Teller;
 use crate::domain::explain::{NoAccount, Verdict};
+use crate::domain::hold::HoldState;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::rules::Leavers;
 use crate::domain::{AttributePath, LetterId, Side};
@@ -65,6 +66,15 @@ impl Teller<'_> {
                     )
                 })
             }
+            Verdict::Leaving { side, stop: Some(stop), .. } => {
+                let is_rejected = matches!(stop.state(self.words.now), HoldState::Rejected | HoldState::Expired);
+                self.after_stop(*side, stop, is_rejected)
+            }
+            Verdict::Leaving { side, .. } => vec![self.sync(self.waiting(*side))],
+            Verdict::Parted { side } => told(format!(
+                "Nothing to do: should the account in {} come back, it is linked or created again by the rules.",
+                self.words.name(side.other())
+            )),
             Verdict::OnlyHere { side, why: NoAccount::NotCreated } => {
                 let (here, other) = (self.words.name(*side), self.words.name(side.other()));
                 told(format!(

@@ -7,9 +7,11 @@ use super::teller::Teller;
 use super::words::{Words, short};
 use super::{Known, Look, lost};
 use crate::domain::explain::{Facts, Sight, Standing, explain};
-use crate::domain::link::{LastWrite, WriteAnswer};
+use crate::domain::link::{LastWrite, Left, Parting, WriteAnswer};
+use crate::domain::rules::Departure;
 use crate::domain::{
-    AccountId, AttributePath, ConnectionName, DeadLetter, LetterId, LinkId, Side, Sides, SystemName, Timestamp, Value,
+    AccountId, AttributePath, ConnectionName, DeadLetter, LetterId, LinkId, RunId, Side, Sides, SystemName, Timestamp,
+    Value,
 };
 use crate::ops::dead;
 use crate::stages::Pipeline;
@@ -48,10 +50,25 @@ pub(super) struct SideReport {
     /// What a look at it today showed: `shown`, `absent`, `failed`, `paused` or `not_asked`.
     pub(super) today: &'static str,
     pub(super) last_write: Option<LastWriteReport>,
+    /// How the account that was here last parted from its partner, who had left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) parting: Option<PartingReport>,
     /// Writes that were begun and whose end is not known.
     pub(super) open_writes: usize,
     /// What there is to say of it, a sentence each.
     pub(super) text: Vec<String>,
+}
+
+/// How an account parted from its partner, who had left.
+#[derive(Debug, Serialize)]
+pub(super) struct PartingReport {
+    account: AccountId,
+    how: Departure,
+    why: Left,
+    at: Timestamp,
+    run: RunId,
+    /// The account was gone already.
+    was_gone: bool,
 }
 
 /// What the system said to the last write.
@@ -196,6 +213,13 @@ impl AttributeSide {
     /// How it is there, with values at full length if it was asked for.
     pub(super) fn told(&self, asked: bool) -> &str {
         if asked { &self.full_text } else { &self.text }
+    }
+}
+
+impl PartingReport {
+    pub(super) fn new(parting: &Parting) -> Self {
+        let Parting { account, how, why, at, run, was_gone } = parting.clone();
+        Self { account, how, why, at, run, was_gone }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The parts of a report, told one after the other.
 
 use super::find::Meant;
-use super::report::{AttributeReport, AttributeSide, KeptReport, LastWriteReport, LetterReport, SideReport, standing};
+use super::report::{
+    AttributeReport, AttributeSide, KeptReport, LastWriteReport, LetterReport, PartingReport, SideReport, standing,
+};
 use super::words::{Words, short};
 use super::{Known, Look, output};
 use crate::domain::explain::{Explanation, Seen, Story, Verdict};
@@ -43,6 +45,7 @@ impl Teller<'_> {
             Verdict::Held { side, paths, stop: Some(stop) } | Verdict::Rejected { side, paths, stop } => {
                 return self.stopped(*side, paths, stop);
             }
+            Verdict::Leaving { side, stop: Some(stop), .. } => return self.stopped(*side, &[], stop),
             Verdict::Refused { side } => (self.link_letter(*side), 0),
             Verdict::Missing { side } => {
                 let absence = self.state(*side).and_then(|state| state.absence);
@@ -101,6 +104,7 @@ impl Teller<'_> {
                 Look::Absent => "absent",
             },
             last_write: last_write.map(LastWriteReport::new),
+            parting: state.and_then(|state| state.parting.as_deref()).map(PartingReport::new),
             open_writes: state.map_or(0, |state| state.intents.len()),
             text: self.side_text(side),
         }
@@ -133,6 +137,7 @@ impl Teller<'_> {
             }
         }
         if let Some(state) = state {
+            text.extend(state.parting.as_ref().map(|parting| words.parting(side, parting)));
             text.extend(state.last_write.as_ref().map(|write| words.last_write(write)));
             text.extend(self.work(side, state));
         }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::domain::explain::{NoAccount, Seen, Since, Standing, Story, Verdict};
-use crate::domain::link::{LastWrite, WriteAnswer};
+use crate::domain::link::{LastWrite, Left, Parting, WriteAnswer};
 use crate::domain::resolve::{ABSENCE_PROOFS, Decision, JournalReason};
-use crate::domain::rules::{AttributeRule, Drift, Flow, Occasion, Policy};
+use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Occasion, Policy};
 use crate::domain::{AttributePath, DeadLetter, FailureClass, Side, Sides, Timestamp, Value};
 use crate::stages::Connection;
 use crate::store::JournalEntry;
@@ -83,6 +83,17 @@ impl Words {
             }
             Verdict::Unread { side } => {
                 ("unread", format!("waits: the account in {} has not been read yet", name(*side)))
+            }
+            Verdict::Leaving { side, how, .. } => {
+                let (here, other) = (name(*side), name(side.other()));
+                let todo = match how {
+                    Departure::Detach => "only the link ends".to_owned(),
+                    Departure::Remove | Departure::Delete => format!("the one in {here} is to be {}", how.done()),
+                };
+                ("leaving", format!("leaving: the account in {other} left, so by the rules {todo}"))
+            }
+            Verdict::Parted { side } => {
+                ("parted", format!("parted: the account in {} left, see {} below", name(side.other()), name(*side)))
             }
             Verdict::OnlyHere { side, why } => {
                 ("only_here", format!("only in {}: {}", name(*side), self.no_account(side.other(), *why)))
@@ -231,6 +242,23 @@ impl Words {
                 Standing::CreationOnly => "by the rules it is written only when the account is created".to_owned(),
             })
         })
+    }
+
+    /// How an account parted from its partner, who left.
+    pub(super) fn parting(&self, side: Side, parting: &Parting) -> String {
+        let Parting { account, how, why, at, run, was_gone } = parting;
+        let (here, other, when) = (self.name(side), self.name(side.other()), self.when_here(*at));
+        let why = match why {
+            Left::Inactive => format!("the account in {other} was not active any more"),
+            Left::Gone => format!("the account in {other} was gone"),
+        };
+        let done = match how {
+            _ if *was_gone => format!("{account} was gone from {here} already when they parted {when}"),
+            Departure::Detach => format!("Muster ended the link with {account}, which stayed as it was, {when}"),
+            Departure::Remove => format!("Muster removed {account} from {here} {when}"),
+            Departure::Delete => format!("Muster deleted {account} in {here} {when}"),
+        };
+        format!("{done}, in run {run}, since {why}.")
     }
 
     /// What the system said to the last write.

@@ -25,7 +25,7 @@ pub(super) async fn run<B: Broker, S: Store>(
     let systems = &desk.connection.systems;
     let mut pairs = Pairs::new(pipeline, desk);
     while let Some(page) = pairs.next().await? {
-        for Paired { a, b, state } in page {
+        for Paired { a, b, state, .. } in page.into_iter().filter(|pair| !pair.parted) {
             sheet.row(&[a.as_str(), b.as_str(), systems.a.as_str(), systems.b.as_str(), state])?;
         }
     }

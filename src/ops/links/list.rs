@@ -8,7 +8,7 @@ use super::Desk;
 use crate::broker::Broker;
 use crate::domain::hold::HoldState;
 use crate::domain::pending::{held, pending};
-use crate::domain::{AccountId, ConnectionName, DeadLetter, Link, LinkId, Rules, Side, Sides, Timestamp};
+use crate::domain::{AccountId, ConnectionName, DeadLetter, Link, LinkId, Rules, Side, Timestamp};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::stages::Pipeline;
@@ -112,18 +112,21 @@ fn names<B, S>(pipeline: &Pipeline<B, S>, only: Option<ConnectionName>) -> anyho
     }
 }
 
-/// Two accounts that are linked.
+/// Two accounts that are linked, or that parted since one of them left.
 pub(super) struct Paired {
     pub(super) a: AccountId,
     pub(super) b: AccountId,
     pub(super) state: &'static str,
+    /// They are not linked any more.
+    pub(super) parted: bool,
 }
 
 /// All links of a connection, page by page.
 pub(super) struct Pairs<'p, B, S> {
     pipeline: &'p Pipeline<B, S>,
     desk: &'p Desk<'p>,
-    /// Where the next page begins; `None` within: at the beginning.
+    /// Where the next page begins; `None` within: at the beginning. Of those who parted, only the side that leads still
+    /// has an account, so that its accounts are gone through.
     from: Option<Option<String>>,
     /// A page may show again what an earlier one showed.
     seen: HashSet<LinkId>,
@@ -141,7 +144,8 @@ impl<'p, B: Broker, S: Store> Pairs<'p, B, S> {
             // Without a memory there is nothing to load, and asking makes one.
             store.epoch(name).await?;
         }
-        let (accounts, next) = store.accounts(name, Side::A, from).await?;
+        let leads = self.desk.connection.template().leads;
+        let (accounts, next) = store.accounts(name, leads, from).await?;
         self.from = next.map(Some);
         let links: Vec<LinkId> =
             accounts.into_iter().map(|(_, link)| link).filter(|link| self.seen.insert(*link)).collect();
@@ -151,10 +155,17 @@ impl<'p, B: Broker, S: Store> Pairs<'p, B, S> {
             let rules = self.desk.connection.rules(loaded.epoch);
             for mut link in loaded.items.into_iter().flatten() {
                 link.enter(loaded.epoch);
-                let state = state(&link, &rules, loaded.now);
-                let Sides { a, b } = link.sides;
-                if let (Some(a), Some(b)) = (a.account, b.account) {
-                    page.push(Paired { a, b, state });
+                let parted = Side::BOTH.into_iter().find_map(|side| link.parted(side));
+                let state = match parted {
+                    Some(parting) => parting.how.done(),
+                    None => state(&link, &rules, loaded.now),
+                };
+                let account = |side: Side| {
+                    let state = &link.sides[side];
+                    state.account.clone().or_else(|| Some(link.parted(side)?.account.clone()))
+                };
+                if let (Some(a), Some(b)) = (account(Side::A), account(Side::B)) {
+                    page.push(Paired { a, b, state, parted: parted.is_some() });
                 }
             }
         }
@@ -166,7 +177,13 @@ impl<'p, B: Broker, S: Store> Pairs<'p, B, S> {
 pub(super) fn state(link: &Link, rules: &Rules, now: Timestamp) -> &'static str {
     let stopped = Side::BOTH.into_iter().find_map(|side| held(link, side, rules, now));
     let any = |is: &dyn Fn(Side) -> bool| Side::BOTH.into_iter().any(is);
-    if any(&|side| link.sides[side].is_gone()) {
+    let is_leaver = any(&|side| side == rules.leads && link.left(side).is_some());
+    let departure = Side::BOTH.into_iter().find_map(|side| rules.departure(side)).filter(|_| is_leaver);
+    if let Some(stopped) = stopped.filter(|stopped| departure.is_some() && *stopped != HoldState::Approved) {
+        if stopped == HoldState::Waiting { "held" } else { stopped.as_str() }
+    } else if departure.is_some() && !any(&|side| link.sides[side].out_of_scope || link.sides[side].dead.is_some()) {
+        "leaving"
+    } else if any(&|side| link.sides[side].is_gone()) {
         "gone"
     } else if any(&|side| link.sides[side].out_of_scope) {
         "out_of_scope"
@@ -178,6 +195,8 @@ pub(super) fn state(link: &Link, rules: &Rules, now: Timestamp) -> &'static str 
         if stopped == HoldState::Waiting { "held" } else { stopped.as_str() }
     } else if any(&|side| pending(link, side, rules).is_some()) {
         "behind"
+    } else if is_leaver {
+        "left"
     } else if any(&|side| link.sides[side].account.is_some() && rules.is_unseen(side, &link.registers)) {
         "needs_team"
     } else {

@@ -47,6 +47,8 @@ pub(super) struct Dry {
 pub(super) struct Before {
     /// Links of two accounts.
     pub(super) paired: HashSet<LinkId>,
+    /// Sides of links whose account parted from its partner.
+    pub(super) parted: HashSet<(LinkId, Side)>,
     /// Open letters.
     pub(super) letters: Vec<DeadLetter>,
     /// Sides of links that already waited to be written.
@@ -119,6 +121,9 @@ impl Dry {
             if link.is_paired() {
                 before.paired.insert(link.id);
             }
+            before
+                .parted
+                .extend(Side::BOTH.into_iter().filter(|side| link.parted(*side).is_some()).map(|s| (link.id, s)));
             if link.epoch != epoch.id {
                 return;
             }

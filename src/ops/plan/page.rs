@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::SHOWN;
 use super::report::{Deed, Item, OnHold, Report, ValueChange};
+use crate::domain::link::Left;
 use crate::domain::{AttributePath, Side, Value};
 use crate::ops::explain::words::quoted;
 use crate::ops::output;
@@ -160,6 +161,14 @@ fn account(lines: &mut Vec<String>, report: &Report, item: &Item) {
             item.values.iter().map(|(path, change)| format!("{} {}", short(path), after(change))).collect();
         wrap(lines, "      ", "      ", &values.join(", "));
         return;
+    }
+    let why = match item.why {
+        None => None,
+        Some(Left::Inactive) => Some(format!("left {other}")),
+        Some(Left::Gone) => Some(format!("gone from {other}")),
+    };
+    if let Some(why) = why {
+        wrap(lines, "      ", "        ", &why);
     }
     for (path, change) in &item.values {
         let reason = change.reason.text(other, change.at);

@@ -141,10 +141,7 @@ impl Planned {
             return Ok(clashes);
         }
         for (place, found) in places.into_iter().zip(self.real.search(&keys).await?) {
-            let own = match &writes[place].action {
-                Action::Create { .. } => None,
-                Action::Update { account, .. } => Some(account),
-            };
+            let own = writes[place].action.account();
             let notes = self.notes();
             // One that would be renamed is judged by what was noted of it.
             clashes[place] =
@@ -165,13 +162,7 @@ impl Planned {
     }
 
     async fn note(&self, writes: &[Write]) -> Result<Vec<Written>, Failure> {
-        let updated: Vec<_> = writes
-            .iter()
-            .filter_map(|write| match &write.action {
-                Action::Update { account, .. } => Some(account.clone()),
-                Action::Create { .. } => None,
-            })
-            .collect();
+        let updated: Vec<_> = writes.iter().filter_map(|write| write.action.account().cloned()).collect();
         let mut lookups = match (updated.is_empty(), self.real.schema().readable) {
             (true, _) => Vec::new(),
             (false, true) => self.get(&updated).await?,
@@ -201,6 +192,15 @@ impl Planned {
                 }
                 None => Written::Failed(unanswered()),
             },
+            // What becomes of the account is read off its link.
+            Action::Remove { unless_changed_since, .. } | Action::Delete { unless_changed_since, .. } => {
+                match lookups.next() {
+                    Some(Lookup::Found(now)) if is_other(&now.version, unless_changed_since) => Written::Moved(now),
+                    Some(Lookup::Found(_) | Lookup::Unreadable { .. }) => Written::Ended,
+                    Some(Lookup::Absent(at)) => Written::Gone(at),
+                    None => Written::Failed(unanswered()),
+                }
+            }
         });
         Ok(answers.collect())
     }
@@ -381,7 +381,12 @@ impl System for Planned {
 
 /// An account of a system that cannot be read, in the state that a write expects.
 fn blank(write: &Write) -> Option<Snapshot> {
-    let Action::Update { account, unless_changed_since } = &write.action else { return None };
+    let (Action::Update { account, unless_changed_since }
+    | Action::Remove { account, unless_changed_since }
+    | Action::Delete { account, unless_changed_since }) = &write.action
+    else {
+        return None;
+    };
     let (account, version) = (account.clone(), unless_changed_since.clone());
     Some(Snapshot { account, version, attributes: Attributes::new(), partner: None })
 }

@@ -8,7 +8,9 @@ use serde_json::json;
 use super::dry::Dry;
 use super::planned::{Outcome, Planned};
 use super::reasons::{Reason, reason};
+use crate::domain::link::Left;
 use crate::domain::pending::lacking;
+use crate::domain::rules::Departure;
 use crate::domain::{
     AccountId, AttributePath, ChangeOutcome, ConnectionName, DeadLetter, Link, LinkId, Side, Sides, SystemName,
     Timestamp, Value, write,
@@ -27,10 +29,14 @@ pub(super) enum Deed {
     Change,
     Deactivate,
     Reactivate,
+    Detach,
+    Remove,
+    Delete,
 }
 
 impl Deed {
-    pub(super) const ALL: [Self; 4] = [Self::Create, Self::Change, Self::Deactivate, Self::Reactivate];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Create, Self::Change, Self::Deactivate, Self::Reactivate, Self::Detach, Self::Remove, Self::Delete];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +44,19 @@ impl Deed {
             Self::Change => "change",
             Self::Deactivate => "deactivate",
             Self::Reactivate => "reactivate",
+            Self::Detach => "detach",
+            Self::Remove => "remove",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+impl From<Departure> for Deed {
+    fn from(how: Departure) -> Self {
+        match how {
+            Departure::Detach => Self::Detach,
+            Departure::Remove => Self::Remove,
+            Departure::Delete => Self::Delete,
         }
     }
 }
@@ -55,6 +74,9 @@ pub(super) struct Item {
     /// A name by which people know it.
     pub(super) name: Option<String>,
     pub(super) values: BTreeMap<AttributePath, ValueChange>,
+    /// Why the two part, where they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) why: Option<Left>,
 }
 
 /// A value that would be written.
@@ -151,6 +173,13 @@ impl Report {
                 }
             }
         }
+        dry.each_link(|link| {
+            if let Some(item) = parting(dry, &link) {
+                written.insert(link.id);
+                items.push(item);
+            }
+        })
+        .await?;
         items.sort_by_cached_key(|item| (item.side.as_str(), item.action, item.name.clone(), item.account.clone()));
         let open = store.letters(Some(&connection.name)).await?;
         let known: HashSet<_> = dry.before.letters.iter().map(|letter| &letter.id).collect();
@@ -324,6 +353,27 @@ fn item(dry: &Dry, side: Side, outcome: &Outcome, link: Option<&Link>, was: Opti
         partner: partner.or_else(|| outcome.created_for.clone()),
         name,
         values,
+        why: None,
+    })
+}
+
+/// The account that would part from its partner, who left.
+fn parting(dry: &Dry, link: &Link) -> Option<Item> {
+    let is_new = |side: &Side| !dry.before.parted.contains(&(link.id, *side));
+    let (side, parting) = Side::BOTH.into_iter().filter(is_new).find_map(|side| Some((side, link.parted(side)?)))?;
+    let name = ["userName", "emails", "displayName", "name.familyName"].iter().find_map(|path| {
+        let register = link.registers.get(&path.parse::<AttributePath>().ok()?)?;
+        register.value.as_ref()?.as_text().map(str::to_owned)
+    });
+    Some(Item {
+        action: Deed::from(parting.how),
+        side,
+        system: dry.connection.systems[side].clone(),
+        account: Some(parting.account.clone()),
+        partner: link.sides[side.other()].account.clone(),
+        name,
+        values: BTreeMap::new(),
+        why: Some(parting.why),
     })
 }
 

@@ -127,6 +127,10 @@ impl Desk<'_> {
                 Naming::Half { .. } | Naming::NoId { .. } => {
                     Linked::Refused { link: None, refusal: self.refusal(side, snapshot, &naming) }
                 }
+                // A leaver gets no partner: the two would part again at once.
+                Naming::Partner(_) if is_off(snapshot) && self.rules.departure(side.other()).is_some() => {
+                    Linked::Nowhere
+                }
                 Naming::Partner(partner) => {
                     let id = LinkId(fastrand::u64(..));
                     let mut link = Link::new(id, self.epoch, Origin::Rebuilt, side, snapshot.account.clone());
@@ -141,8 +145,7 @@ impl Desk<'_> {
                     Linked::To { link: Box::new(link), linking, quarrel: None }
                 }
                 Naming::Nobody => {
-                    let leaver = snapshot.attributes.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)));
-                    if !self.rules.contributes(side) || leaver || fits != Some(true) {
+                    if !self.rules.contributes(side) || is_off(snapshot) || fits != Some(true) {
                         return Linked::Nowhere;
                     }
                     let id = LinkId(fastrand::u64(..));
@@ -165,6 +168,22 @@ impl Desk<'_> {
     ) -> Linked {
         let is_of_this_epoch = link.epoch == self.epoch;
         link.enter(self.epoch);
+        if link.sides[side].account.is_none()
+            && self.rules.departure(side).is_some()
+            && link.left(side.other()).is_some()
+        {
+            // It names somebody who left, and parted from them for that.
+            return Linked::Nowhere;
+        }
+        let other = &link.sides[side.other()];
+        let naming = match naming {
+            // Of an account that we deleted the id says no more than an empty field.
+            Naming::Partner(named) if other.parting.as_ref().is_some_and(|parting| parting.is_of(&named)) => {
+                Naming::Nobody
+            }
+            Naming::Partner(_) if self.leaves(side, snapshot, &link) => Naming::Nobody,
+            naming => naming,
+        };
         let state = &mut link.sides[side];
         match &state.account {
             Some(account) if *account == snapshot.account => {}
@@ -239,6 +258,12 @@ impl Desk<'_> {
         }
     }
 
+    /// Whether an account that has no partner is to have none, since it left.
+    fn leaves(&self, side: Side, snapshot: &Snapshot, link: &Link) -> bool {
+        let is_alone = link.sides[side.other()].account.is_none();
+        is_alone && is_off(snapshot) && self.rules.departure(side.other()).is_some()
+    }
+
     /// The account, if its side can be read at all.
     fn unread(&self, side: Side, account: AccountId) -> Vec<(Side, AccountId)> {
         if self.connection.ends[side].schema().readable { vec![(side, account)] } else { Vec::new() }
@@ -261,4 +286,9 @@ impl Desk<'_> {
             Naming::Nobody | Naming::Partner(_) => unreachable!("asked only of an account that is not linked"),
         }
     }
+}
+
+/// Whether an account says that it may not be used.
+fn is_off(snapshot: &Snapshot) -> bool {
+    snapshot.attributes.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)))
 }

@@ -125,7 +125,9 @@ impl State {
             self.links.remove(&ended);
         }
         if let Some(link) = &commit.link {
-            self.claims.extend(commit.claim.into_iter().map(|claim| (claim, link.id)));
+            let is_released = |claim: &Claim| commit.release.contains(claim) && !commit.claim.contains(claim);
+            self.claims.retain(|claim, holder| *holder != link.id || !is_released(claim));
+            self.claims.extend(commit.claim.iter().map(|claim| (claim.clone(), link.id)));
             self.links.insert(link.id, Link { revision: link.revision + 1, ..link.clone() });
         }
         self.letters.extend(commit.open.into_iter().map(|letter| (letter.id.clone(), letter)));

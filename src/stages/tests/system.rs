@@ -65,6 +65,8 @@ struct State {
     get_fails: Option<Failure>,
     /// What writing a title comes to.
     refused: BTreeMap<String, Failure>,
+    /// Accounts that were deleted or removed, in order.
+    deleted: Vec<AccountId>,
     /// Writing this title takes until it is another one.
     slow: Option<String>,
     /// How many calls are refused from now on, as a whole and like that.
@@ -211,6 +213,11 @@ impl MemorySystem {
         self.state().created.clone()
     }
 
+    /// Accounts that were deleted or removed, in order.
+    pub fn deleted(&self) -> Vec<AccountId> {
+        self.state().deleted.clone()
+    }
+
     fn snapshot(&self, id: &AccountId, account: &Account, read_at: Timestamp) -> Snapshot {
         Snapshot {
             account: id.clone(),
@@ -251,6 +258,19 @@ impl MemorySystem {
                 let mut account = Account { modified_at: now, tag, ..before.clone() };
                 account.attributes.extend(write.values.clone());
                 (id.clone(), account)
+            }
+            Action::Remove { account: id, unless_changed_since }
+            | Action::Delete { account: id, unless_changed_since } => {
+                let Some(before) = state.accounts.get(id) else { return Written::Gone(now) };
+                if unless_changed_since.tag.as_deref() != Some(before.tag.to_string().as_str()) {
+                    return Written::Moved(self.snapshot(id, before, now));
+                }
+                state.accounts.remove(id);
+                state.deleted.push(id.clone());
+                if chance(state.trouble.row_answers) {
+                    return Written::Failed(failed(FailureClass::Transient, "row_timeout").in_doubt());
+                }
+                return Written::Ended;
             }
         };
         let snapshot = self.snapshot(&id, &account, now);

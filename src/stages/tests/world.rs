@@ -64,6 +64,7 @@ pub fn rules() -> Rules {
         attributes: [(title, rule)].into(),
         create: Sides { a: false, b: true },
         leavers: Leavers::Report,
+        leads: Side::A,
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
         write_only: Sides::default(),

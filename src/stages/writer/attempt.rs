@@ -12,6 +12,7 @@ use super::{Fate, Origin, count};
 use crate::broker::Broker;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
+use crate::domain::rules::Departure;
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
 use crate::domain::{
     AccountId, Attributes, Code, Command, CommandOutcome, Failure, FailureClass, LetterId, Link, Sighting, Snapshot,
@@ -111,6 +112,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                         Guarded::Moved(moved) => {
                             (link, known_at) = (moved, Instant::now());
                             continue;
+                        }
+                    }
+                    if let Need::Part { how, .. } = &wanted.need {
+                        let how = *how;
+                        if how == Departure::Detach {
+                            return Box::pin(self.detach(link)).await;
+                        }
+                        if let Some(fate) = Box::pin(self.prove_left(&link)).await? {
+                            return Ok(fate);
                         }
                     }
                     match self.begin(link, wanted).await? {
@@ -218,7 +228,21 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 };
                 Action::Update { account: account.clone(), unless_changed_since: base }
             }
+            Need::Part { account, how } => {
+                let now = self.wave.system().clock();
+                let Some(unless_changed_since) = write::base(&link, self.wave.side, &self.wave.rules, now) else {
+                    drop(turn);
+                    return Box::pin(self.look(link, account.clone())).await;
+                };
+                let account = account.clone();
+                match how {
+                    Departure::Delete => Action::Delete { account, unless_changed_since },
+                    Departure::Remove => Action::Remove { account, unless_changed_since },
+                    Departure::Detach => unreachable!("nothing is sent, so nothing was begun"),
+                }
+            }
         };
+        let parts = matches!(begun.wanted.need, Need::Part { .. });
         let urgent = begun.wanted.deactivates();
         let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
@@ -229,6 +253,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         };
         hit("writer.answered");
         match written {
+            Written::Ended => Box::pin(self.ended(&begun, link, false)).await,
+            // Deleted by ourselves, perhaps, and the answer was lost.
+            Written::Gone(_) if parts => Box::pin(self.ended(&begun, link, true)).await,
             Written::Done(snapshot) => self.written(&begun, link, &snapshot).await,
             Written::Moved(snapshot) => {
                 let said = LastWrite::new(wall_clock(), WriteAnswer::Moved);
@@ -247,7 +274,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let letter = LetterId::of_link(&wave.connection.name, side, link.id);
         let how = match begun.wanted.need {
             Need::Create { .. } | Need::Find { .. } => WriteAnswer::Created,
-            Need::Update { .. } => WriteAnswer::Updated,
+            Need::Update { .. } | Need::Part { .. } => WriteAnswer::Updated,
         };
         let said = LastWrite::new(wall_clock(), how);
         let mut link = link;

@@ -188,7 +188,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let id = LetterId::of_link(name, side, link.id);
         let now = wall_clock();
         let account = match &wanted.need {
-            Need::Update { account } => Some(account.clone()),
+            Need::Update { account } | Need::Part { account, .. } => Some(account.clone()),
             Need::Create { .. } | Need::Find { .. } => None,
         };
         // The attribute under the name that the link and the configuration know it by.
@@ -222,6 +222,6 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 fn begun_account(begun: &Begun) -> &str {
     match &begun.wanted.need {
         Need::Create { partner } | Need::Find { partner } => partner.as_str(),
-        Need::Update { account } => account.as_str(),
+        Need::Update { account } | Need::Part { account, .. } => account.as_str(),
     }
 }

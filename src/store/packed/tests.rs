@@ -4,6 +4,8 @@ use super::*;
 use crate::domain::Token;
 use crate::domain::guard::Risk;
 use crate::domain::hold::{Ruling, Verdict, Why};
+use crate::domain::link::Left;
+use crate::domain::rules::Departure;
 
 fn versions() -> impl Strategy<Value = Version> {
     (proptest::option::of(0_i64..3), 0_i64..3, proptest::option::of("[a-z\"]{0,4}")).prop_map(|(m, r, tag)| Version {
@@ -68,7 +70,7 @@ fn sides() -> impl Strategy<Value = SideState> {
         any::<bool>(),
         proptest::option::of(last_write::tests::last_writes()),
         proptest::option::of(stops()),
-        any::<bool>(),
+        (any::<bool>(), proptest::option::of(partings())),
     )
         .prop_map(
             |(
@@ -83,7 +85,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                 partial,
                 last_write,
                 stop,
-                protected,
+                (protected, parting),
             )| {
                 SideState {
                     account,
@@ -98,9 +100,23 @@ fn sides() -> impl Strategy<Value = SideState> {
                     last_write,
                     stop,
                     protected,
+                    parting: parting.map(Box::new),
                 }
             },
         )
+}
+
+fn partings() -> impl Strategy<Value = Parting> {
+    let how = prop_oneof![Just(Departure::Detach), Just(Departure::Remove), Just(Departure::Delete)];
+    let why = prop_oneof![Just(Left::Inactive), Just(Left::Gone)];
+    ("[a-z0-9]{1,18}", how, why, any::<i64>(), any::<bool>()).prop_map(|(id, how, why, at, was_gone)| Parting {
+        account: id.parse().unwrap(),
+        how,
+        why,
+        at: Timestamp(at),
+        run: "r1".parse().unwrap(),
+        was_gone,
+    })
 }
 
 fn holds() -> impl Strategy<Value = Option<Hold>> {

@@ -17,6 +17,7 @@ use crate::config::endpoint::{Secret, ca_file, system_url};
 use crate::config::shape::{List, Pairs, Plain, Shape, Sub, Text, Whole, Words};
 use crate::config::system::request_timeout;
 use crate::config::table::{Found, Reader, Table, Variant};
+use crate::domain::rules::Departure;
 use crate::domain::{AttributePath, Attributes, SystemName, Value};
 use crate::systems::budget::CallBudget;
 use crate::systems::http::SetupError;
@@ -75,6 +76,16 @@ impl Kind for IadvizeConfig {
 
     fn id_headers(&self, _object: &str) -> &'static [&'static str] {
         &["Operator ID", "iAdvize Operator ID"]
+    }
+
+    fn departs(&self, _object: &str, how: Departure) -> Result<(), &'static str> {
+        match how {
+            Departure::Detach | Departure::Delete => Ok(()),
+            // Each operator has a project at least (R38).
+            Departure::Remove => {
+                Err("an operator cannot be without a project: say \"delete\", \"detach\" or \"report\"")
+            }
+        }
     }
 
     fn fingerprint(&self, of: &mut Fingerprint) {

@@ -15,7 +15,7 @@ use super::attributes::{Table, Wire};
 use super::errors::{graphql_errors, remedy, user_error};
 use super::session::Sessions;
 use super::tables::Tables;
-use super::transport::{Answered, By, Fetched, Haste, Listed, Mark, Seen, Transport};
+use super::transport::{Answered, By, Deleted, Fetched, Haste, Listed, Mark, Seen, Transport};
 use crate::domain::{AccountId, Code, Failure, FailureClass, Timestamp};
 use crate::systems::Finding;
 use crate::systems::http::{self, Answer, Call, Effect, Http};
@@ -36,6 +36,8 @@ const CREATE: &str = "mutation Create($input: UserCreateInput!) { userCreate(inp
     user { __typename ...Operator } userErrors { __typename message } } }";
 const UPDATE: &str = "mutation Update($input: UserUpdateInput!) { userUpdate(input: $input) { \
     user { __typename ...Operator } userErrors { __typename message } } }";
+const DELETE: &str = "mutation Delete($input: UserDeleteInput!) { userDelete(input: $input) { \
+    userErrors { __typename message } } }";
 const PRESENCE: &str =
     "query Presence($id: LegacyId!) { user(userId: $id) { ... on Professional { presence { isConnected } } } }";
 /// Where [`PRESENCE`] tells it.
@@ -259,6 +261,21 @@ impl Transport for Graphql {
     ) -> Result<Answered, Failure> {
         body.insert("userId".into(), legacy_id(account)?);
         self.mutate(Call::write("update", haste.deadline).urgent(haste.urgent), UPDATE, "userUpdate", body).await
+    }
+
+    async fn delete(&self, account: &AccountId, haste: Haste) -> Result<Deleted, Failure> {
+        let call = Call::write("delete", haste.deadline).urgent(haste.urgent);
+        let input = Map::from_iter([("userId".to_owned(), legacy_id(account)?)]);
+        match self.mutate(call, DELETE, "userDelete", input).await? {
+            Answered::Done(_) => Ok(Deleted::Done),
+            Answered::Absent(asked_at) => Ok(Deleted::Absent(asked_at)),
+            Answered::MaybeTaken(failure) => Err(failure),
+            Answered::Taken(attribute) => {
+                let text = "iAdvize answered a deletion with a value that is taken";
+                let failure = Failure::new(FailureClass::Permanent, Code::known("user_error"), text);
+                Err(failure.at(attribute))
+            }
+        }
     }
 
     async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure> {

@@ -13,7 +13,7 @@ use super::attributes::{Table, Wire};
 use super::errors::{Said, rest_answer};
 use super::graphql::told;
 use super::tables::Tables;
-use super::transport::{Answered, By, Fetched, Haste, Listed, Mark, Seen, Transport};
+use super::transport::{Answered, By, Deleted, Fetched, Haste, Listed, Mark, Seen, Transport};
 use super::values::{id_of, lifted};
 use crate::domain::{AccountId, Code, Failure, FailureClass};
 use crate::systems::Finding;
@@ -183,6 +183,16 @@ impl Transport for Rest {
         let path = ["operator", account.as_str()];
         let (said, answer) = self.send(call, Method::PUT, &path, &[], Some(&form(&body))).await?;
         Self::written(said, &answer)
+    }
+
+    async fn delete(&self, account: &AccountId, haste: Haste) -> Result<Deleted, Failure> {
+        let call = Call::write("delete", haste.deadline).urgent(haste.urgent);
+        let (said, answer) = self.send(call, Method::DELETE, &["operator", account.as_str()], &[], None).await?;
+        match said {
+            Said::Success(_) => Ok(Deleted::Done),
+            Said::Unknown => Ok(Deleted::Absent(answer.answered_at)),
+            Said::Refused(_, failure) => Err(failure),
+        }
     }
 
     async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure> {

@@ -45,6 +45,15 @@ pub enum Answered {
     Absent(Timestamp),
 }
 
+/// What a deletion was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Carried out.
+    Done,
+    /// There is no such operator. The time is when the answer came.
+    Absent(Timestamp),
+}
+
 /// By what operators are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
@@ -126,6 +135,9 @@ pub trait Transport: Debug + Send + Sync {
 
     /// Changes an operator.
     async fn update(&self, account: &AccountId, body: Map<String, Json>, haste: Haste) -> Result<Answered, Failure>;
+
+    /// Deletes an operator.
+    async fn delete(&self, account: &AccountId, haste: Haste) -> Result<Deleted, Failure>;
 
     /// Whether an operator is logged in.
     async fn is_connected(&self, account: &AccountId, haste: Haste) -> Result<bool, Failure>;

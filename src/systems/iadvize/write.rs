@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use super::attributes::attribute;
 use super::read::{Current, unusable};
 use super::rules::{check, exceeds_advice};
-use super::transport::{Answered, Fetched, Haste, Seen};
+use super::transport::{Answered, Deleted, Fetched, Haste, Seen};
 use super::values::{body, needs_tables};
 use super::{Iadvize, Presence};
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Value, Version};
-use crate::systems::{Action, Write, Written};
+use crate::systems::{Action, Write, Written, not_offered};
 
 /// Names in a write that the tables do not know are looked for again in tables not older than this.
 const TABLES_AT_LEAST: Duration = Duration::from_secs(30);
@@ -26,6 +26,8 @@ impl Iadvize {
             Action::Update { account, unless_changed_since } => {
                 self.update(account, &write.values, unless_changed_since, haste).await
             }
+            Action::Delete { account, unless_changed_since } => self.delete(account, unless_changed_since, haste).await,
+            Action::Remove { .. } => Err(not_offered()),
         };
         result.unwrap_or_else(Written::Failed)
     }
@@ -91,6 +93,25 @@ impl Iadvize {
                 _ => Err(failure),
             },
             Answered::Absent(asked_at) => Ok(Written::Gone(asked_at)),
+        }
+    }
+
+    /// Deletes an operator (R25): their conversations and statistics stay, under the name "Deleted User". Who is logged in
+    /// is left alone like for any change that is not urgent.
+    async fn delete(&self, account: &AccountId, decided_on: &Version, haste: Haste) -> Result<Written, Failure> {
+        let before = match self.transport.fetch("get", account, Some(haste)).await? {
+            Fetched::Absent(asked_at) => return Ok(Written::Gone(asked_at)),
+            Fetched::Found(seen) => self.usable(seen, haste).await?.1,
+        };
+        if moved(&before, decided_on) {
+            return Ok(Written::Moved(before));
+        }
+        if self.presence == Presence::Respect && !haste.urgent && self.transport.is_connected(account, haste).await? {
+            return Err(busy("logged_in", "the operator is logged in and would be thrown out"));
+        }
+        match self.transport.delete(account, haste).await? {
+            Deleted::Done => Ok(Written::Ended),
+            Deleted::Absent(asked_at) => Ok(Written::Gone(asked_at)),
         }
     }
 

@@ -135,6 +135,11 @@ impl Client {
         self.send(call, method, account, Ask::Body(body)).await
     }
 
+    /// Ends a membership. The answer has any status.
+    pub async fn remove(&self, call: Call, account: &AccountId) -> Result<Answer, Failure> {
+        self.send(call, Method::DELETE, Some(account), Ask::Nothing).await
+    }
+
     /// Sends a creation that nobody can carry out. It shows whether the key may create users.
     pub async fn try_to_create(&self, deadline: Option<Instant>) -> Result<Answer, Failure> {
         self.write(Call::read("probe").by(deadline), None, &Json::Object(serde_json::Map::new())).await

@@ -14,6 +14,7 @@ use crate::config::endpoint::{Secret, ca_file, system_url};
 use crate::config::shape::{Pairs, Plain, Text, Whole};
 use crate::config::system::{is_field_name, request_timeout};
 use crate::config::table::Table;
+use crate::domain::rules::Departure;
 use crate::domain::{SystemName, Value};
 use crate::systems::SharedSystem;
 use crate::systems::budget::CallBudget;
@@ -48,6 +49,15 @@ impl Kind for InitLiveConfig {
 
     fn id_headers(&self, _object: &str) -> &'static [&'static str] {
         &["InitLive ID", "Staff ID"]
+    }
+
+    fn departs(&self, _object: &str, how: Departure) -> Result<(), &'static str> {
+        match how {
+            Departure::Detach | Departure::Remove => Ok(()),
+            Departure::Delete => Err(
+                "a person may be in other organisations, and is never deleted: \"remove\" ends the membership in this one",
+            ),
+        }
     }
 
     fn fingerprint(&self, of: &mut Fingerprint) {

@@ -11,7 +11,7 @@ use super::errors::{OWNED_ELSEWHERE, Subject, classify, says_absent, says_taken}
 use super::user::{change, creation, holds, id_of, moved, partner_of, username_of};
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Timestamp, Value, Version};
 use crate::systems::http::{Answer, Call};
-use crate::systems::{Action, SearchKey, Write, Written};
+use crate::systems::{Action, SearchKey, Write, Written, not_offered};
 
 impl InitLive {
     /// Writes one account, see [`System::write`](crate::systems::System::write).
@@ -21,6 +21,10 @@ impl InitLive {
             Action::Update { account, unless_changed_since } => {
                 self.update(account, write, unless_changed_since, deadline).await
             }
+            Action::Remove { account, unless_changed_since } => {
+                self.remove(account, write, unless_changed_since, deadline).await
+            }
+            Action::Delete { .. } => Err(not_offered()),
         };
         result.unwrap_or_else(Written::Failed)
     }
@@ -129,6 +133,35 @@ impl InitLive {
         match says_taken(&answer) {
             Some(attribute) => Ok(Written::Exists { attribute: Some(attribute) }),
             None => Err(self.refusal(&answer, deadline).await),
+        }
+    }
+
+    /// Ends a membership. The person stays, and so do their other organisations.
+    async fn remove(
+        &self,
+        account: &AccountId,
+        write: &Write,
+        decided_on: &Version,
+        deadline: Instant,
+    ) -> Result<Written, Failure> {
+        let current = match self.client.fetch("get", account, Some(deadline)).await? {
+            Fetched::Found(current) => *current,
+            Fetched::Absent(asked_at) => return self.gone(asked_at, deadline).await,
+            Fetched::Unreadable { code, attribute } => {
+                let text = "the user cannot be used as they are";
+                return Err(Failure { attribute, ..Failure::new(FailureClass::Permanent, code, text) });
+            }
+        };
+        if moved(&current.snapshot, decided_on) {
+            return Ok(Written::Moved(current.snapshot));
+        }
+        let answer = self.client.remove(Call::write("remove", deadline).urgent(write.urgent), account).await?;
+        if answer.status.is_success() && !answer.is_html() {
+            return Ok(Written::Ended);
+        }
+        match says_absent(&answer) {
+            true => self.gone(answer.answered_at, deadline).await,
+            false => Err(self.refusal(&answer, deadline).await),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::config::endpoint::{Secret, SystemUrl, ca_file, private_key, system_ur
 use crate::config::shape::{List, Pairs, Plain, Sub, Text, Whole};
 use crate::config::system::{FIELD, is_field_name, request_timeout};
 use crate::config::table::{Table, Variant};
+use crate::domain::rules::Departure;
 use crate::domain::{SystemName, Value};
 use crate::systems::SharedSystem;
 use crate::systems::budget::CallBudget;
@@ -88,6 +89,20 @@ impl Kind for SalesforceConfig {
         match object {
             "Contact" => &["Contact ID", "Salesforce Contact ID"],
             _ => &["User ID", "Salesforce User ID"],
+        }
+    }
+
+    fn departs(&self, object: &str, how: Departure) -> Result<(), &'static str> {
+        match (how, object) {
+            (Departure::Detach, _) => Ok(()),
+            // Into the recycle bin, for two weeks.
+            (Departure::Delete, "Contact") => Ok(()),
+            // R81.
+            (Departure::Delete, _) => {
+                Err("users of Salesforce are never deleted, only deactivated: say \"deactivate\"")
+            }
+            (Departure::Remove, "Contact") => Err("say \"delete\", \"detach\" or \"report\""),
+            (Departure::Remove, _) => Err("say \"deactivate\", \"detach\" or \"report\""),
         }
     }
 

@@ -9,6 +9,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Map, Value as Json, json};
 use tokio::time::Instant;
 
+use super::Object;
 use super::Salesforce;
 use super::client::{PARTS_A_CALL, Part, Request, ids_query};
 use super::errors::{Refusal, refusal, row_refusal};
@@ -16,7 +17,7 @@ use super::fields::BATCH;
 use super::id::parse_id;
 use crate::domain::{AccountId, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Version};
 use crate::systems::http::{Answer, Call};
-use crate::systems::{Action, Lookup, Record, Write, Written};
+use crate::systems::{Action, Lookup, Record, Write, Written, not_offered};
 
 /// A call that is refused whole, for the fault of some of its records, is made again in halves. No more calls than this
 /// are made for one: enough to find one bad record among 200.
@@ -71,12 +72,58 @@ impl Salesforce {
                             outcomes.failed(place, failure);
                         }
                     },
+                    Action::Delete { account, unless_changed_since } => {
+                        let written = self.delete(account, unless_changed_since, deadline).await;
+                        outcomes.set(place, written.unwrap_or_else(Written::Failed));
+                    }
+                    Action::Remove { .. } => outcomes.failed(place, not_offered()),
                 }
             }
             self.create(creates, deadline, &mut outcomes).await;
             self.update(updates, deadline, &mut outcomes).await;
         }
         (0..writes.len()).map(|place| outcomes.take(place)).collect()
+    }
+
+    /// Deletes one record that can be deleted: it goes to the recycle bin. A deletion takes no condition, so the record is
+    /// looked at just before.
+    async fn delete(&self, account: &AccountId, decided_on: &Version, deadline: Instant) -> Result<Written, Failure> {
+        if self.object == Object::User {
+            return Err(not_offered());
+        }
+        let call = Call::read("read_before").by(Some(deadline));
+        match self.by_ids(call, std::slice::from_ref(account)).await?.pop() {
+            Some(Lookup::Found(snapshot)) if moved(&snapshot.version, decided_on) => {
+                return Ok(Written::Moved(snapshot));
+            }
+            Some(Lookup::Found(_)) => {}
+            Some(Lookup::Absent(asked_at)) => return Ok(Written::Gone(asked_at)),
+            Some(Lookup::Unreadable { code, attribute }) => return Err(unusable(code, attribute)),
+            None => {
+                let text = "the record was passed over";
+                return Err(Failure::new(FailureClass::Transient, Code::known("no_answer"), text));
+            }
+        }
+        let request = Request {
+            call: Call::write("delete", deadline),
+            method: Method::DELETE,
+            path: &["sobjects", self.object.name(), account.as_str()],
+            soql: None,
+            unmodified_since: None,
+            body: None,
+        };
+        let answer = self.client.send(&request).await?;
+        if answer.status.is_success() {
+            return match answer.is_html() {
+                true => Err(answer.unreadable("a web page answered the deletion")),
+                false => Ok(Written::Ended),
+            };
+        }
+        match refusal(&answer) {
+            Refusal::Gone(failure) => Ok(self.gone(account, failure, deadline).await),
+            Refusal::Failed(failure) => Err(failure),
+            Refusal::Exists(_) => Err(not_offered()),
+        }
     }
 
     async fn create(&self, rows: Vec<Row>, deadline: Instant, outcomes: &mut Outcomes) {

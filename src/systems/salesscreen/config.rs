@@ -15,6 +15,7 @@ use crate::config::shape::{Flag, Pairs, Text, Whole};
 use crate::config::system::request_timeout;
 use crate::config::table::Table;
 use crate::domain::SystemName;
+use crate::domain::rules::Departure;
 use crate::systems::SharedSystem;
 use crate::systems::budget::CallBudget;
 use crate::systems::http::SetupError;
@@ -29,6 +30,8 @@ pub struct SalesScreenConfig {
     pub api_key: SecretString,
     /// Keys and names of the teams that users may join.
     pub teams: BTreeMap<String, String>,
+    /// The team that those who left are moved to, where the file names one.
+    pub leavers_team: Option<String>,
     /// Whether the product's own automatic sync is off: nothing but a person can see that.
     pub automatic_sync_off: bool,
     /// Requests at once.
@@ -52,12 +55,24 @@ impl Kind for SalesScreenConfig {
         true
     }
 
+    fn departs(&self, _object: &str, how: Departure) -> Result<(), &'static str> {
+        match (how, &self.leavers_team) {
+            (Departure::Detach, _) | (Departure::Remove, Some(_)) => Ok(()),
+            (Departure::Remove, None) => Err("name the team that leavers are moved to: leavers_team of the system"),
+            (Departure::Delete, _) => {
+                Err("SalesScreen has no call that ends an account: say \"remove\", \"detach\" or \"report\"")
+            }
+        }
+    }
+
     fn fingerprint(&self, of: &mut Fingerprint) {
-        let Self { url, api_key: _, teams, automatic_sync_off: _, concurrency: _, request_timeout: _, ca_file: _ } =
-            self;
+        let Self { url, api_key: _, teams, leavers_team, .. } = self;
         of.line("salesscreen", url);
         for (key, name) in teams {
             of.line("team", format_args!("{key:?} {name:?}"));
+        }
+        if let Some(team) = leavers_team {
+            of.line("leavers_team", team);
         }
     }
 
@@ -66,6 +81,7 @@ impl Kind for SalesScreenConfig {
             url: self.url.clone(),
             api_key: self.api_key.clone(),
             teams: self.teams.clone(),
+            leavers_team: self.leavers_team.clone(),
             automatic_sync_off: self.automatic_sync_off,
             concurrency: usize::try_from(self.concurrency).unwrap_or(usize::MAX),
             request_timeout: self.request_timeout,
@@ -90,6 +106,12 @@ pub(in crate::systems) fn read(table: &mut Table<'_, '_>) -> Option<Arc<dyn Kind
         "The teams that users may join: their keys as Settings > Mappings shows them, and their names. SalesScreen makes \
          a second team of a key that it does not know, so no other key is ever sent.",
     );
+    let leavers_team = table.optional(
+        "leavers_team",
+        TEAM_KEY,
+        "The team, one of `teams`, that those who left are moved to where a connection has leavers = \"remove\": no call \
+         takes anybody out of a team.",
+    );
     let automatic_sync_off = table.default(
         "automatic_sync_off",
         Flag,
@@ -105,10 +127,16 @@ pub(in crate::systems) fn read(table: &mut Table<'_, '_>) -> Option<Arc<dyn Kind
         table.mistake("api_key", "the key has characters that no key has", "copy it again from Settings > Api Keys");
         return None;
     }
+    let (teams, leavers_team) = (teams?, leavers_team?);
+    if let Some(team) = leavers_team.as_ref().filter(|team| !teams.contains_key(*team)) {
+        table.mistake("leavers_team", format!("{team} is not among the teams"), "add it to `teams` with its name");
+        return None;
+    }
     Some(Arc::new(SalesScreenConfig {
         url: url?,
         api_key,
-        teams: teams?,
+        teams,
+        leavers_team,
         automatic_sync_off: automatic_sync_off?,
         concurrency: concurrency?,
         request_timeout: request_timeout?,

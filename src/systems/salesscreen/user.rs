@@ -48,6 +48,11 @@ pub fn schema(concurrency: usize) -> Schema {
     }
 }
 
+/// [`TEAM`].
+pub fn team() -> AttributePath {
+    path(TEAM)
+}
+
 /// The canonical name of a member of the body, as errors name it.
 pub fn attribute_of(member: &str) -> Option<AttributePath> {
     let attribute = ATTRIBUTES.iter().find(|(_, known, ..)| member.eq_ignore_ascii_case(known));

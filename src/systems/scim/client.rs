@@ -51,6 +51,8 @@ pub enum Request<'a> {
     Patch(&'a AccountId, Option<&'a str>),
     /// Replaces an account whole.
     Replace(&'a AccountId, Option<&'a str>),
+    /// Deletes an account.
+    Delete(&'a AccountId, Option<&'a str>),
 }
 
 /// What a GET of one account showed.
@@ -321,14 +323,15 @@ impl Client {
     }
 
     /// Writes an account. The answer has any status.
-    pub async fn write(&self, request: Request<'_>, body: &Json, deadline: Instant) -> Result<Answer, Failure> {
+    pub async fn write(&self, request: Request<'_>, body: Option<&Json>, deadline: Instant) -> Result<Answer, Failure> {
         let (operation, method, account, tag) = match request {
             Request::Create => ("create", Method::POST, None, None),
             Request::Patch(account, tag) => ("patch", Method::PATCH, Some(account), tag),
             Request::Replace(account, tag) => ("replace", Method::PUT, Some(account), tag),
+            Request::Delete(account, tag) => ("delete", Method::DELETE, Some(account), tag),
         };
         let call = Call { operation, effect: Effect::Write, deadline: Some(deadline), urgent: false };
-        self.send(call, method, self.users(account)?, Some(body), tag).await
+        self.send(call, method, self.users(account)?, body, tag).await
     }
 }
 

@@ -13,6 +13,7 @@ use crate::config::shape::{Either, Whole, Word};
 use crate::config::system::request_timeout;
 use crate::config::table::{Table, Variant};
 use crate::domain::SystemName;
+use crate::domain::rules::Departure;
 use crate::systems::SharedSystem;
 use crate::systems::budget::CallBudget;
 use crate::systems::http::SetupError;
@@ -50,6 +51,15 @@ pub enum ScimAuth {
 impl Kind for ScimConfig {
     fn word(&self) -> &'static str {
         "scim"
+    }
+
+    fn departs(&self, _object: &str, how: Departure) -> Result<(), &'static str> {
+        match how {
+            Departure::Detach | Departure::Delete => Ok(()),
+            Departure::Remove => Err(
+                "SCIM knows no roster besides its accounts: say \"delete\", \"deactivate\", \"detach\" or \"report\"",
+            ),
+        }
     }
 
     fn fingerprint(&self, of: &mut Fingerprint) {

@@ -16,7 +16,7 @@ use crate::domain::{
     AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version,
 };
 use crate::systems::http::Answer;
-use crate::systems::{Action, SearchKey, Write, Written};
+use crate::systems::{Action, SearchKey, Write, Written, not_offered};
 
 impl Scim {
     /// Writes one account, see [`System::write`](crate::systems::System::write).
@@ -26,6 +26,10 @@ impl Scim {
             Action::Update { account, unless_changed_since } => {
                 self.update(account, &write.values, unless_changed_since, deadline).await
             }
+            Action::Delete { account, unless_changed_since } => {
+                self.delete(account, unless_changed_since, deadline).await
+            }
+            Action::Remove { .. } => Err(not_offered()),
         };
         result.unwrap_or_else(Written::Failed)
     }
@@ -70,7 +74,7 @@ impl Scim {
     ) -> Result<Answer, Failure> {
         let mut refused = None;
         for style in self.client.known_profile().styles.candidates(uses) {
-            let answer = self.client.write(request, &worded(style)?, deadline).await?;
+            let answer = self.client.write(request, Some(&worded(style)?), deadline).await?;
             let Some(depth) = objects_to_form(&answer) else {
                 if answer.status.is_success() {
                     self.client.learn(Seen::Understood(style, uses));
@@ -308,6 +312,37 @@ impl Scim {
                 let text = format!("the write was carried out but could not be read back: {}", failure.message);
                 Err(Failure { code: Code::known("read_back"), message: text.into(), ..failure }.in_doubt())
             }
+        }
+    }
+
+    /// Deletes an account that is still in the state that this was decided on. Servers that only hide what they delete
+    /// answer alike.
+    async fn delete(&self, account: &AccountId, decided_on: &Version, deadline: Instant) -> Result<Written, Failure> {
+        let current = match self.client.fetch("get", account, Some(deadline)).await? {
+            Fetched::Found(current) => *current,
+            Fetched::Absent(asked_at) => return self.gone(asked_at, deadline).await,
+            Fetched::Unreadable { code, attribute } => return Err(unusable(code, attribute)),
+        };
+        let profile = self.client.profile(Some(deadline)).await?;
+        if moved(&current.snapshot, decided_on, profile.tags_count()) {
+            return Ok(Written::Moved(current.snapshot));
+        }
+        let tag = current.tag().filter(|_| profile.guard == Guard::Heeded);
+        let answer = self.client.write(Request::Delete(account, tag), None, deadline).await?;
+        if answer.status.is_success() && !answer.is_html() {
+            return Ok(Written::Ended);
+        }
+        if says_absent(&answer) {
+            return self.gone(answer.answered_at, deadline).await;
+        }
+        match answer.status {
+            StatusCode::PRECONDITION_FAILED => match self.client.fetch("get", account, Some(deadline)).await? {
+                Fetched::Found(now) => Ok(Written::Moved(now.snapshot)),
+                Fetched::Absent(asked_at) => self.gone(asked_at, deadline).await,
+                Fetched::Unreadable { code, attribute } => Err(unusable(code, attribute)),
+            },
+            StatusCode::NOT_FOUND => Err(not_scim(&answer)),
+            _ => Err(classify(&answer, Subject::Account)),
         }
     }
 

@@ -745,3 +745,32 @@ fn the_configurations_of_the_page_are_valid() {
         assert!(errors.contains(expected) && !errors.contains("hush-hush"), "{errors}");
     }
 }
+
+/// R24, R25: an operator is deleted once, unless it was changed meanwhile; who is logged in only where it is urgent.
+#[tokio::test]
+async fn an_operator_is_deleted_once() {
+    for api in BOTH {
+        let world = World::start(api).await;
+        let account = world.add("ada");
+        let delete = async |version: Version, urgent| {
+            let action = Action::Delete { account: account.clone(), unless_changed_since: version };
+            world.iadvize.write(&[Write { action, values: Attributes::new(), urgent }], soon()).await.remove(0)
+        };
+        let seen = world.look(&account).await;
+        world.sandbox.admin().edit(CHAT, account.as_str(), &json!({"pseudo": "Lady"})).unwrap();
+        assert!(matches!(delete(seen.version, true).await, Written::Moved(_)), "{api:?}");
+        let seen = world.look(&account).await;
+        world.presence(&account, "online");
+        match delete(seen.version.clone(), false).await {
+            Written::Failed(failure) => assert_eq!(failure.class, FailureClass::Busy, "{api:?}"),
+            other => panic!("{api:?} {other:?}"),
+        }
+        assert_eq!(delete(seen.version.clone(), true).await, Written::Ended, "{api:?}");
+        assert!(matches!(delete(seen.version, true).await, Written::Gone(_)), "{api:?}");
+        assert_eq!(world.client_writes(), 1);
+        assert!(
+            matches!(world.iadvize.get(std::slice::from_ref(&account)).await.unwrap()[..], [Lookup::Absent(_)]),
+            "{api:?}"
+        );
+    }
+}

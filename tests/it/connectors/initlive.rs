@@ -464,3 +464,34 @@ fn the_page_for_administrators_has_a_configuration_that_is_read() {
     let connection = &config.connections[&"contacts-volunteers".parse().unwrap()];
     assert_eq!(config.systems[&connection.ends.b.system].kind.word(), "initlive");
 }
+
+/// R25: a membership ends, the person stays; twice is no failure, and who was changed meanwhile is left alone.
+#[tokio::test]
+async fn a_membership_is_ended_once() {
+    let sandbox = sandbox().await;
+    let connector = connector(&sandbox);
+    let account = enter(&sandbox, &[INITLIVE_ORGANIZATION, 7]);
+    enter_somebody_else(&sandbox);
+    let seen = found(&connector, &account).await;
+    let remove = |unless_changed_since: &Version| Write {
+        action: Action::Remove { account: id(&account), unless_changed_since: unless_changed_since.clone() },
+        values: Attributes::new(),
+        urgent: true,
+    };
+    sandbox.admin().edit(Imitated::InitLive, &account, &json!({"lastName": "Byron"})).unwrap();
+    assert!(matches!(write(&connector, remove(&seen.version)).await, Written::Moved(_)));
+    let seen = found(&connector, &account).await;
+    assert_eq!(write(&connector, remove(&seen.version)).await, Written::Ended);
+    assert!(matches!(write(&connector, remove(&seen.version)).await, Written::Gone(_)));
+    assert_eq!(users(&sandbox), 1, "of this organisation");
+    let delete = Action::Delete { account: id(&account), unless_changed_since: seen.version };
+    let refused = failed(&connector, Write { action: delete, values: Attributes::new(), urgent: true }).await;
+    assert_eq!(refused.code.as_str(), "not_offered");
+}
+
+/// Without anybody in it, an organisation cannot be told from one that the key does not see.
+fn enter_somebody_else(sandbox: &Sandbox) {
+    let fields = json!({"username": "grace@x.example", "firstName": "Grace", "lastName": "Hopper",
+        "organizations": [INITLIVE_ORGANIZATION]});
+    sandbox.admin().create(Imitated::InitLive, &fields).unwrap();
+}

@@ -609,3 +609,27 @@ async fn a_key_logs_in() {
     let no_key = ClientKey { private_pem: key.certificate_pem.clone().into(), certificate_pem: String::new() };
     assert!(org_with(&url, login(INTEGRATION_USERNAME, &no_key, None)).is_err());
 }
+
+/// R25, R81: a contact goes to the recycle bin once, unless it was changed meanwhile; a user is never deleted.
+#[tokio::test]
+async fn contacts_are_deleted_and_users_are_not() {
+    let rig = Rig::with(3, 3).await;
+    let delete = |seen: &Snapshot| {
+        let (account, unless_changed_since) = (seen.account.clone(), seen.version.clone());
+        Write { action: Action::Delete { account, unless_changed_since }, values: Attributes::new(), urgent: true }
+    };
+    let people = rig.contacts().await;
+    rig.admin().set_clock(Imitated::Salesforce, 120_000);
+    let edit = json!({"Title": "Agent"});
+    rig.admin().edit_record(Imitated::Salesforce, "Contact", people[0].account.as_str(), &edit).unwrap();
+    let writes = [delete(&people[0]), delete(&people[1]), title(&people[2], "Agent")];
+    let written = rig.contacts.write(&writes, soon()).await;
+    assert!(matches!(written[0], Written::Moved(_)), "{written:?}");
+    assert_eq!(written[1], Written::Ended);
+    assert_eq!(text(done(&written[2]), "title").as_deref(), Some("Agent"));
+    let again = rig.contacts.write(&[delete(&people[1])], soon()).await;
+    assert!(matches!(again[0], Written::Gone(_)), "{again:?}");
+    let users = rig.people().await;
+    let refused = rig.users.write(&[delete(&users[0])], soon()).await;
+    assert_eq!(failure(&refused[0]).code.as_str(), "not_offered");
+}

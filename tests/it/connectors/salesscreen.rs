@@ -28,6 +28,7 @@ fn settings(sandbox: &Sandbox) -> SalesScreenSettings {
         url: sandbox.salesscreen_url().parse().unwrap(),
         api_key: DEFAULT_SALESSCREEN_KEY.into(),
         teams: teams.map(|(key, name)| (key.to_owned(), name.to_owned())).into(),
+        leavers_team: Some("left".to_owned()),
         automatic_sync_off: true,
         concurrency: 4,
         request_timeout: Duration::from_secs(20),
@@ -320,4 +321,23 @@ fn the_page_for_administrators_has_a_configuration_that_is_read() {
     let config = super::page_configuration(include_str!("../../../docs/systems/salesscreen.md"), "SALESSCREEN_KEY");
     let connection = &config.connections[&"crm-results".parse().unwrap()];
     assert_eq!(config.systems[&connection.ends.b.system].kind.word(), "salesscreen");
+}
+
+/// R50, R53: no call takes a user out of a team, so who left is moved to one of their own; nothing ends an account.
+#[tokio::test]
+async fn who_left_is_moved_to_the_team_of_leavers() {
+    let sandbox = sandbox().await;
+    let mut settings = settings(&sandbox);
+    settings.teams.insert("left".to_owned(), "Leavers".to_owned());
+    let connector = SalesScreen::new(settings).unwrap();
+    let account = "005RM000001iKYtYAM";
+    write(&connector, create(account, &ada())).await;
+    let unless_changed_since = Version { modified_at: None, read_at: Timestamp(0), tag: None };
+    let leave = |action| Write { action, values: values(&ada()), urgent: true };
+    let remove = Action::Remove { account: id(account), unless_changed_since: unless_changed_since.clone() };
+    assert_eq!(write(&connector, leave(remove)).await, Written::Ended);
+    let shown = user(&sandbox, account);
+    assert!(shown.to_string().contains("left"), "{shown}");
+    let delete = Action::Delete { account: id(account), unless_changed_since };
+    assert_eq!(failure(write(&connector, leave(delete)).await).code.as_str(), "not_offered");
 }

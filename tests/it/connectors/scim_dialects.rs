@@ -282,7 +282,19 @@ async fn live(name: &str, dialect: Dialect) {
         assert_eq!(world.found(&snapshot.account).await.attributes, snapshot.attributes, "{name}");
     }
 
-    world.admin.delete(Imitated::Scim, account.as_str()).unwrap();
+    // A deletion is of the state that was seen, and done once.
+    let deletion = |unless_changed_since| Write {
+        action: Action::Delete { account: account.clone(), unless_changed_since },
+        values: Attributes::new(),
+        urgent: true,
+    };
+    if name == "none" {
+        let moved = world.write(deletion(base.version.clone())).await;
+        assert!(matches!(moved, Written::Moved(_)), "{moved:?}");
+    }
+    let now = world.found(&account).await;
+    assert_eq!(world.write(deletion(now.version.clone())).await, Written::Ended, "{name}");
+    assert!(matches!(world.write(deletion(now.version)).await, Written::Gone(_)), "{name}");
     assert!(matches!(world.get(&account).await, Lookup::Absent(_)), "{name}");
     let gone = world.write(Write { action: update(&lead), values: values(&[("title", None)]), urgent: false }).await;
     assert!(matches!(gone, Written::Gone(_)), "{name}: {gone:?}");

@@ -81,6 +81,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         attributes: names.iter().map(rule).collect::<BTreeMap<_, _>>(),
         create: Sides { a: true, b: true },
         leavers: Leavers::Report,
+        leads: Side::A,
         on_existing: OnExisting::Refuse,
         match_on: Vec::new(),
         write_only: Sides::default(),
