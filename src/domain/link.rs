@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Version;
 use super::attribute::{AttributePath, Digest, Value};
+use super::deferral::Deferral;
 use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
@@ -88,6 +89,9 @@ pub struct SideState {
     /// The account was found to be one of the protected ones when it was last read.
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     pub protected: bool,
+    /// A write waits until nobody works with the account.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
 }
 
 /// What a system said to the last write of an account.

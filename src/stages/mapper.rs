@@ -18,6 +18,7 @@ use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
+use crate::domain::deferral::end_idle;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
@@ -419,6 +420,7 @@ impl Desk<'_> {
                 close.push(LetterId::of_link(&self.connection.name, side, id));
             }
         }
+        changed |= end_idle(&mut link, self.rules);
         let urgent = Sides::from_fn(|side| {
             emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
         });

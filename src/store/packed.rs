@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::deferral::Deferral;
 use crate::domain::hold::{Hold, Stop};
 use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
@@ -94,6 +95,8 @@ struct PackedSide {
     stop: Option<Stop>,
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     protected: bool,
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    deferral: Option<Deferral>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -171,6 +174,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             last_write,
             stop,
             protected,
+            deferral,
         } = state;
         PackedSide {
             account: account.clone(),
@@ -184,6 +188,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             last_write: last_write.clone().map(PackedWrite::from),
             stop: stop.clone(),
             protected: *protected,
+            deferral: deferral.clone(),
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -239,6 +244,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             last_write,
             stop,
             protected,
+            deferral,
         } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
@@ -255,6 +261,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             last_write,
             stop,
             protected,
+            deferral,
         })
     };
     let mut link =

@@ -48,10 +48,21 @@ pub(super) struct SideReport {
     /// What a look at it today showed: `shown`, `absent`, `failed`, `paused` or `not_asked`.
     pub(super) today: &'static str,
     pub(super) last_write: Option<LastWriteReport>,
+    /// Since when a write waits until nobody works with the account, and until when at the latest; in the store's clock.
+    pub(super) deferred: Option<DeferralReport>,
     /// Writes that were begun and whose end is not known.
     pub(super) open_writes: usize,
     /// What there is to say of it, a sentence each.
     pub(super) text: Vec<String>,
+}
+
+/// A write that waits until nobody works with the account.
+#[derive(Debug, Serialize)]
+pub(super) struct DeferralReport {
+    pub(super) since: Timestamp,
+    pub(super) until: Timestamp,
+    /// How the account was in use, such as `logged_in`.
+    pub(super) code: String,
 }
 
 /// What the system said to the last write.

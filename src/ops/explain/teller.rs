@@ -1,7 +1,9 @@
 //! The parts of a report, told one after the other.
 
 use super::find::Meant;
-use super::report::{AttributeReport, AttributeSide, KeptReport, LastWriteReport, LetterReport, SideReport, standing};
+use super::report::{
+    AttributeReport, AttributeSide, DeferralReport, KeptReport, LastWriteReport, LetterReport, SideReport, standing,
+};
 use super::words::{Words, short};
 use super::{Known, Look, output};
 use crate::domain::explain::{Explanation, Seen, Story, Verdict};
@@ -101,6 +103,11 @@ impl Teller<'_> {
                 Look::Absent => "absent",
             },
             last_write: last_write.map(LastWriteReport::new),
+            deferred: state.and_then(|state| state.deferral.as_ref()).map(|deferral| DeferralReport {
+                since: deferral.since,
+                until: self.rules.busy.until(deferral),
+                code: deferral.code.to_string(),
+            }),
             open_writes: state.map_or(0, |state| state.intents.len()),
             text: self.side_text(side),
         }
@@ -154,6 +161,7 @@ impl Teller<'_> {
                 "An earlier write without an answer may have taken effect; the next sync looks.".to_owned()
             });
         }
+        text.extend(state.deferral.as_ref().map(|deferral| self.words.deferral(deferral, &self.rules.busy)));
         if let Some(absence) = state.absence.filter(|_| !state.is_gone()) {
             let times = output::count(absence.proofs as usize, "full sync");
             text.push(format!("Not found by {times}, last {}.", self.words.when(side, absence.last_at)));

@@ -68,6 +68,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
                 Plan::Nothing if link.sides[wave.side].dead.is_some() => return Box::pin(self.heal(link)).await,
+                Plan::Nothing if link.sides[wave.side].deferral.is_some() => return Box::pin(self.end_wait(link)).await,
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
@@ -219,8 +220,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 Action::Update { account: account.clone(), unless_changed_since: base }
             }
         };
-        let urgent = begun.wanted.deactivates();
-        let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
+        let state = &link.sides[self.wave.side];
+        let in_use = self.wave.rules.busy.in_use(state, &begun.wanted, self.wave.store_clock());
+        let write = Write { action, values, urgent: begun.wanted.deactivates(), in_use };
+        let written = self.wave.write(write, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
         drop(turn);
         let Some(written) = written else {

@@ -1,9 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Token;
 use crate::domain::guard::Risk;
 use crate::domain::hold::{Ruling, Verdict, Why};
+use crate::domain::{Code, Token};
 
 fn versions() -> impl Strategy<Value = Version> {
     (proptest::option::of(0_i64..3), 0_i64..3, proptest::option::of("[a-z\"]{0,4}")).prop_map(|(m, r, tag)| Version {
@@ -45,6 +45,10 @@ fn stops() -> impl Strategy<Value = Stop> {
     )
 }
 
+fn deferrals() -> impl Strategy<Value = Deferral> {
+    (0_i64..3, "[a-z_]{1,9}").prop_map(|(since, code)| Deferral { since: Timestamp(since), code: Code::vendor(&code) })
+}
+
 fn sides() -> impl Strategy<Value = SideState> {
     let digests = prop_oneof![Just(u64::MAX), Just(0), any::<u64>()].prop_map(Digest);
     let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions())).prop_map(
@@ -67,7 +71,8 @@ fn sides() -> impl Strategy<Value = SideState> {
         proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
         any::<bool>(),
         proptest::option::of(last_write::tests::last_writes()),
-        proptest::option::of(stops()),
+        // A tuple of strategies has twelve places.
+        (proptest::option::of(stops()), proptest::option::of(deferrals())),
         any::<bool>(),
     )
         .prop_map(
@@ -82,7 +87,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                 absence,
                 partial,
                 last_write,
-                stop,
+                (stop, deferral),
                 protected,
             )| {
                 SideState {
@@ -98,6 +103,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                     last_write,
                     stop,
                     protected,
+                    deferral,
                 }
             },
         )
