@@ -317,6 +317,18 @@ pub trait System: Send + Sync + 'static {
     /// Reads accounts by id; one answer for each, in the same order.
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
 
+    /// Accounts that were merged into others that are there, each with that other one, as far back as a read from there
+    /// reaches.
+    async fn merges(&self, _from: &ReadFrom) -> Result<Vec<(AccountId, AccountId)>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// For accounts that are not there: the account that each was merged into and that is there, where the system knows;
+    /// one answer for each, in the same order.
+    async fn merged_into(&self, gone: &[AccountId]) -> Result<Vec<Option<AccountId>>, Failure> {
+        Ok(vec![None; gone.len()])
+    }
+
     /// Searches accounts, by the keys of as many accounts as one write has; for each key, in the same order, the accounts
     /// that have the value, each once. They truly have it: the connector checks, since some systems ignore filters.
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure>;

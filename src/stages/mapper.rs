@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 mod linking;
+mod merging;
 
 pub use linking::INCOMPLETE_LINK;
 
@@ -375,6 +376,7 @@ impl Desk<'_> {
                 }
                 _ => self.unlinked(change, ChangeOutcome::OutOfScope),
             },
+            Sighting::Merged { account, into } => self.merged(change, account, into, sighted),
             Sighting::Unreadable { account, code, attribute } => {
                 let mut mapped = self.unlinked(change, ChangeOutcome::Undecodable);
                 let what = match (account, attribute) {

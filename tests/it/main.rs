@@ -26,6 +26,7 @@ mod iadvize;
 mod kills;
 mod large;
 mod links;
+mod merges;
 mod pipeline;
 mod place;
 mod plan;

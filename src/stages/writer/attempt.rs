@@ -68,7 +68,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
                 Plan::Nothing if link.sides[wave.side].dead.is_some() => return Box::pin(self.heal(link)).await,
-                Plan::Nothing if link.sides[wave.side].deferral.is_some() => return Box::pin(self.end_wait(link)).await,
+                Plan::Nothing if link.sides[wave.side].deferral.is_some() => {
+                    return Box::pin(self.end_wait(link)).await;
+                }
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
@@ -149,6 +151,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Ok(Lookup::Found(snapshot)) => Sighting::Present { snapshot },
             // Not a proof of absence: no complete read stands behind it (B12).
             Ok(Lookup::Absent(_)) => {
+                if let Ok(Some(into)) = self.survivor(&account).await {
+                    return Ok(Fate::Change(Box::new(Sighting::Merged { account, into })));
+                }
                 return match pending(&link, wave.side, &wave.rules) {
                     Some(wanted) => self.refuse(link, &wanted, &gone()).await,
                     None => self.over(CommandOutcome::Superseded).await,
@@ -238,7 +243,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
-            Written::Gone(_) => Box::pin(self.bury(&begun, link, &gone())).await,
+            Written::Gone(_) => Box::pin(self.gone(&begun, link)).await,
             Written::Exists { attribute } => Box::pin(self.exists(&begun, link, attribute)).await,
             Written::Failed(failure) => Box::pin(self.failed(&begun, link, &failure)).await,
         }
@@ -339,7 +344,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     }
 }
 
-fn gone() -> Failure {
+pub(super) fn gone() -> Failure {
     Failure::new(
         FailureClass::Permanent,
         Code::known("account_gone"),

@@ -5,14 +5,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::attempt::{Attempt, Begun, LEASE_MARGIN};
+use super::attempt::{Attempt, Begun, LEASE_MARGIN, gone};
 use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::deferral::{Busy, defer, end_idle};
 use crate::domain::link::LastWrite;
 use crate::domain::pending::{Need, Pending, lacking};
 use crate::domain::write;
-use crate::domain::{CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link};
+use crate::domain::{
+    AccountId, CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link, Sighting,
+};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
@@ -151,6 +153,26 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Verdict::Dead => self.bury(begun, link, failure).await,
         }
+    }
+
+    /// There is no such account any more: it was merged into another one, with which the link goes on, or a person has to
+    /// look.
+    pub(super) async fn gone(&self, begun: &Begun, link: Link) -> Result<Fate, Halt> {
+        let Need::Update { account } = &begun.wanted.need else { return self.bury(begun, link, &gone()).await };
+        match self.survivor(account).await {
+            Ok(Some(into)) => {
+                self.take_back(begun, link).await?;
+                Ok(Fate::Change(Box::new(Sighting::Merged { account: account.clone(), into })))
+            }
+            Ok(None) => self.bury(begun, link, &gone()).await,
+            Err(failure) => self.failed(begun, link, &failure).await,
+        }
+    }
+
+    /// The account that one that is not there was merged into.
+    pub(super) async fn survivor(&self, account: &AccountId) -> Result<Option<AccountId>, Failure> {
+        let survivors = self.wave.system().merged_into(std::slice::from_ref(account)).await?;
+        Ok(survivors.into_iter().next().flatten())
     }
 
     /// Tells all workers what the failure says about the system.
