@@ -9,6 +9,7 @@ pub mod attribute;
 pub mod change;
 pub mod command;
 pub mod dead_letter;
+pub mod deferral;
 pub mod explain;
 pub mod failure;
 pub mod guard;

@@ -146,6 +146,10 @@ pub struct LinkCounts {
     pub held: u64,
     /// Since when the first of them does.
     pub held_since: Option<Timestamp>,
+    /// Links of which a write waits until nobody works with the account.
+    pub deferred: u64,
+    /// Since when the first of them does.
+    pub deferred_since: Option<Timestamp>,
 }
 
 /// The store.
@@ -404,6 +408,12 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         connection: &ConnectionName,
     ) -> impl Future<Output = Result<Vec<(LinkId, Timestamp)>, StoreError>> + Send;
+
+    /// How many links have a write that waits until nobody works with the account, and since when the first of them does.
+    fn deferred(
+        &self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<(u64, Option<Timestamp>), StoreError>> + Send;
 
     /// Pauses a connection (`None`: all of them). A pause that is there already stays as it is.
     fn pause(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::domain::deferral::InUse;
 use crate::domain::{
     AccountId, AttributePath, Attributes, Code, Comparison, Failure, FailureClass, Snapshot, Timestamp, Version,
 };
@@ -40,6 +41,9 @@ pub struct Schema {
     pub whole: bool,
     /// An attribute without which an account is there and shows nothing: SalesScreen's team (R50).
     pub shown_by: Option<AttributePath>,
+    /// The attribute that is the system's own field for the partner's id, where it has one that can be written later. It
+    /// takes nothing else.
+    pub partner: Option<AttributePath>,
     /// Whether the system can list accounts changed since a position.
     pub incremental: bool,
     /// Brings an account id as people write it (Salesforce's 15 characters) to the form that [`AccountId`]s have; `None`
@@ -235,8 +239,17 @@ pub struct Write {
     pub action: Action,
     /// Values under the system's own attribute names; `None` clears.
     pub values: Attributes,
-    /// It cannot wait until nobody works with the account (R24), nor until others have made their calls (B19).
+    /// It cannot wait until others have made their calls (B19).
     pub urgent: bool,
+    /// Whether an account that somebody works with is written.
+    pub in_use: InUse,
+}
+
+impl Write {
+    /// A write that waits for its turn, and until nobody works with the account.
+    pub fn new(action: Action, values: Attributes) -> Self {
+        Self { action, values, urgent: false, in_use: InUse::Spare }
+    }
 }
 
 /// What a write does.
@@ -336,6 +349,18 @@ pub trait System: Send + Sync + 'static {
 
     /// Reads accounts by id; one answer for each, in the same order.
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure>;
+
+    /// Accounts that were merged into others that are there, each with that other one, as far back as a read from there
+    /// reaches.
+    async fn merges(&self, _from: &ReadFrom) -> Result<Vec<(AccountId, AccountId)>, Failure> {
+        Ok(Vec::new())
+    }
+
+    /// For accounts that are not there: the account that each was merged into and that is there, where the system knows;
+    /// one answer for each, in the same order.
+    async fn merged_into(&self, gone: &[AccountId]) -> Result<Vec<Option<AccountId>>, Failure> {
+        Ok(vec![None; gone.len()])
+    }
 
     /// Searches accounts, by the keys of as many accounts as one write has; for each key, in the same order, the accounts
     /// that have the value, each once. They truly have it: the connector checks, since some systems ignore filters.

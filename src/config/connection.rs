@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::Budgets;
 use crate::domain::rules::{Departure, Flow, Leavers, OnExisting};
 use crate::domain::schedule::Schedule;
@@ -12,7 +13,7 @@ use crate::expression::Scope;
 use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::guards::{ProtectedConfig, budgets, protected};
+use super::guards::{ProtectedConfig, budgets, busy, protected};
 use super::schedule::{overdue_after, schedule};
 use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
 use super::system::FIELD;
@@ -44,6 +45,8 @@ pub struct ConnectionConfig {
     pub budgets: Budgets,
     /// Accounts that are spared.
     pub protected: ProtectedConfig,
+    /// What happens to writes of accounts that somebody works with.
+    pub busy: BusyPolicy,
     /// Attributes (as the link names them) by which partners are found, the surest first.
     pub match_on: Vec<AttributePath>,
     /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
@@ -61,6 +64,9 @@ pub struct End {
     pub object: String,
     /// The field of these records that holds the partner's id, where the file names one.
     pub partner: Option<PartnerField>,
+    /// Where the system has a field of its own for the partner's id: whether the id of an account that is linked is put
+    /// there if it is empty (R43). At a creation it always is.
+    pub write_back: bool,
 }
 
 /// The field that holds the partner's id.
@@ -192,7 +198,7 @@ pub(super) fn connection(
     if let (Some(Leavers::Part(how)), Some(direction), Some(ends)) = (leavers, direction, &ends) {
         check_departure(table, how, direction, ends, systems);
     }
-    let (budgets, protected) = (budgets(table), protected(table));
+    let (budgets, protected, busy) = (budgets(table), protected(table), busy(table));
     let match_on = table.default(
         "match",
         List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
@@ -223,6 +229,7 @@ pub(super) fn connection(
         leavers: leavers?,
         budgets: budgets?,
         protected: protected?,
+        busy: busy?,
         match_on: match_on?,
         attributes: attributes?,
         version: 0,
@@ -317,7 +324,7 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             "The kind of record; the system's usual one if left out.",
         );
         let partner = partner_field(table);
-        let (system, object, partner) = (known(system?, table, "system")?, object?, partner?);
+        let (system, object, (partner, write_back)) = (known(system?, table, "system")?, object?, partner?);
         if let Some(object) = &object
             && let objects @ [_, ..] = objects(&system)
             && !objects.contains(&object.as_str())
@@ -334,6 +341,10 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             table.mistake("partner_field", "cannot be chosen here", remedy);
             return None;
         }
+        if write_back && matches!(systems.get(&system), Some(Some(kind)) if kind.takes_partner_field()) {
+            table.mistake("write_back", "there is no field to write to", "add partner_field = \"Operator_ID__c\"");
+            return None;
+        }
         let requires = partner.as_ref().and_then(|partner| partner.requires.as_deref());
         if let (Some(requires), Some(Some(kind))) = (requires, systems.get(&system))
             && kind.reads_field(requires)
@@ -342,19 +353,20 @@ fn end(table: &mut Table<'_, '_>, key: &'static str, systems: &Systems, doc: &st
             table.mistake("partner_requires", problem, format!("take {requires} out of `fields` of {system}"));
             return None;
         }
-        Some((system, object, partner))
+        Some((system, object, partner, write_back))
     };
-    let plain = Mapped(text(), |system| (system, None, None));
-    let (system, object, partner) = table.required(key, Either(plain, with_object), doc)?;
+    let plain = Mapped(text(), |system| (system, None, None, false));
+    let (system, object, partner, write_back) = table.required(key, Either(plain, with_object), doc)?;
     // The table has looked for its system already; the plain name is looked for here.
     let system = known(system, table, key)?;
     let usual = || objects(&system).first().copied().unwrap_or_default().to_owned();
     let object = object.unwrap_or_else(usual);
-    Some(End { system, object, partner })
+    Some(End { system, object, partner, write_back })
 }
 
-/// Reads `partner_field` and `write_back`. The outer `None` is a mistake.
-fn partner_field(table: &mut Table<'_, '_>) -> Option<Option<PartnerField>> {
+/// Reads `partner_field` and `write_back`: the field that the file names, or whether the system's own one is filled. The
+/// outer `None` is a mistake.
+fn partner_field(table: &mut Table<'_, '_>) -> Option<(Option<PartnerField>, bool)> {
     let name = table.optional(
         "partner_field",
         FIELD,
@@ -364,7 +376,9 @@ fn partner_field(table: &mut Table<'_, '_>) -> Option<Option<PartnerField>> {
     let write_back = table.optional(
         "write_back",
         Flag,
-        "Whether that id is also put there where the field is empty, whichever way the connection flows.",
+        "Whether that id is also put there where the field is empty, whichever way the connection flows. Without \
+         partner_field it is about the field that the system has for this: iAdvize's and InitLive's external ID, which new \
+         accounts get anyhow.",
     );
     let requires = table.optional(
         "partner_requires",
@@ -374,20 +388,17 @@ fn partner_field(table: &mut Table<'_, '_>) -> Option<Option<PartnerField>> {
     );
     let (name, write_back, requires) = (name?, write_back?, requires?);
     let Some(name) = name else {
-        let needless = [("write_back", write_back == Some(true)), ("partner_requires", requires.is_some())];
-        let needless: Vec<_> = needless.into_iter().filter_map(|(key, is_there)| is_there.then_some(key)).collect();
-        for key in &needless {
-            let problem =
-                if *key == "write_back" { "there is no field to write to" } else { "there is no field with an id" };
-            table.mistake(key, problem, "add partner_field = \"Operator_ID__c\"");
+        if requires.is_some() {
+            let remedy = "add partner_field = \"Operator_ID__c\"";
+            table.mistake("partner_requires", "there is no field with an id", remedy);
         }
-        return needless.is_empty().then_some(None);
+        return requires.is_none().then_some((None, write_back == Some(true)));
     };
     if requires.as_ref().is_some_and(|requires| requires.eq_ignore_ascii_case(&name)) {
         table.mistake("partner_requires", "is the field of the id itself", "name the other field, or leave it out");
         return None;
     }
-    Some(Some(PartnerField { name, write_back: write_back.unwrap_or(false), requires }))
+    Some((Some(PartnerField { name, write_back: write_back.unwrap_or(false), requires }), false))
 }
 
 /// Reports connections between the same records: each account would have two links, with two opinions about it.

@@ -6,6 +6,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
+use crate::domain::deferral::{AfterWait, BusyPolicy};
 use crate::domain::guard::{Budgets, Risk};
 use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
 use crate::domain::schedule::Schedule;
@@ -75,14 +76,18 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         leavers,
         budgets,
         protected,
+        busy,
         match_on,
         attributes,
         version: _,
     } = connection;
     let mut text = format!("[connection {name}]\n");
     let Sides { a, b } = ends;
-    for (key, End { system, object, partner }) in [("a", a), ("b", b)] {
+    for (key, End { system, object, partner, write_back }) in [("a", a), ("b", b)] {
         push(&mut text, key, format_args!("{system} {object}"));
+        if *write_back {
+            push(&mut text, "write_back", key);
+        }
         if let Some(PartnerField { name, write_back, requires }) = partner {
             push(&mut text, "partner_field", format_args!("{name} {write_back}"));
             if let Some(requires) = requires {
@@ -153,6 +158,15 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         ProtectedConfig::Nobody => {}
         ProtectedConfig::Listed(names) => names.iter().for_each(|name| push(&mut text, "protected", name)),
         ProtectedConfig::Fitting(condition) => push(&mut text, "protected if", condition),
+    }
+    if *busy != BusyPolicy::default() {
+        let BusyPolicy { wait, then, urgent } = busy;
+        let then = match then {
+            AfterWait::Letter => "letter",
+            AfterWait::Write => "write",
+        };
+        push(&mut text, "busy", format_args!("{} {then}", wait.as_millis()));
+        urgent.iter().for_each(|path| push(&mut text, "urgent", path));
     }
     match_on.iter().for_each(|path| push(&mut text, "match", path));
     match attributes {

@@ -1,12 +1,18 @@
-//! `budgets` and `protected` of a connection: how much harm a mistake may do (B10), and whom it may not touch.
+//! `budgets`, `protected` and `busy` of a connection: how much harm a mistake may do (B10), whom it may not touch, and who
+//! is left alone for now (R22).
+
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
+use crate::domain::AttributePath;
+use crate::domain::deferral::{AfterWait, BusyPolicy, USUAL_WAIT};
 use crate::domain::guard::{Budget, Budgets, Risk};
 use crate::expression::Scope;
 
-use super::shape::{Either, List, Shape, Text, Word, parsed};
+use super::connection::ATTRIBUTE_RULE;
+use super::shape::{Either, Lasting, List, Shape, Sub, Text, Word, Words, parsed};
 use super::table::{Found, Reader, Table};
 
 /// Accounts that Muster never deactivates, deletes, renames or relinks.
@@ -99,4 +105,31 @@ pub(super) fn protected(table: &mut Table<'_, '_>) -> Option<ProtectedConfig> {
                e-mail addresses or user names, or a CEL condition on one side, which counts from the next time that an \
                account is read.";
     Some(table.optional("protected", Spared, doc)?.unwrap_or_default())
+}
+
+/// The shortest and the longest wait for an account that somebody works with.
+const WAITS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(31 * 24 * 3600));
+
+/// Reads `busy`.
+pub(super) fn busy(table: &mut Table<'_, '_>) -> Option<BusyPolicy> {
+    let doc = "What happens to writes of accounts that somebody works with right now, where the system tells (iAdvize): they \
+               wait until nobody does.";
+    Some(table.optional("busy", Sub(busy_policy), doc)?.unwrap_or_default())
+}
+
+fn busy_policy(table: &mut Table<'_, '_>) -> Option<BusyPolicy> {
+    let wait = table.default("wait", Lasting(WAITS.0..=WAITS.1), USUAL_WAIT, "How long a write waits at most.");
+    let then = table.default(
+        "then",
+        Words(&[("letter", AfterWait::Letter), ("write", AfterWait::Write)]),
+        AfterWait::Letter,
+        "What comes after the longest wait: a dead letter, or the write, which throws the person out.",
+    );
+    let urgent = table.default(
+        "urgent",
+        List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 0 },
+        vec![AttributePath::active()],
+        "Attributes whose changes do not wait, whoever that throws out; \"active\" stands for deactivations alone.",
+    );
+    Some(BusyPolicy { wait: wait?, then: then?, urgent: urgent?.into_iter().collect() })
 }

@@ -58,6 +58,13 @@ pub enum Sighting {
         /// When the probe was sent, in the system's clock.
         read_at: Timestamp,
     },
+    /// Proof that the account was merged into another one, which is left: no leaver, but another id.
+    Merged {
+        /// The account that is gone.
+        account: AccountId,
+        /// The account that is left.
+        into: AccountId,
+    },
     /// The system listed a record that cannot be used: text that is no UTF-8, a value over the size limit, no id.
     Unreadable {
         /// The account, if the record had a usable id.
@@ -72,9 +79,16 @@ pub enum Sighting {
 impl Change {
     /// The account it is about, if the record had a usable id.
     pub fn account(&self) -> Option<&AccountId> {
-        match &self.seen {
+        self.seen.account()
+    }
+}
+
+impl Sighting {
+    /// The account it is about, if the record had a usable id.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
             Sighting::Present { snapshot } => Some(&snapshot.account),
-            Sighting::Absent { account, .. } => Some(account),
+            Sighting::Absent { account, .. } | Sighting::Merged { account, .. } => Some(account),
             Sighting::Unreadable { account, .. } => account.as_ref(),
         }
     }

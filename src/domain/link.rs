@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Version;
 use super::attribute::{AttributePath, Digest, Value};
+use super::deferral::Deferral;
 use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, RunId, Side, Sides, Token};
@@ -92,6 +93,9 @@ pub struct SideState {
     /// The account that was here last, and how it parted from its partner, who had left.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     pub parting: Option<Box<Parting>>,
+    /// A write waits until nobody works with the account.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub deferral: Option<Deferral>,
 }
 
 /// How an account parted from its partner, who had left.

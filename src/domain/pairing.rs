@@ -2,7 +2,7 @@
 //! name its partner. One account has one partner, and the first link stays (R2, R3).
 
 use super::id::{AccountId, Epoch, LinkId, Side, Sides};
-use super::link::{Link, Origin};
+use super::link::{Link, Origin, SideState};
 use super::time::Timestamp;
 
 /// What two accounts that somebody wants to be partners are already.
@@ -73,6 +73,57 @@ pub fn pair(known: Known<'_>, id: LinkId) -> Pairing {
         }
     }
     Pairing::New { link: Box::new(link), ended }
+}
+
+/// What follows for a linked account that was merged into another one of its side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merge {
+    /// A writer is at work on one of the two, or an account may just be coming into being for the one that is left: to be
+    /// asked again.
+    Busy,
+    /// The one that is left has a partner of its own, and keeps it: a person decides which of the two partners stays.
+    Ambiguous {
+        /// The partner of the one that is left.
+        partner: AccountId,
+    },
+    /// The link goes on with the account that is left.
+    Rekeyed {
+        /// The link.
+        link: Box<Link>,
+        /// The link that the account that is left had for itself: it ends with it.
+        ended: Option<Box<Link>>,
+    },
+}
+
+/// Brings a link whose account on `side` was merged into `into` over to that one. `own` is the link that `into` has
+/// already. What the two sides should hold is kept; what is left has not been read yet, and differing values are those of a
+/// first match.
+pub fn merge(link: &Link, side: Side, into: &AccountId, own: Option<&Link>, epoch: Epoch, now: Timestamp) -> Merge {
+    let is_leased = |link: &Link| Side::BOTH.iter().any(|side| link.sides[*side].leased(now).is_some());
+    let may_be_creating = |link: &Link| {
+        let other = &link.sides[side.other()];
+        other.account.is_none() && !other.intents.is_empty()
+    };
+    let is_busy = |link: &Link| is_leased(link) || may_be_creating(link);
+    if is_busy(link) || own.is_some_and(is_busy) {
+        return Merge::Busy;
+    }
+    if let (Some(own), None) = (own, &link.sides[side.other()].account) {
+        // The one that is gone had no partner, so that nothing is lost with its link.
+        return Merge::Rekeyed { link: Box::new(own.clone()), ended: Some(Box::new(link.clone())) };
+    }
+    if let Some(partner) = own.and_then(|own| own.sides[side.other()].account.clone()) {
+        return Merge::Ambiguous { partner };
+    }
+    let mut after = link.clone();
+    after.enter(epoch);
+    after.origin = Origin::FirstMatch;
+    after.sides[side] = SideState { account: Some(into.clone()), ..SideState::default() };
+    for register in after.registers.values_mut() {
+        // Of what is left nothing is known.
+        register.applied[side] = 0;
+    }
+    Merge::Rekeyed { link: Box::new(after), ended: own.map(|own| Box::new(own.clone())) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+use super::deferral::BusyPolicy;
 use super::guard::{Budgets, Protected, Risk};
 use super::id::{ConnectionName, Side, Sides};
 use super::link::Register;
@@ -225,6 +226,8 @@ pub struct Rules {
     pub budgets: Budgets,
     /// Accounts that are spared.
     pub protected: Protected,
+    /// What happens to writes of accounts that somebody works with (R22).
+    pub busy: BusyPolicy,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.

@@ -155,6 +155,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     let mut after = link.clone();
     let state = &mut after.sides[side];
     state.lease = None;
+    state.deferral = None;
     if !untouched {
         for intent in state.intents.iter_mut().filter(|intent| intent.token == token) {
             // The answer came, so the request is over; only a read sent later tells what it left.
@@ -256,6 +257,8 @@ pub fn forget_creations(link: &Link, side: Side, token: Token) -> Option<Link> {
 /// Marks what is wanted as refused until a person, the rules or the values change.
 pub fn bury(link: &Link, side: Side, wanted: &Pending, code: &str, rules: &Rules) -> Link {
     let mut after = link.clone();
+    // A person who sends it again has it wait from the beginning.
+    after.sides[side].deferral = None;
     after.sides[side].dead = Some(Burial { pending: wanted.digest(rules), code: code.to_owned() });
     after
 }

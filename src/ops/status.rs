@@ -33,6 +33,9 @@ struct ConnectionStatus {
     systems: Sides<SystemName>,
     #[serde(flatten)]
     counts: LinkCounts,
+    /// How long a write waits at most until nobody works with its account.
+    #[serde(skip)]
+    longest_wait: std::time::Duration,
     /// Accounts with only one of the fields that make a link by hand (R4).
     incomplete: usize,
     runs: Vec<Run>,
@@ -69,7 +72,10 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         let half_made = letters.iter().filter(|letter| letter.fingerprint.code.as_str() == INCOMPLETE_LINK);
         let incomplete = half_made.count();
         let schedule = schedule(&pipeline.store, connection, now).await?;
-        connections.push(ConnectionStatus { connection: name.clone(), systems, counts, incomplete, runs, schedule });
+        let longest_wait = connection.template().busy.wait;
+        let connection = name.clone();
+        let status = ConnectionStatus { connection, systems, counts, longest_wait, incomplete, runs, schedule };
+        connections.push(status);
     }
     let mut systems = Vec::new();
     for name in pipeline.systems.keys() {
@@ -125,6 +131,16 @@ fn show(status: &Status, mode: &Mode, letters: u64) {
             let held = output::count(usize::try_from(counts.held).unwrap_or(usize::MAX), "account");
             output::line(format!(
                 "\n{connection}: writes to {held} are held, the first since {since}. See `muster held list`"
+            ));
+        }
+    }
+    for ConnectionStatus { connection, counts, longest_wait, .. } in &status.connections {
+        if let Some(since) = counts.deferred_since {
+            let deferred = output::count(usize::try_from(counts.deferred).unwrap_or(usize::MAX), "account");
+            output::line(format!(
+                "\n{connection}: writes to {deferred} wait until nobody works with them, the first since {since} and until {} \
+                 at the latest",
+                since + *longest_wait
             ));
         }
     }

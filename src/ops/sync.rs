@@ -298,7 +298,8 @@ async fn quiet<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, name: &Connection
     Ok(rereads.a == 0 && rereads.b == 0 && live_is_over)
 }
 
-fn bar(form: Form) -> ProgressBar {
+/// A progress bar on standard error, where that is a terminal.
+pub(super) fn bar(form: Form) -> ProgressBar {
     let shown = form == Form::Text && std::io::stderr().is_terminal();
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);

@@ -21,12 +21,25 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         Some(listed) => listed.keys().cloned().collect(),
         None => schemas.a.attributes.iter().map(|attribute| attribute.path.clone()).collect(),
     };
-    candidates.retain(|path| *path != active);
+    let names_partners =
+        |path: &AttributePath| Side::BOTH.iter().any(|side| schemas[*side].partner.as_ref() == Some(path));
+    candidates
+        .retain(|path| *path != active && (config.attributes.is_some() || !(is_private(path) || names_partners(path))));
     candidates.push(active.clone());
     for path in candidates {
         let listed = config.attributes.is_some() && path != active;
         let plain = || crate::config::AttributeConfig::plain(&path, config.direction.flow());
         let mapped = config.attribute(&path).filter(|_| path != active).unwrap_or_else(plain);
+        if let Some(side) =
+            Side::BOTH.into_iter().find(|side| schemas[*side].partner.as_ref() == Some(&mapped.names[*side]))
+        {
+            problems.push(format!(
+                "attribute {path}: {} keeps the partner's id in {}; take it out of the attributes, and set write_back = true to \
+                 have it filled",
+                config.ends[side].system, mapped.names[side]
+            ));
+            continue;
+        }
         let mut found = Sides::from_fn(|side| schemas[side].attribute(&mapped.names[side]));
         let is_watched = path == active && config.leavers != Leavers::Deactivate;
         if is_watched && found[leads].is_some() {
@@ -79,6 +92,10 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         attributes.insert(path, rule);
     }
     for side in Side::BOTH {
+        if config.ends[side].write_back && schemas[side].partner.is_none() {
+            problems
+                .push(format!("write_back: {} has no field that takes a partner's id later", config.ends[side].system));
+        }
         match write_back(config, side, schemas) {
             Some((_, rule)) if attributes.values().any(|other| other.names[side] == rule.names[side]) => {
                 problems.push(format!(
@@ -114,6 +131,9 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         problems.push(format!(
             "match: {path} is not mapped, and {system} may not know it; match by an attribute of both, such as \"emails\""
         ));
+    }
+    for path in config.busy.urgent.iter().filter(|path| !path.is_active() && !attributes.contains_key(path)) {
+        problems.push(format!("busy: urgent names {path}, which is not mapped; map it, or take it out"));
     }
     for side in Side::BOTH.into_iter().filter(|side| config.creates()[*side]) {
         let filled = |name: &AttributePath| {
@@ -168,6 +188,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         whole: Sides::from_fn(|side| schemas[side].whole),
         budgets: config.budgets.clone(),
         protected: protected(config, schemas),
+        busy: config.busy.clone(),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),
@@ -187,6 +208,11 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
     })
 }
 
+/// Whether an attribute flows only where the file names it: a nickname may hide who somebody is (R29).
+fn is_private(path: &AttributePath) -> bool {
+    path.as_str() == "nickName"
+}
+
 /// How a person knows a side: by the name of its system, or of its records where they are not the usual ones.
 fn named(config: &ConnectionConfig, side: Side) -> &str {
     let end = &config.ends[side];
@@ -200,9 +226,13 @@ fn write_back(
     side: Side,
     schemas: Sides<&Schema>,
 ) -> Option<(AttributePath, AttributeRule)> {
-    let field = config.ends[side].partner.as_ref().filter(|field| field.write_back)?;
+    let end = &config.ends[side];
     let mut names = Sides { a: AttributePath::id(), b: AttributePath::id() };
-    names[side] = AttributePath::native(&field.name).ok()?;
+    names[side] = match &end.partner {
+        Some(field) if field.write_back => AttributePath::native(&field.name).ok()?,
+        None if end.write_back => schemas[side].partner.clone()?,
+        Some(_) | None => return None,
+    };
     // Under a name of its own, since both sides may do so, with fields of one name.
     let path = format!("id.{}", side.other()).parse().expect("letters and a dot are a path");
     let comparison = Sides::from_fn(|side| {

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 mod linking;
+mod merging;
 
 pub use linking::INCOMPLETE_LINK;
 
@@ -18,6 +19,7 @@ use super::writer::commands_per_message;
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, letters::wall_clock, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Destination, Message, Outgoing, Queue};
+use crate::domain::deferral::end_idle;
 use crate::domain::pending::{lacking, pending};
 use crate::domain::resolve::{Resolution, resolve, resolve_absence};
 use crate::domain::{
@@ -374,6 +376,7 @@ impl Desk<'_> {
                 }
                 _ => self.unlinked(change, ChangeOutcome::OutOfScope),
             },
+            Sighting::Merged { account, into } => self.merged(change, account, into, sighted),
             Sighting::Unreadable { account, code, attribute } => {
                 let mut mapped = self.unlinked(change, ChangeOutcome::Undecodable);
                 let what = match (account, attribute) {
@@ -419,6 +422,7 @@ impl Desk<'_> {
                 close.push(LetterId::of_link(&self.connection.name, side, id));
             }
         }
+        changed |= end_idle(&mut link, self.rules);
         let urgent = Sides::from_fn(|side| {
             emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
         });

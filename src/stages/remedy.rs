@@ -12,6 +12,8 @@ const REMEDIES: &[(&str, &str)] = &[
     ("ambiguous", "Clear the partner's id on all but one of the accounts."),
     ("account_gone", "Restore the account in its system, or discard the letter."),
     ("unknown_connection", "Add the connection to this configuration, or discard the letter."),
+    ("busy_too_long", "Retry it while nobody works with the account, or set `busy = { then = \"write\" }`."),
+    ("merged_accounts", "Decide which of the two partners stays, and end the other link: `muster links remove`."),
     ("no_answer", "Retry: the account is read first, so nothing is done twice."),
     ("poison_message", "Report it with the letter, then discard it."),
     ("undecodable_message", "Look for a newer version, or another program, that publishes here."),

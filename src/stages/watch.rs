@@ -100,6 +100,8 @@ impl<B: Broker, S: Store> Watcher<B, S> {
             self.counted_at = Some(Instant::now());
         }
         self.pipeline.metrics.standing(name, &watch.standing.now(&sight));
+        let (deferred, since) = self.pipeline.ask(stop, || store.deferred(name)).await?;
+        self.pipeline.metrics.deferred(name, deferred, since.map_or(Duration::ZERO, |since| now.since(since)));
         if !leads {
             return Ok(POLL);
         }

@@ -42,6 +42,7 @@ use super::{
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
@@ -304,6 +305,10 @@ impl Store for EmbeddedStore {
 
     async fn held(&self, connection: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
         self.held_links(connection).await
+    }
+
+    async fn deferred(&self, connection: &ConnectionName) -> Result<(u64, Option<Timestamp>), StoreError> {
+        self.count_deferred(connection).await
     }
 
     async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {

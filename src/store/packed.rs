@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::deferral::Deferral;
 use crate::domain::hold::{Hold, Stop};
 use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
@@ -96,6 +97,8 @@ struct PackedSide {
     protected: bool,
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     parting: Option<Box<Parting>>,
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    deferral: Option<Deferral>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -174,6 +177,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             stop,
             protected,
             parting,
+            deferral,
         } = state;
         PackedSide {
             account: account.clone(),
@@ -188,6 +192,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             stop: stop.clone(),
             protected: *protected,
             parting: parting.clone(),
+            deferral: deferral.clone(),
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -244,6 +249,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             stop,
             protected,
             parting,
+            deferral,
         } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
@@ -261,6 +267,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             stop,
             protected,
             parting,
+            deferral,
         })
     };
     let mut link =

@@ -34,6 +34,7 @@ use super::{
     AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
@@ -273,6 +274,10 @@ impl Store for RedisStore {
 
     async fn held(&self, connection: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
         self.held_links(connection).await
+    }
+
+    async fn deferred(&self, connection: &ConnectionName) -> Result<(u64, Option<Timestamp>), StoreError> {
+        self.count_deferred(connection).await
     }
 
     async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@ pub(super) mod config;
 mod errors;
 mod fields;
 pub(super) mod id;
+mod merges;
 mod object;
 mod position;
 mod preflight;
@@ -194,6 +195,14 @@ impl System for Salesforce {
 
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
         self.by_ids(Call::read("get"), accounts).await
+    }
+
+    async fn merges(&self, from: &ReadFrom) -> Result<Vec<(AccountId, AccountId)>, Failure> {
+        self.merges_since(from).await
+    }
+
+    async fn merged_into(&self, gone: &[AccountId]) -> Result<Vec<Option<AccountId>>, Failure> {
+        self.survivors(gone).await
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {

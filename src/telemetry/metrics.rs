@@ -36,6 +36,8 @@ pub struct Metrics {
     letters_opened: IntCounterVec,
     letters_healed: IntCounterVec,
     held: IntCounterVec,
+    deferred: IntGaugeVec,
+    deferred_oldest: IntGaugeVec,
     api_calls: IntCounterVec,
     api_quota_used: IntGaugeVec,
     api_quota_allowed: IntGaugeVec,
@@ -98,6 +100,18 @@ impl Metrics {
                 "muster_held_total",
                 "Writes that a guard has put on hold, by the guard and the kind of write.",
                 &["connection", "reason", "risk"],
+            ),
+            deferred: gauges(
+                &registry,
+                "muster_deferred_accounts",
+                "Accounts whose writes wait until nobody works with them.",
+                &["connection"],
+            ),
+            deferred_oldest: gauges(
+                &registry,
+                "muster_deferred_oldest_seconds",
+                "How long the first of them has waited; 0 if none waits.",
+                &["connection"],
             ),
             api_calls: counters(
                 &registry,
@@ -252,6 +266,12 @@ impl Metrics {
         self.held.with_label_values(&[connection.as_str(), why.as_str(), risk.as_str()]).inc();
     }
 
+    /// So many accounts wait until nobody works with them, the first of them for so long.
+    pub fn deferred(&self, connection: &ConnectionName, accounts: u64, oldest: Duration) {
+        self.deferred.with_label_values(&[connection.as_str()]).set(whole(accounts));
+        self.deferred_oldest.with_label_values(&[connection.as_str()]).set(whole(oldest.as_secs()));
+    }
+
     /// Calls that a system's connector reported.
     pub fn calls(&self, system: &SystemName, report: &CallReport) {
         let system = system.as_str();
@@ -371,6 +391,7 @@ mod tests {
         metrics.letter_opened(&connection);
         metrics.letter_healed(&connection);
         metrics.held(&connection, Why::OverBudget, Risk::Deactivate);
+        metrics.deferred(&connection, 2, Duration::from_secs(90));
         metrics.calls(
             &system,
             &CallReport {

@@ -36,6 +36,7 @@ in_both_modes! {
     /// R1, R7, R9, R12, R15, R19: agents for those who are ticked, one mail each; an address that is taken is refused.
     iadvize_automatic = super::agents_are_made_for_who_is_ticked;
     /// R1, R4, R8: saving both fields links; one alone does nothing; nobody is created.
+    /// R43: the link is noted in iAdvize as well.
     iadvize_manual = super::saving_both_fields_links;
     /// R45, R46, R51, R52: nobody without a person; a file of mappings links, and then the user follows.
     salesscreen_manual = super::a_file_of_mappings_links;
@@ -157,6 +158,8 @@ async fn saving_both_fields_links(mode: Mode) {
         muster.sync_of("crm-chat", more).await;
     }
     let name = |operator: &str| admin.account(System::Iadvize, operator).unwrap()["name"].clone();
+    let external_id = |operator: &str| admin.account(System::Iadvize, operator).unwrap()["external_id"].clone();
+    assert_eq!((external_id(&operators[0]), external_id(&operators[1])), (json!(id(&users[0])), Value::Null));
     let page = muster.muster(&["explain", &format!("chat:{}", operators[0])]).await.stdout;
     assert_eq!((name(&operators[0]), name(&operators[1])), (users[0]["LastName"].clone(), json!("two")), "{page}");
     assert_eq!(admin.accounts(System::Iadvize).len(), count);

@@ -28,6 +28,7 @@ mod kills;
 mod large;
 mod leavers;
 mod links;
+mod merges;
 mod pipeline;
 mod place;
 mod plan;

@@ -128,6 +128,23 @@ async fn a_cleared_value_arrives_as_a_clear() {
     assert_eq!(muster.sync(&["--full"]).await.emitted, 0);
 }
 
+/// R29: a nickname may hide who somebody is, so it flows only where the file names it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nickname_flows_only_where_the_file_names_it() {
+    let named = format!(
+        "[connections.{CONNECTION}.attributes]\nuserName = {{}}\nemails = {{}}\n\"name.familyName\" = {{}}\nnickName = {{}}\n"
+    );
+    for (mapped, flows) in [("", false), (&*named, true)] {
+        let (sandbox, muster) = start(2, mapped).await;
+        muster.sync(&[]).await;
+        for user in active_users(&sandbox.admin()) {
+            let copy = copy_of(&sandbox, user_id(&user));
+            assert_eq!(copy["userName"], user["Username"]);
+            assert_eq!(copy["nickName"] == user["Alias"], flows, "{copy}");
+        }
+    }
+}
+
 /// R18, B22: an address that is none is refused before any call, and the letter names the attribute and the rule.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_none_is_refused_before_any_call() {

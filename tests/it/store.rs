@@ -55,6 +55,7 @@ macro_rules! suite {
             a_budget_grows_with_the_roster,
             places_of_a_window_that_has_passed_are_free,
             what_is_held_is_listed,
+            what_is_deferred_is_counted,
             a_pause_stays_until_it_is_ended,
             processes_that_work_are_heard_of,
             accounts_are_listed_page_by_page,

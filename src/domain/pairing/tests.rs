@@ -75,3 +75,45 @@ fn what_is_known_of_another_epoch_and_of_lost_creations_is_forgotten() {
     link.sides.b.intents = vec![Intent { token: Token(1), writes, conditioned_on: None, over_at: times, until: times }];
     assert!(assert_new(check(Some(&link), None), 1, None).sides.b.intents.is_empty());
 }
+
+/// `a1` was merged into `a2`.
+fn merged(link: &Link, own: Option<&Link>) -> Merge {
+    merge(link, Side::A, &account("a2"), own, EPOCH, Timestamp(1_000))
+}
+
+/// R54: the partner of a merged account goes on with the one that is left, whatever was known of that one alone.
+#[test]
+fn the_link_of_a_merged_account_goes_on() {
+    let mut link = paired(1, "a1", "b1");
+    link.sides.a.protected = true;
+    for (own, ends) in [(None, None), (Some(alone(2, Side::A, "a2")), Some(2))] {
+        let Merge::Rekeyed { link, ended } = merged(&link, own.as_ref()) else { panic!("it goes on") };
+        assert_eq!((link.id.0, ended.map(|ended| ended.id.0)), (1, ends));
+        assert_eq!((&link.sides.a.account, &link.sides.b.account), (&Some(account("a2")), &Some(account("b1"))));
+        assert!(link.sides.a.seen_at.is_none() && !link.sides.a.protected, "of what is left nothing is known");
+    }
+}
+
+/// R2: what is left and has a partner keeps it, and nothing is decided about the other one.
+#[test]
+fn two_partners_of_merged_accounts_are_a_persons_case() {
+    let partner = account("b2");
+    assert_eq!(merged(&paired(1, "a1", "b1"), Some(&paired(2, "a2", "b2"))), Merge::Ambiguous { partner });
+    let Merge::Rekeyed { link, ended } = merged(&alone(1, Side::A, "a1"), Some(&paired(2, "a2", "b2"))) else {
+        panic!("the one that is gone had none")
+    };
+    assert_eq!((link.id.0, ended.unwrap().id.0), (2, 1));
+}
+
+/// R15: an account that is just coming into being for either of the two is waited for.
+#[test]
+fn a_creation_under_way_is_waited_for_before_links_are_merged() {
+    let (writes, times) = (Default::default(), Timestamp(5));
+    let creation = Intent { token: Token(1), writes, conditioned_on: None, over_at: times, until: times };
+    let mut own = alone(2, Side::A, "a2");
+    own.sides.b.intents = vec![creation];
+    assert_eq!(merged(&paired(1, "a1", "b1"), Some(&own)), Merge::Busy);
+    own.sides.b.intents.clear();
+    own.sides.a.lease = Some(Lease { token: Token(5), until: Timestamp(1_001) });
+    assert_eq!(merged(&paired(1, "a1", "b1"), Some(&own)), Merge::Busy);
+}

@@ -11,6 +11,7 @@ use super::roster::{ATTRIBUTES, Roster, USER_NAME};
 use super::servers::Parcel;
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, Message, Queue};
+use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{
@@ -84,6 +85,7 @@ impl Pair {
             whole: Sides::default(),
             budgets: Budgets::default(),
             protected: Protected::default(),
+            busy: BusyPolicy::default(),
             grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
             // Replaced once the epoch is known.
             digest_key: DigestKey::new(&self.name, Epoch(0)),

@@ -81,6 +81,7 @@ impl Roster {
             readable: true,
             whole: false,
             shown_by: None,
+            partner: None,
             incremental: false,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,
@@ -131,7 +132,7 @@ impl Roster {
     pub fn update_to(&self, number: u32, leader: &Self) -> Option<Write> {
         let (held, wanted) = (self.edition(number)?, leader.edition(number)?);
         let action = Action::Update { account: self.id(number), unless_changed_since: self.version(held) };
-        Some(Write { action, values: [(self.title_path(), Some(title(wanted)))].into(), urgent: false })
+        Some(Write::new(action, [(self.title_path(), Some(title(wanted)))].into()))
     }
 
     fn title_path(&self) -> AttributePath {
@@ -344,10 +345,8 @@ mod tests {
     async fn a_roster_follows_another() {
         let (leader, follower) = (Roster::new(Side::A, 1), Roster::new(Side::B, 200));
         leader.edit(3);
-        let create = |number| Write {
-            action: Action::Create { partner: account(Side::A, number) },
-            values: leader.seen(number).unwrap().attributes,
-            urgent: false,
+        let create = |number| {
+            Write::new(Action::Create { partner: account(Side::A, number) }, leader.seen(number).unwrap().attributes)
         };
         let deadline = tokio::time::Instant::now();
         let written = follower.write(&[create(0), create(2)], deadline).await;

@@ -53,6 +53,8 @@ pub(super) struct SideReport {
     /// How the account that was here last parted from its partner, who had left.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) parting: Option<PartingReport>,
+    /// Since when a write waits until nobody works with the account, and until when at the latest; in the store's clock.
+    pub(super) deferred: Option<DeferralReport>,
     /// Writes that were begun and whose end is not known.
     pub(super) open_writes: usize,
     /// What there is to say of it, a sentence each.
@@ -69,6 +71,15 @@ pub(super) struct PartingReport {
     run: RunId,
     /// The account was gone already.
     was_gone: bool,
+}
+
+/// A write that waits until nobody works with the account.
+#[derive(Debug, Serialize)]
+pub(super) struct DeferralReport {
+    pub(super) since: Timestamp,
+    pub(super) until: Timestamp,
+    /// How the account was in use, such as `logged_in`.
+    pub(super) code: String,
 }
 
 /// What the system said to the last write.

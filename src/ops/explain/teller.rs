@@ -2,7 +2,8 @@
 
 use super::find::Meant;
 use super::report::{
-    AttributeReport, AttributeSide, KeptReport, LastWriteReport, LetterReport, PartingReport, SideReport, standing,
+    AttributeReport, AttributeSide, DeferralReport, KeptReport, LastWriteReport, LetterReport, PartingReport, SideReport,
+    standing,
 };
 use super::words::{Words, short};
 use super::{Known, Look, output};
@@ -105,6 +106,11 @@ impl Teller<'_> {
             },
             last_write: last_write.map(LastWriteReport::new),
             parting: state.and_then(|state| state.parting.as_deref()).map(PartingReport::new),
+            deferred: state.and_then(|state| state.deferral.as_ref()).map(|deferral| DeferralReport {
+                since: deferral.since,
+                until: self.rules.busy.until(deferral),
+                code: deferral.code.to_string(),
+            }),
             open_writes: state.map_or(0, |state| state.intents.len()),
             text: self.side_text(side),
         }
@@ -159,6 +165,7 @@ impl Teller<'_> {
                 "An earlier write without an answer may have taken effect; the next sync looks.".to_owned()
             });
         }
+        text.extend(state.deferral.as_ref().map(|deferral| self.words.deferral(deferral, &self.rules.busy)));
         if let Some(absence) = state.absence.filter(|_| !state.is_gone()) {
             let times = output::count(absence.proofs as usize, "full sync");
             text.push(format!("Not found by {times}, last {}.", self.words.when(side, absence.last_at)));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::deferral::{AfterWait, BusyPolicy, Deferral};
 use crate::domain::explain::{NoAccount, Seen, Since, Standing, Story, Verdict};
 use crate::domain::link::{LastWrite, Left, Parting, WriteAnswer};
 use crate::domain::resolve::{ABSENCE_PROOFS, Decision, JournalReason};
@@ -277,6 +278,20 @@ impl Words {
                 format!("Last write {when}: failed ({code}{status}{id}).")
             }
         }
+    }
+
+    /// A write that waits until nobody works with the account, and what comes at last.
+    pub(super) fn deferral(&self, deferral: &Deferral, policy: &BusyPolicy) -> String {
+        let then = match policy.then {
+            AfterWait::Letter => "it becomes a dead letter",
+            AfterWait::Write => "it is made all the same",
+        };
+        format!(
+            "A write waits until nobody works with the account ({}), since {}. By {} at the latest {then}.",
+            deferral.code,
+            self.when_here(deferral.since),
+            policy.until(deferral)
+        )
     }
 
     /// A value that did not win, and why.

@@ -88,8 +88,12 @@ async fn close_letters<B: Broker, S: Store>(
     link: &Link,
 ) -> anyhow::Result<Vec<LetterId>> {
     let mut open = Vec::new();
-    for side in Side::BOTH {
-        let letter = LetterId::of_link(desk.name, side, link.id);
+    let of_accounts = Side::BOTH.into_iter().filter_map(|side| {
+        let account = link.sides[side].account.as_ref()?;
+        Some(LetterId::of_account(desk.name, side, account))
+    });
+    let of_link = Side::BOTH.into_iter().map(|side| LetterId::of_link(desk.name, side, link.id));
+    for letter in of_link.chain(of_accounts) {
         if pipeline.store.letter(Some(desk.name), &letter).await?.is_some() {
             let text = Some("the link was removed".to_owned());
             let resolution = Resolution::Discarded { reason: DiscardReason::NotWanted, text };

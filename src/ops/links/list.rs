@@ -193,6 +193,8 @@ pub(super) fn state(link: &Link, rules: &Rules, now: Timestamp) -> &'static str 
         "unread"
     } else if let Some(stopped) = stopped.filter(|stopped| *stopped != HoldState::Approved) {
         if stopped == HoldState::Waiting { "held" } else { stopped.as_str() }
+    } else if any(&|side| link.sides[side].leased(now).is_some()) {
+        "writing"
     } else if any(&|side| pending(link, side, rules).is_some()) {
         "behind"
     } else if is_leaver {

@@ -2,9 +2,11 @@
 //! what they know.
 
 use std::collections::BTreeSet;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::Desk;
@@ -15,6 +17,7 @@ use crate::broker::Broker;
 use crate::domain::{AccountId, AttributePath, FailureClass, Link, Side, Snapshot, Value};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
+use crate::ops::sync::bar;
 use crate::stages::Pipeline;
 use crate::store::Store;
 use crate::systems::{Next, Page, ReadFrom, Record};
@@ -39,7 +42,10 @@ pub(super) async fn run<B: Broker, S: Store>(
     to: Option<&Path>,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let mut report = Report { desk, form, sheet: None };
+    // Rows on the same terminal say enough.
+    let shows_rows = to.is_none() && std::io::stdout().is_terminal();
+    let progress = if shows_rows { ProgressBar::hidden() } else { bar(Form::Text) };
+    let mut report = Report { desk, form, sheet: None, bar: progress };
     if form == Form::Text || to.is_some() {
         report.sheet = Some(Sheet::new(to, &HEADER)?);
     }
@@ -48,11 +54,14 @@ pub(super) async fn run<B: Broker, S: Store>(
     let half: BTreeSet<(Side, AccountId)> =
         letters.iter().filter_map(half_made).map(|(side, account, _)| (side, account.clone())).collect();
     for side in Side::BOTH {
+        report.bar.set_message(desk.systems[side].to_string());
+        report.bar.set_position(0);
         match desk.connection.ends[side].schema().readable {
             true => read(pipeline, desk, side, &half, &mut report).await?,
             false => remembered(pipeline, desk, side, &mut report).await?,
         }
     }
+    report.bar.finish_and_clear();
     match report.sheet {
         Some(sheet) => sheet.finish("account", form),
         None => Ok(Exit::Done),
@@ -77,6 +86,10 @@ async fn read<B: Broker, S: Store>(
         let seen: Vec<_> = seen.collect();
         let accounts: Vec<_> = seen.iter().map(|(account, _)| (side, account.clone())).collect();
         let links = links_of(pipeline, desk, &accounts).await?.items;
+        if let Some(expected) = page.expected {
+            report.bar.set_length(expected);
+        }
+        report.bar.inc(seen.len() as u64);
         for ((account, seen), link) in seen.into_iter().zip(links) {
             if let Some(why) = why(link.as_ref(), side) {
                 let is_half_made = half.contains(&(side, account.clone()));
@@ -150,6 +163,8 @@ struct Report<'r> {
     desk: &'r Desk<'r>,
     form: Form,
     sheet: Option<Sheet<'r>>,
+    /// How many accounts were read.
+    bar: ProgressBar,
 }
 
 impl Report<'_> {

@@ -351,6 +351,14 @@ impl System for Planned {
         Ok(noted.into_iter().map(answer).collect())
     }
 
+    async fn merges(&self, from: &ReadFrom) -> Result<Vec<(AccountId, AccountId)>, Failure> {
+        self.real.merges(from).await
+    }
+
+    async fn merged_into(&self, gone: &[AccountId]) -> Result<Vec<Option<AccountId>>, Failure> {
+        self.real.merged_into(gone).await
+    }
+
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
         let found = self.real.search(keys).await?;
         Ok(keys.iter().zip(found).map(|(key, found)| self.found(key, found)).collect())

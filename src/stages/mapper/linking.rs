@@ -22,8 +22,9 @@ pub const INCOMPLETE_LINK: &str = "incomplete_link";
 /// What the store knows of the accounts of a change.
 pub(super) struct Sighted {
     pub(super) found: Found,
-    /// The link of the partner that the account names, where its own link has none yet.
-    partner: Option<Link>,
+    /// The link of the partner that the account names, where its own link has none yet; of a merged account, that of the
+    /// account that is left.
+    pub(super) other: Option<Link>,
 }
 
 /// Where a snapshot belongs.
@@ -77,8 +78,8 @@ fn partner(change: &Change, connection: &Connection) -> Option<AccountId> {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    /// Finds the links of partners as well, for accounts that name one and are known without one. It is asked for only
-    /// then: mostly whoever names a partner has it.
+    /// Finds the links of partners as well, for accounts that name one and are known without one, and those of accounts
+    /// that others were merged into. It is asked for only then: mostly whoever names a partner has it.
     pub(super) async fn find_partners(
         &self,
         stop: &CancellationToken,
@@ -89,16 +90,19 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         let Loaded { now, epoch, items } = found;
         let wish = |change: &Change, found: &Found| {
             let (link, _) = found.link.as_ref()?;
+            if let Sighting::Merged { into, .. } = &change.seen {
+                return Some(Claim::Account(change.side, into.clone()));
+            }
             let is_alone =
                 link.sides[change.side].account.is_some() && link.sides[change.side.other()].account.is_none();
-            partner(change, connection).filter(|_| is_alone)
+            let partner = partner(change, connection).filter(|_| is_alone)?;
+            Some(Claim::Account(change.side.other(), partner))
         };
         let wishes: Vec<_> = changes.iter().zip(&items).map(|(change, found)| wish(change, found)).collect();
         let mut partners = Vec::new();
         if wishes.iter().any(Option::is_some) {
             let questions = || {
-                let named = changes.iter().zip(&wishes).filter_map(|(change, wish)| Some((change.side, wish.clone()?)));
-                let claims = named.map(|(side, partner)| vec![Claim::Account(side.other(), partner)]);
+                let claims = wishes.iter().flatten().map(|claim| vec![claim.clone()]);
                 claims.map(|claims| Find { claims, letter: None }).collect()
             };
             let answered = self.ask(stop, || self.store.find(&connection.name, questions())).await?;
@@ -109,8 +113,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
         let mut partners = partners.into_iter();
         let sighted = items.into_iter().zip(wishes).map(|(found, wish)| {
-            let partner = wish.and_then(|_| partners.next()).and_then(|found| Some(found.link?.0));
-            Sighted { found, partner }
+            let other = wish.and_then(|_| partners.next()).and_then(|found| Some(found.link?.0));
+            Sighted { found, other }
         });
         Ok(Loaded { now, epoch, items: sighted.collect() })
     }
@@ -119,7 +123,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
 impl Desk<'_> {
     /// The link that a snapshot of `side` belongs to, and what it newly takes.
     pub(super) fn link_for(&self, side: Side, snapshot: &Snapshot, sighted: Sighted, fits: Option<bool>) -> Linked {
-        let Sighted { found, partner } = sighted;
+        let Sighted { found, other: partner } = sighted;
         let naming = self.connection.naming(side, snapshot);
         match found.link {
             Some((link, _)) => self.link_known(side, snapshot, link, partner, naming),
@@ -265,7 +269,7 @@ impl Desk<'_> {
     }
 
     /// The account, if its side can be read at all.
-    fn unread(&self, side: Side, account: AccountId) -> Vec<(Side, AccountId)> {
+    pub(super) fn unread(&self, side: Side, account: AccountId) -> Vec<(Side, AccountId)> {
         if self.connection.ends[side].schema().readable { vec![(side, account)] } else { Vec::new() }
     }
 

@@ -59,7 +59,7 @@ pub(in crate::stages) fn fitting(seen: Sighting) -> Sighting {
     }
 }
 
-/// What asking for an account by its id shows; `None` if it is not there, which proves nothing by itself.
+/// What asking for an account by its id shows; the time if it is not there, which proves nothing by itself.
 pub(super) fn looked_up(account: &AccountId, lookup: Lookup) -> Result<Sighting, Timestamp> {
     match lookup {
         Lookup::Found(snapshot) => Ok(sighting(Record::Account(snapshot))),

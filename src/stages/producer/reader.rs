@@ -17,7 +17,7 @@ use crate::domain::{
 use crate::failpoint::hit;
 use crate::stages::{Connection, Halt, Pipeline, wait};
 use crate::store::{ActiveRead, LeaseName, ReaderState, Run, RunKind, Store, StoreError};
-use crate::systems::{Next, ReadFrom, SharedSystem};
+use crate::systems::{Next, Page, ReadFrom, SharedSystem};
 
 mod absence;
 mod task;
@@ -153,8 +153,8 @@ impl<B: Broker, S: Store> Reader<B, S> {
         if from == ReadFrom::Start {
             self.follow(stop, &active.run).await?;
         }
-        let page = match self.keeping_lease(stop, self.system().read(&from)).await? {
-            Ok(page) => page,
+        let (merges, page) = match self.keeping_lease(stop, self.merges_and_page(&from)).await? {
+            Ok(read) => read,
             Err(failure) => return self.read_failed(stop, epoch, state, &active.run, &failure).await,
         };
         hit("producer.read");
@@ -165,7 +165,8 @@ impl<B: Broker, S: Store> Reader<B, S> {
         {
             self.pipeline.ask(stop, || store.expect(name, &active.run, expected)).await?;
         }
-        let seen: Vec<_> = page.records.into_iter().map(sighting).collect();
+        // First, so that what is left of a merge is not taken for somebody new.
+        let seen: Vec<_> = merges.into_iter().chain(page.records.into_iter().map(sighting)).collect();
         self.remember(&active.run, &seen);
         let lane = if active.complete { Lane::Bulk } else { Lane::Live };
         state.active = Some(active.clone());
@@ -255,8 +256,8 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let accounts: Vec<_> = asked.iter().map(|(account, _)| account.clone()).collect();
         // A second answer within the grain of the stamps could not be ordered either.
         self.keeping_lease(stop, tokio::time::sleep(Duration::from_secs(1))).await?;
-        let lookups = match self.keeping_lease(stop, self.system().get(&accounts)).await? {
-            Ok(lookups) => lookups,
+        let seen = match self.keeping_lease(stop, self.seen_again(&accounts)).await? {
+            Ok(seen) => seen,
             Err(failure) => {
                 self.note_failure(stop, &failure).await?;
                 let failures = {
@@ -275,9 +276,6 @@ impl<B: Broker, S: Store> Reader<B, S> {
         };
         hit("producer.read");
         self.memory().failures = 0;
-        // An account that is not there is nobody's proof yet: the next complete read decides.
-        let seen: Vec<_> =
-            accounts.iter().zip(lookups).filter_map(|(account, lookup)| looked_up(account, lookup).ok()).collect();
         let run = self.live_run(stop).await?;
         state.active = Some(ActiveRead { run: run.clone(), complete: false, position: None, reserved: None });
         if !self.publish(stop, &state, &run, epoch, Lane::Live, seen).await? {
@@ -286,6 +284,29 @@ impl<B: Broker, S: Store> Reader<B, S> {
         self.pipeline.ask(stop, || store.reread_done(name, self.side, &asked)).await?;
         state.active = None;
         self.moved(stop, epoch, &state).await
+    }
+
+    /// A page, and before the first one the accounts that were merged into others.
+    async fn merges_and_page(&self, from: &ReadFrom) -> Result<(Vec<Sighting>, Page), Failure> {
+        let merges = self.system().merges(from).await?;
+        let merges = merges.into_iter().map(|(account, into)| Sighting::Merged { account, into }).collect();
+        Ok((merges, self.system().read(from).await?))
+    }
+
+    /// What asking for accounts shows. One that is not there is nobody's proof yet, unless it was merged: the next
+    /// complete read decides.
+    async fn seen_again(&self, accounts: &[AccountId]) -> Result<Vec<Sighting>, Failure> {
+        let lookups = self.system().get(accounts).await?;
+        let mut absent = Vec::new();
+        let mut seen = Vec::with_capacity(accounts.len());
+        for (account, lookup) in accounts.iter().zip(lookups) {
+            match looked_up(account, lookup) {
+                Ok(sighting) => seen.push(sighting),
+                Err(_) => absent.push(account.clone()),
+            }
+        }
+        seen.extend(self.merged(&absent).await?);
+        Ok(seen)
     }
 
     /// The run in which live changes of this hour are counted.
@@ -441,6 +462,6 @@ fn is_inactive(seen: &Sighting) -> bool {
             snapshot.attributes.get(&AttributePath::active()) == Some(&Some(Value::Bool(false)))
         }
         Sighting::Absent { .. } => true,
-        Sighting::Unreadable { .. } => false,
+        Sighting::Merged { .. } | Sighting::Unreadable { .. } => false,
     }
 }

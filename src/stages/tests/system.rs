@@ -102,6 +102,7 @@ impl MemorySystem {
             readable: true,
             whole: false,
             shown_by: None,
+            partner: None,
             incremental: true,
             parse_id: |id| id.parse().ok(),
             search_lag: Duration::ZERO,

@@ -15,6 +15,7 @@ use super::broker::{MemoryBroker, MemoryDelivery};
 use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
+use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::schedule::Schedule;
@@ -72,6 +73,7 @@ pub fn rules() -> Rules {
         whole: Sides::default(),
         budgets: Budgets::off(),
         protected: Protected::default(),
+        busy: BusyPolicy::default(),
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

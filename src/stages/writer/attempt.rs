@@ -69,6 +69,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             match plan(&link, wave.side, &wave.rules, wave.now) {
                 // A refusal that no longer matters: what was refused is there all the same.
                 Plan::Nothing if link.sides[wave.side].dead.is_some() => return Box::pin(self.heal(link)).await,
+                Plan::Nothing if link.sides[wave.side].deferral.is_some() => {
+                    return Box::pin(self.end_wait(link)).await;
+                }
                 Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
                 Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
                 Plan::Held => return self.over(CommandOutcome::Held).await,
@@ -158,6 +161,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Ok(Lookup::Found(snapshot)) => Sighting::Present { snapshot },
             // Not a proof of absence: no complete read stands behind it (B12).
             Ok(Lookup::Absent(_)) => {
+                if let Ok(Some(into)) = self.survivor(&account).await {
+                    return Ok(Fate::Change(Box::new(Sighting::Merged { account, into })));
+                }
                 return match pending(&link, wave.side, &wave.rules) {
                     Some(wanted) => self.refuse(link, &wanted, &gone()).await,
                     None => self.over(CommandOutcome::Superseded).await,
@@ -243,8 +249,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
         };
         let parts = matches!(begun.wanted.need, Need::Part { .. });
-        let urgent = begun.wanted.deactivates();
-        let written = self.wave.write(Write { action, values, urgent }, begun.deadline).await;
+        let state = &link.sides[self.wave.side];
+        let in_use = self.wave.rules.busy.in_use(state, &begun.wanted, self.wave.store_clock());
+        let write = Write { action, values, urgent: begun.wanted.deactivates(), in_use };
+        let written = self.wave.write(write, begun.deadline).await;
         // Whoever waits for a turn need not wait for the store as well.
         drop(turn);
         let Some(written) = written else {
@@ -262,7 +270,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 self.give_back(&begun, link, false, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
-            Written::Gone(_) => Box::pin(self.bury(&begun, link, &gone())).await,
+            Written::Gone(_) => Box::pin(self.gone(&begun, link)).await,
             Written::Exists { attribute } => Box::pin(self.exists(&begun, link, attribute)).await,
             Written::Failed(failure) => Box::pin(self.failed(&begun, link, &failure)).await,
         }
@@ -363,7 +371,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     }
 }
 
-fn gone() -> Failure {
+pub(super) fn gone() -> Failure {
     Failure::new(
         FailureClass::Permanent,
         Code::known("account_gone"),

@@ -4,6 +4,7 @@
 use super::attempt::Attempt;
 use crate::broker::Broker;
 use crate::domain::Link;
+use crate::domain::deferral::end_idle;
 use crate::domain::guard::{Exposure, Risk, exposures, is_protected, spares, stop};
 use crate::domain::hold::{Approval, Verdict, Why, rule};
 use crate::domain::pending::Pending;
@@ -69,6 +70,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         for (exposure, why) in &stopped {
             held = stop(&held, wave.side, exposure, *why, now);
         }
+        end_idle(&mut held, rules);
         match self.commit(Commit { link: Some(held.clone()), ..Commit::default() }).await? {
             Committed::Done { .. } => {
                 hit("writer.held");

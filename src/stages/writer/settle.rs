@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::attempt::{Attempt, Begun, LEASE_MARGIN};
+use super::attempt::{Attempt, Begun, LEASE_MARGIN, gone};
 use super::{Fate, count};
 use crate::broker::Broker;
+use crate::domain::deferral::{Busy, defer, end_idle};
 use crate::domain::link::LastWrite;
 use crate::domain::pending::{Need, Pending, lacking};
 use crate::domain::write;
-use crate::domain::{CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link};
+use crate::domain::{
+    AccountId, CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link, Sighting,
+};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
@@ -23,6 +26,9 @@ const UNAUTHORISED_PAUSE: Duration = Duration::from_secs(30);
 
 /// The pause of a system that asked for fewer calls and did not say for how long.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
+
+/// The wait until it is looked again whether somebody still works with an account.
+const BUSY_LOOK: Duration = Duration::from_secs(30);
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// Releases the lease, and takes back the intent unless the write is `in_doubt`. What the system said is noted.
@@ -77,6 +83,62 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// A call of the write failed.
     pub(super) async fn failed(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         self.note_failure(failure).await?;
+        if failure.class != FailureClass::Busy {
+            return self.retry_or_bury(begun, link, failure).await;
+        }
+        let state = &link.sides[self.wave.side];
+        match self.wave.rules.busy.after(state, failure, self.wave.store_clock()) {
+            Busy::Over(failure) => self.retry_or_bury(begun, link, &failure).await,
+            Busy::Waits(left) => self.wait_for_account(begun, link, failure, left).await,
+        }
+    }
+
+    /// Somebody works with the account: the command comes back until nobody does, `left` from now on at the latest. The
+    /// link says so, for people, and so that the wait outlives this command.
+    async fn wait_for_account(
+        &self,
+        begun: &Begun,
+        link: Link,
+        failure: &Failure,
+        left: Duration,
+    ) -> Result<Fate, Halt> {
+        let (wave, said) = (self.wave, LastWrite::failed(wall_clock(), failure));
+        let now = wave.store_clock();
+        self.step(link, |link| {
+            let after = match failure.in_doubt {
+                true => write::give_up(link, wave.side, begun.token),
+                false => write::withdraw(link, wave.side, begun.token),
+            };
+            let deferred = defer(after?, wave.side, &failure.code, now);
+            Some(Commit { link: Some(write::note(deferred, wave.side, said.clone())), ..Commit::default() })
+        })
+        .await?;
+        debug!(account = begun_account(begun), "A write to {} waits: {failure}", wave.connection.systems[wave.side]);
+        Ok(self.later(failure.retry_after.unwrap_or(BUSY_LOOK).min(left + LEASE_MARGIN)))
+    }
+
+    /// The side lacks nothing any more, so nothing waits for its account to be free either.
+    pub(super) async fn end_wait(&self, link: Link) -> Result<Fate, Halt> {
+        let outcome = match self.message.redelivered {
+            true => CommandOutcome::Merged,
+            false => CommandOutcome::AlreadyTrue,
+        };
+        let ended = self.step(link, |link| {
+            let mut after = link.clone();
+            let ended = end_idle(&mut after, &self.wave.rules);
+            let count = Some(count(self.command, outcome));
+            ended.then_some(Commit { link: Some(after), count, ..Commit::default() })
+        });
+        if !ended.await? {
+            // Something else was committed meanwhile: it is looked at anew.
+            return Ok(self.later(LEASE_MARGIN));
+        }
+        self.wave.pipeline.metrics.command(&self.wave.connection.name, outcome);
+        Ok(Fate::Over)
+    }
+
+    /// Tries again as often as such a failure deserves, then opens a letter.
+    async fn retry_or_bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
         let policy = RetryPolicy { attempts: self.wave.pipeline.settings.attempts };
         match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
             Verdict::Retry { after, attempt } => {
@@ -91,6 +153,26 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Verdict::Dead => self.bury(begun, link, failure).await,
         }
+    }
+
+    /// There is no such account any more: it was merged into another one, with which the link goes on, or a person has to
+    /// look.
+    pub(super) async fn gone(&self, begun: &Begun, link: Link) -> Result<Fate, Halt> {
+        let Need::Update { account } = &begun.wanted.need else { return self.bury(begun, link, &gone()).await };
+        match self.survivor(account).await {
+            Ok(Some(into)) => {
+                self.take_back(begun, link).await?;
+                Ok(Fate::Change(Box::new(Sighting::Merged { account: account.clone(), into })))
+            }
+            Ok(None) => self.bury(begun, link, &gone()).await,
+            Err(failure) => self.failed(begun, link, &failure).await,
+        }
+    }
+
+    /// The account that one that is not there was merged into.
+    pub(super) async fn survivor(&self, account: &AccountId) -> Result<Option<AccountId>, Failure> {
+        let survivors = self.wave.system().merged_into(std::slice::from_ref(account)).await?;
+        Ok(survivors.into_iter().next().flatten())
     }
 
     /// Tells all workers what the failure says about the system.

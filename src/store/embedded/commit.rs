@@ -56,6 +56,8 @@ struct PackedLink {
     packed: String,
     /// Since when something of it waits for a person.
     held_since: Option<Timestamp>,
+    /// Since when a write of it waits for its account to be free.
+    deferred_since: Option<Timestamp>,
 }
 
 impl Step {
@@ -66,6 +68,7 @@ impl Step {
             revision: link.revision,
             packed: pack(link, link.revision + 1),
             held_since: link.held_since(),
+            deferred_since: link.deferred_since(),
         });
         let rest = Commit {
             link: None,
@@ -81,6 +84,24 @@ impl Step {
         Self { link, rest }
     }
 }
+
+/// A list of links that wait, kept by two statements.
+struct WaitList {
+    note: &'static str,
+    forget: &'static str,
+}
+
+/// For a person.
+const HELD: WaitList = WaitList {
+    note: "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)",
+    forget: "DELETE FROM held WHERE connection = ?1 AND link = ?2",
+};
+
+/// For an account to be free.
+const DEFERRED: WaitList = WaitList {
+    note: "INSERT OR REPLACE INTO deferred VALUES (?1, ?2, ?3)",
+    forget: "DELETE FROM deferred WHERE connection = ?1 AND link = ?2",
+};
 
 /// Where and when steps are made.
 struct Desk<'a> {
@@ -157,8 +178,19 @@ impl Desk<'_> {
             self.give_up(&claim, place)?;
         }
         sql::run(self.file, "DELETE FROM links WHERE place = ?1", (place,))?;
-        sql::run(self.file, "DELETE FROM held WHERE connection = ?1 AND link = ?2", (self.connection, place))?;
+        for list in [&HELD, &DEFERRED] {
+            self.note_wait(list, place, None)?;
+        }
         Ok(())
+    }
+
+    /// Notes in one of the two lists since when a link waits, or that it does not.
+    fn note_wait(&self, list: &WaitList, place: i64, since: Option<Timestamp>) -> Result<(), StoreError> {
+        match since {
+            Some(since) => sql::run(self.file, list.note, (self.connection, place, since.0)),
+            None => sql::run(self.file, list.forget, (self.connection, place)),
+        }
+        .map(drop)
     }
 
     fn give_up(&self, claim: &Claim, place: i64) -> Result<(), StoreError> {
@@ -203,16 +235,8 @@ impl Desk<'_> {
                 self.file.last_insert_rowid()
             }
         };
-        match link.held_since {
-            Some(since) => sql::run(
-                self.file,
-                "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)",
-                (self.connection, place, since.0),
-            )?,
-            None => {
-                sql::run(self.file, "DELETE FROM held WHERE connection = ?1 AND link = ?2", (self.connection, place))?
-            }
-        };
+        self.note_wait(&HELD, place, link.held_since)?;
+        self.note_wait(&DEFERRED, place, link.deferred_since)?;
         // Given up and taken in one step, a claim stays.
         for claim in commit.release.iter().filter(|claim| !commit.claim.contains(claim)) {
             self.give_up(claim, place)?;

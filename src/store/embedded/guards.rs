@@ -1,4 +1,6 @@
-//! Budgets, what is held, and pauses.
+//! Budgets, what is held or deferred, and pauses.
+
+use rusqlite::Connection;
 
 use super::links::{account_kind, link_id};
 use super::memory::{home, number};
@@ -52,6 +54,19 @@ impl EmbeddedStore {
         .await
     }
 
+    /// See [`Store::deferred`](crate::store::Store::deferred).
+    pub(super) async fn count_deferred(
+        &self,
+        connection: &ConnectionName,
+    ) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let name = connection.clone();
+        self.read(move |file, _| match number(file, &name)? {
+            Some(connection) => deferred(file, connection),
+            None => Ok((0, None)),
+        })
+        .await
+    }
+
     /// See [`Store::pause`](crate::store::Store::pause).
     pub(super) async fn note_pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {
         let (place, by) = (Pause::place(connection).to_owned(), by.to_owned());
@@ -78,4 +93,11 @@ impl EmbeddedStore {
         });
         known.await?.into_iter().map(|(place, since, by)| Pause::at(&place, since, by)).collect()
     }
+}
+
+/// How many links have a write that waits for its account to be free, and since when the first of them does.
+pub(super) fn deferred(file: &Connection, connection: i64) -> Result<(u64, Option<Timestamp>), StoreError> {
+    let deferred = sql::count(file, "SELECT count(*) FROM deferred WHERE connection = ?1", (connection,))?;
+    let first = "SELECT since FROM deferred WHERE connection = ?1 ORDER BY since LIMIT 1";
+    Ok((deferred, sql::one(file, first, (connection,), |row| Ok(Timestamp(row.get(0)?)))?))
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
+use super::guards::deferred;
 use super::memory::{known, number};
 use super::{EmbeddedStore, signed, sql};
 use crate::domain::hold::HOLD_TTL;
@@ -129,6 +130,7 @@ impl EmbeddedStore {
             let held = sql::count(file, waiting, (connection, (now - HOLD_TTL).0))?;
             let first = "SELECT since FROM held WHERE connection = ?1 AND since > ?2 ORDER BY since LIMIT 1";
             let held_since = sql::one(file, first, (connection, (now - HOLD_TTL).0), |row| Ok(Timestamp(row.get(0)?)))?;
+            let (deferred, deferred_since) = deferred(file, connection)?;
             Ok(LinkCounts {
                 links,
                 accounts: Sides { a: claimed(Side::A)?, b: claimed(Side::B)? },
@@ -136,6 +138,8 @@ impl EmbeddedStore {
                 rereads: Sides { a: asked(Side::A)?, b: asked(Side::B)? },
                 held,
                 held_since,
+                deferred,
+                deferred_since,
             })
         })
         .await

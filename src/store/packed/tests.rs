@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::Token;
 use crate::domain::guard::Risk;
 use crate::domain::hold::{Ruling, Verdict, Why};
 use crate::domain::link::Left;
 use crate::domain::rules::Departure;
+use crate::domain::{Code, Token};
 
 fn versions() -> impl Strategy<Value = Version> {
     (proptest::option::of(0_i64..3), 0_i64..3, proptest::option::of("[a-z\"]{0,4}")).prop_map(|(m, r, tag)| Version {
@@ -47,6 +47,10 @@ fn stops() -> impl Strategy<Value = Stop> {
     )
 }
 
+fn deferrals() -> impl Strategy<Value = Deferral> {
+    (0_i64..3, "[a-z_]{1,9}").prop_map(|(since, code)| Deferral { since: Timestamp(since), code: Code::vendor(&code) })
+}
+
 fn sides() -> impl Strategy<Value = SideState> {
     let digests = prop_oneof![Just(u64::MAX), Just(0), any::<u64>()].prop_map(Digest);
     let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions())).prop_map(
@@ -69,7 +73,8 @@ fn sides() -> impl Strategy<Value = SideState> {
         proptest::option::of((1_u8..3).prop_map(|proofs| Absence { proofs, last_at: Timestamp(7) })),
         any::<bool>(),
         proptest::option::of(last_write::tests::last_writes()),
-        proptest::option::of(stops()),
+        // A tuple of strategies has twelve places.
+        (proptest::option::of(stops()), proptest::option::of(deferrals())),
         (any::<bool>(), proptest::option::of(partings())),
     )
         .prop_map(
@@ -84,7 +89,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                 absence,
                 partial,
                 last_write,
-                stop,
+                (stop, deferral),
                 (protected, parting),
             )| {
                 SideState {
@@ -101,6 +106,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                     stop,
                     protected,
                     parting: parting.map(Box::new),
+                    deferral,
                 }
             },
         )

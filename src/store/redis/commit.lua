@@ -1,10 +1,10 @@
 -- Atomic steps, one after the other: each happens whole or not at all. The first write may be refused (no memory,
 -- read-only, disk error), and Redis refuses no later one of the same script.
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
---       10 journal, 11 held, then of each run that is counted in: run, bits
+--       10 journal, 11 held, 12 deferred, then of each run that is counted in: run, bits
 -- ARGV: 1-4 see guard; 5 entries and 6 milliseconds that the journal keeps; then for each step: link id ('' for no
---       link), and with a link the revision that was read, the link with its next revision, and since when something
---       of it waits for a person ('' for nothing); link that ends ('' for
+--       link), and with a link the revision that was read, the link with its next revision, since when something
+--       of it waits for a person and since when for its account to be free ('' for nothing); link that ends ('' for
 --       none), and with one the revision that was read; then lists, each headed by its length: claims to take, claims to
 --       release, claims of the link that ends (number of the key, text), letters to open (id, letter), letters to close
 --       (id), accounts to read again (number of the key, account), journal entries; then the count: '',
@@ -117,11 +117,16 @@ local function count(kind)
   return owed
 end
 
+-- Notes since when a link waits for something, or that it does not.
+local function note_wait(key, since, link)
+  if since == '' then redis.call('ZREM', key, link) else redis.call('ZADD', key, since, link) end
+end
+
 -- Reads a step to its end and makes it.
 local noted = 0
 local function make()
-  local link, revision, document, held_since = take(), nil, nil, nil
-  if link ~= '' then revision, document, held_since = take(), take(), take() end
+  local link, revision, document, held_since, deferred_since = take(), nil, nil, nil, nil
+  if link ~= '' then revision, document, held_since, deferred_since = take(), take(), take(), take() end
   local ended, ended_revision = take(), nil
   if ended ~= '' then ended_revision = take() end
   local claims, releases, released, opened, closed = take_list(2), take_list(2), take_list(2), take_list(2), take_list(1)
@@ -139,11 +144,13 @@ local function make()
   if ended ~= '' then
     redis.call('HDEL', KEYS[2], ended)
     redis.call('ZREM', KEYS[11], ended)
+    redis.call('ZREM', KEYS[12], ended)
     release(ended, released, {})
   end
   if link ~= '' then
     redis.call('HSET', KEYS[2], link, document)
-    if held_since == '' then redis.call('ZREM', KEYS[11], link) else redis.call('ZADD', KEYS[11], held_since, link) end
+    note_wait(KEYS[11], held_since, link)
+    note_wait(KEYS[12], deferred_since, link)
     release(link, releases, claims)
     for _, claim in ipairs(free) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
   end

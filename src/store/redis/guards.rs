@@ -1,4 +1,4 @@
-//! Budgets, what is held, and pauses.
+//! Budgets, what is held or deferred, and pauses.
 
 use std::collections::BTreeMap;
 
@@ -84,6 +84,18 @@ impl RedisStore {
             .await
             .map_err(failed)?;
         Ok((held, first.first().map(|(_, since)| Timestamp(*since as i64))))
+    }
+
+    /// See [`Store::deferred`](crate::store::Store::deferred).
+    pub(super) async fn count_deferred(
+        &self,
+        connection: &ConnectionName,
+    ) -> Result<(u64, Option<Timestamp>), StoreError> {
+        let key = self.keys(connection).deferred();
+        let mut server = self.pool.lend().await?;
+        let (deferred, first): (u64, Vec<(String, f64)>) =
+            redis::pipe().zcard(&key).zrange_withscores(&key, 0, 0).query_async(&mut *server).await.map_err(failed)?;
+        Ok((deferred, first.first().map(|(_, since)| Timestamp(*since as i64))))
     }
 
     /// See [`Store::pause`](crate::store::Store::pause).

@@ -22,6 +22,7 @@
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
 //! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
 //! | `P:{C}:held` | sorted set | link id by the time since when something of it waits for a person | never |
+//! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:letters` | hash | letters about messages, as above | never |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
@@ -112,6 +113,10 @@ impl Keys {
 
     pub(super) fn held(&self) -> String {
         self.key("held")
+    }
+
+    pub(super) fn deferred(&self) -> String {
+        self.key("deferred")
     }
 
     pub(super) fn spent(&self, side: Side, risk: Risk) -> String {

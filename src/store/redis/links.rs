@@ -189,6 +189,7 @@ impl RedisStore {
             .map_err(failed)?;
         drop(server);
         let (held, held_since) = self.count_held(connection).await?;
+        let (deferred, deferred_since) = self.count_deferred(connection).await?;
         let about_messages = about_messages.iter().filter(|letter| letter.connection.as_ref() == Some(connection));
         Ok(LinkCounts {
             links,
@@ -197,6 +198,8 @@ impl RedisStore {
             rereads: Sides { a: rereads_a, b: rereads_b },
             held,
             held_since,
+            deferred,
+            deferred_since,
         })
     }
 }
@@ -269,7 +272,14 @@ fn claim_keys(keys: &Keys) -> Vec<String> {
 /// The keys of a batch of commits, and where among them those of each run begin: counted from one, as Lua does.
 fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap<&'c RunId, usize>) {
     let mut named = claim_keys(keys);
-    named.extend([keys.letters(), keys.rereads(Side::A), keys.rereads(Side::B), keys.journal(), keys.held()]);
+    named.extend([
+        keys.letters(),
+        keys.rereads(Side::A),
+        keys.rereads(Side::B),
+        keys.journal(),
+        keys.held(),
+        keys.deferred(),
+    ]);
     let mut places = BTreeMap::new();
     for count in commits.iter().filter_map(|commit| commit.count.as_ref()) {
         places.entry(count.run()).or_insert_with_key(|run| {
@@ -300,13 +310,15 @@ fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usi
     match link {
         Some(link) => {
             call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1));
-            match link.held_since() {
-                Some(since) => call.number(since.0),
-                None => call.arg(""),
+            for since in [link.held_since(), link.deferred_since()] {
+                match since {
+                    Some(since) => call.number(since.0),
+                    None => call.arg(""),
+                };
             }
         }
-        None => call.arg(""),
-    };
+        None => drop(call.arg("")),
+    }
     match ended {
         Some(ended) => call.text(ended.id).number(ended.revision),
         None => call.arg(""),

@@ -164,8 +164,11 @@ const fn priority(pointer: &'static str) -> Option<Place> {
     formed(pointer, pointer, Form::Priority, Clear::Never)
 }
 
-/// Every attribute that can be mapped. `externalId` is none of them: it carries the partner's id (R43). Neither is the
-/// SSO key, which is never read (R5), nor a password, which is the user's own (R21).
+/// The partner's id (R43).
+pub const EXTERNAL_ID: &str = "externalId";
+
+/// Every attribute that can be written. The SSO key is none of them, since it is never read (R5), nor a password, which is
+/// the user's own (R21).
 pub const ATTRIBUTES: &[Attribute] = &[
     Attribute { kind: ValueKind::Email, ..text("emails", Rule::Filled, at("/email"), at("/email")) },
     text("name.familyName", Rule::Filled, at("/lastName"), at("/name")),
@@ -246,6 +249,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     slots("native.thirdPartySlots", "/channels/thirdPartyConfiguration/numberOfSlots", None),
     text("native.avatar", Rule::Avatar, at("/avatar"), None),
     text("native.samlId", Rule::Filled, at("/samlId"), None),
+    text(EXTERNAL_ID, Rule::Filled, at("/externalId"), at("/external_id")),
 ];
 
 /// A member of a block, and what it holds where nobody says.
@@ -341,6 +345,7 @@ pub fn schema(wire: Wire, filled: &[&str], concurrency: usize) -> Schema {
         readable: true,
         whole: false,
         shown_by: None,
+        partner: EXTERNAL_ID.parse().ok(),
         incremental: false,
         parse_id: |text| parse_id(text)?.to_string().parse().ok(),
         search_lag: SEARCH_LAG,

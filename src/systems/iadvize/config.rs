@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 use url::Url;
 
-use super::attributes::{Wire, attribute};
+use super::attributes::{EXTERNAL_ID, Wire, attribute};
 use super::rules::check;
 use super::{Iadvize, IadvizeSettings, Login, Platform, Presence};
 use crate::config::endpoint::{Secret, ca_file, system_url};
@@ -277,7 +277,7 @@ const USERNAME: Text<String> = Text {
 const ATTRIBUTE: Text<AttributePath> = Text {
     what: "an attribute of operators",
     rule: "a default belongs to an attribute of operators, such as \"native.projects\" or preferredLanguage",
-    parse: |text| text.parse().ok().filter(|path| attribute(path).is_some()),
+    parse: |text| text.parse().ok().filter(|path| attribute(path).is_some_and(|known| known.canonical != EXTERNAL_ID)),
 };
 
 const ITEM: Text<String> =

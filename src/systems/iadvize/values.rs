@@ -6,7 +6,8 @@ use serde_json::{Map, Value as Json, json};
 use siphasher::sip::SipHasher13;
 
 use super::attributes::{
-    ATTRIBUTES, Attribute, Clear, Form, GRAPHQL_BLOCKS, Member, Place, REST_BLOCKS, Table, Wire, attribute, parse_id,
+    ATTRIBUTES, Attribute, Clear, EXTERNAL_ID, Form, GRAPHQL_BLOCKS, Member, Place, REST_BLOCKS, Table, Wire,
+    attribute, parse_id,
 };
 use super::rules::refuse;
 use super::tables::Tables;
@@ -164,6 +165,14 @@ pub fn read(wire: Wire, user: &Json, read_at: Timestamp, lossy: bool, tables: &T
     for attribute in ATTRIBUTES {
         let Some(place) = attribute.place(wire) else { continue };
         let Some(held) = user.pointer(place.read).or_else(|| empty_parent(user, place)) else { continue };
+        if attribute.canonical == EXTERNAL_ID {
+            // Whatever else is kept there is no id, and not written over.
+            let kept = partner_of(wire, user).map(|partner| Value::from(partner.as_str()));
+            if kept.is_some() || held.is_null() || *held == "" {
+                attributes.insert(attribute.path(), kept);
+            }
+            continue;
+        }
         let value = match value_of(place, held, tables) {
             Shown::Value(value) => value,
             Shown::Unknown => continue,

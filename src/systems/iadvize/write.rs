@@ -5,12 +5,13 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use tokio::time::Instant;
 
-use super::attributes::attribute;
+use super::attributes::{EXTERNAL_ID, attribute};
 use super::read::{Current, unusable};
 use super::rules::{check, exceeds_advice};
 use super::transport::{Answered, Deleted, Fetched, Haste, Seen};
 use super::values::{body, needs_tables};
 use super::{Iadvize, Presence};
+use crate::domain::deferral::InUse;
 use crate::domain::{AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Value, Version};
 use crate::systems::{Action, Write, Written, not_offered};
 
@@ -21,10 +22,14 @@ impl Iadvize {
     /// Writes one operator, see [`System::write`](crate::systems::System::write).
     pub(super) async fn write_one(&self, write: &Write, deadline: Instant) -> Written {
         let haste = Haste { deadline, urgent: write.urgent };
+        let in_use = match self.presence {
+            Presence::Respect => write.in_use,
+            Presence::Ignore => InUse::Override,
+        };
         let result = match &write.action {
             Action::Create { partner } => self.create(partner, &write.values, haste).await,
             Action::Update { account, unless_changed_since } => {
-                self.update(account, &write.values, unless_changed_since, haste).await
+                self.update(account, &write.values, unless_changed_since, in_use, haste).await
             }
             Action::Delete { account, unless_changed_since } => self.delete(account, unless_changed_since, haste).await,
             Action::Remove { .. } => Err(not_offered()),
@@ -39,6 +44,8 @@ impl Iadvize {
         whole.extend(
             values.iter().filter(|(_, value)| value.is_some()).map(|(path, value)| (path.clone(), value.clone())),
         );
+        // It goes out with every creation anyhow.
+        whole.retain(|path, _| path.as_str() != EXTERNAL_ID);
         let sent = self.sent(&whole, None, haste).await?;
         let taken = |attribute| Ok(Written::Exists { attribute: Some(attribute) });
         match self.transport.create(sent, partner, haste).await? {
@@ -59,6 +66,7 @@ impl Iadvize {
         account: &AccountId,
         values: &Attributes,
         decided_on: &Version,
+        in_use: InUse,
         haste: Haste,
     ) -> Result<Written, Failure> {
         check(self.transport.wire(), values)?;
@@ -80,7 +88,7 @@ impl Iadvize {
             return Ok(Written::Exists { attribute: Some(emails()) });
         }
         // The last look before the call, so that the moment in between is short.
-        if self.presence == Presence::Respect && !haste.urgent && self.transport.is_connected(account, haste).await? {
+        if in_use == InUse::Spare && self.transport.is_connected(account, haste).await? {
             return Err(busy("logged_in", "the operator is logged in and would be thrown out"));
         }
         match self.transport.update(account, sent, haste).await? {

@@ -66,8 +66,7 @@ const fn read_only(attribute: Attribute) -> Attribute {
 /// A date, as in `1815-12-10`.
 pub const BIRTH: &str = "native.dob";
 
-/// Every attribute that is mapped. `externalId` is none of them: it carries the partner's id. `langPref` has codes of its
-/// own (`eng_can`) and is no `preferredLanguage`.
+/// Every attribute that is read or written. `langPref` has codes of its own (`eng_can`) and is no `preferredLanguage`.
 pub const ATTRIBUTES: &[Attribute] = &[
     required(Attribute { kind: ValueKind::Email, comparison: EMAIL, ..text("emails", Place::Top(USERNAME)) }),
     required(text("name.givenName", Place::Top("firstName"))),
@@ -82,6 +81,7 @@ pub const ATTRIBUTES: &[Attribute] = &[
     text("native.gender", Place::Top("gender")),
     text("native.tshirt", Place::Top("tshirt")),
     text("native.langPref", Place::Top("langPref")),
+    text(EXTERNAL_ID, Place::Top(EXTERNAL_ID)),
     read_only(text("native.status", Place::Top("status"))),
     read_only(Attribute { kind: ValueKind::Set, ..text("native.tags", Place::Top("tags")) }),
 ];
@@ -126,6 +126,7 @@ pub fn schema(concurrency: usize, defaults: &BTreeMap<String, Value>) -> Schema 
         readable: true,
         whole: false,
         shown_by: None,
+        partner: EXTERNAL_ID.parse().ok(),
         incremental: false,
         parse_id,
         search_lag: SEARCH_LAG,

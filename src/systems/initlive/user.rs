@@ -42,6 +42,8 @@ pub fn read(user: &Json, read_at: Timestamp, lossy: bool) -> Record {
         let value = match member(user, attribute.place) {
             // Not shown is not seen.
             None => continue,
+            // Whatever else is kept there is no id, and not written over.
+            Some(json) if attribute.canonical == EXTERNAL_ID && json.as_str().is_none() && !json.is_null() => continue,
             Some(json) => canonical(json, attribute.kind),
         };
         let checked = value.and_then(|value| match value {

@@ -183,6 +183,12 @@ impl Client {
         self.all_pages(call, &answer).await
     }
 
+    /// The same, with the rows that are in the recycle bin.
+    pub async fn whole_with_deleted(&self, call: Call, soql: &str) -> Result<Vec<Rows>, Failure> {
+        let answer = self.get(call, &["queryAll"], Some(soql)).await?;
+        self.all_pages(call, &answer).await
+    }
+
     /// The same for several queries, [`PARTS_A_CALL`] of them in a call.
     pub async fn whole_of_each(&self, call: Call, queries: &[String]) -> Result<Vec<Rows>, Failure> {
         let mut pages = Vec::new();

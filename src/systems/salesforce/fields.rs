@@ -245,6 +245,7 @@ impl FieldSet {
             readable: true,
             whole: false,
             shown_by: None,
+            partner: None,
             incremental: true,
             parse_id: self.object.parse_id(),
             search_lag: Duration::ZERO,

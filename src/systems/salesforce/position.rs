@@ -89,6 +89,11 @@ impl Position {
         self.since.is_none()
     }
 
+    /// Since when rows are read; `None`: since ever.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
     /// The query of what is left, from its beginning.
     pub fn query(&self, select: &str, object: &str) -> String {
         let condition = match (&self.after, self.since) {

@@ -42,6 +42,7 @@ pub fn schema(concurrency: usize) -> Schema {
         readable: false,
         whole: true,
         shown_by: Some(path(TEAM)),
+        partner: None,
         incremental: false,
         parse_id,
         search_lag: Duration::ZERO,

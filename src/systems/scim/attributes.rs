@@ -116,6 +116,7 @@ pub fn schema(concurrency: usize) -> Schema {
         readable: true,
         whole: false,
         shown_by: None,
+        partner: None,
         incremental: false,
         parse_id: |text| text.trim().parse().ok(),
         search_lag: SEARCH_LAG,

@@ -40,8 +40,7 @@ async fn raw(then: Then) -> (Url, AbortOnDropHandle<()>) {
 
 async fn failure_of_create(url: &Url, deadline: Instant) -> Failure {
     let values = [("userName".parse().unwrap(), Some(Value::from("ada@x.example")))].into();
-    let write =
-        Write { action: Action::Create { partner: "005000000000001AAA".parse().unwrap() }, values, urgent: false };
+    let write = Write::new(Action::Create { partner: "005000000000001AAA".parse().unwrap() }, values);
     match scim(url).write(&[write], deadline).await.pop().unwrap() {
         Written::Failed(failure) => failure,
         other => panic!("{other:?}"),

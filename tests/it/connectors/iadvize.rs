@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muster::domain::deferral::InUse;
 use muster::domain::{
     AccountId, AttributePath, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version,
 };
@@ -125,19 +126,19 @@ impl World {
     }
 
     async fn create(&self, partner: &str, values: Attributes) -> Written {
-        let write = Write { action: Action::Create { partner: id(partner) }, values, urgent: false };
+        let write = Write::new(Action::Create { partner: id(partner) }, values);
         self.iadvize.write(&[write], soon()).await.remove(0)
     }
 
-    async fn change(&self, account: &AccountId, version: Version, values: Attributes, urgent: bool) -> Written {
+    async fn change(&self, account: &AccountId, version: Version, values: Attributes, in_use: InUse) -> Written {
         let action = Action::Update { account: account.clone(), unless_changed_since: version };
-        self.iadvize.write(&[Write { action, values, urgent }], soon()).await.remove(0)
+        self.iadvize.write(&[Write { in_use, ..Write::new(action, values) }], soon()).await.remove(0)
     }
 
     /// Reads the operator, and changes it.
     async fn update(&self, account: &AccountId, pairs: &[(&str, Value)]) -> Written {
         let seen = self.look(account).await;
-        self.change(account, seen.version, values(pairs), false).await
+        self.change(account, seen.version, values(pairs), InUse::Spare).await
     }
 
     async fn find(&self, key: SearchKey) -> Vec<Snapshot> {
@@ -311,7 +312,7 @@ async fn somebody_at_work_is_left_alone_unless_it_is_urgent() {
         assert_eq!((world.client_writes(), thrown_out()), (0, 0), "{api:?}");
         world.presence(&account, "online");
         let seen = world.look(&account).await;
-        done(world.change(&account, seen.version, values(&[("nickName", "Countess".into())]), true).await);
+        done(world.change(&account, seen.version, values(&[("nickName", "Countess".into())]), InUse::Override).await);
         assert_eq!(thrown_out(), 1);
         // Offline again, and once seen: that is told as well.
         done(world.update(&account, &[("nickName", "Lady".into())]).await);
@@ -331,7 +332,8 @@ async fn a_change_that_is_accepted_and_ignored_is_busy() {
         assert_eq!(world.held(&account)["pseudo"], "ada", "{api:?}");
         // An urgent change is swallowed by a conversation as well.
         let seen = world.look(&account).await;
-        let urgent = world.change(&account, seen.version, values(&[("nickName", "Countess".into())]), true).await;
+        let urgent =
+            world.change(&account, seen.version, values(&[("nickName", "Countess".into())]), InUse::Override).await;
         check_busy(urgent, "in_conversation", true);
         world.presence(&account, "offline");
         done(world.update(&account, &[("nickName", "Countess".into())]).await);
@@ -348,12 +350,15 @@ async fn changed_and_deleted_operators_are_not_written_to() {
         let seen = world.look(&account).await;
         world.sandbox.admin().edit(CHAT, account.as_str(), &json!({"pseudo": "Lady"})).unwrap();
         let wanted = values(&[("name.familyName", "Byron".into())]);
-        match world.change(&account, seen.version.clone(), wanted.clone(), false).await {
+        match world.change(&account, seen.version.clone(), wanted.clone(), InUse::Spare).await {
             Written::Moved(now) => assert_eq!(value(&now, "nickName"), Some(&"Lady".into())),
             other => panic!("{api:?} {other:?}"),
         }
         world.sandbox.admin().delete(CHAT, account.as_str()).unwrap();
-        assert!(matches!(world.change(&account, seen.version, wanted, false).await, Written::Gone(_)), "{api:?}");
+        assert!(
+            matches!(world.change(&account, seen.version, wanted, InUse::Spare).await, Written::Gone(_)),
+            "{api:?}"
+        );
         let lookups = world.iadvize.get(&[account, id("9999"), id("x")]).await.unwrap();
         assert!(matches!(lookups[..2], [Lookup::Absent(_), Lookup::Absent(_)]), "{lookups:?}");
         assert_eq!(lookups[2], Lookup::Unreadable { code: Code::known("invalid_id"), attribute: None });
@@ -404,11 +409,11 @@ async fn clears_are_carried_or_refused_by_name() {
         world.sandbox.admin().edit(CHAT, account.as_str(), &fields).unwrap();
         let cleared: Attributes = [(path("name.givenName"), None), (path("native.skills"), None)].into();
         let seen = world.look(&account).await;
-        let after = done(world.change(&account, seen.version, cleared, false).await);
+        let after = done(world.change(&account, seen.version, cleared, InUse::Spare).await);
         assert_eq!(after.attributes[&path("name.givenName")], None, "{api:?}");
         assert_eq!(after.attributes[&path("native.skills")], None);
         let group: Attributes = [(path("native.group"), None)].into();
-        let written = world.change(&account, after.version, group, false).await;
+        let written = world.change(&account, after.version, group, InUse::Spare).await;
         match api {
             Api::Graphql => assert_eq!(failed(written).code.as_str(), "cannot_clear"),
             Api::Rest => assert_eq!(done(written).attributes[&path("native.group")], None),
@@ -465,6 +470,7 @@ async fn every_attribute_comes_back_as_it_was_written() {
             ("native.thirdPartySlots", Value::Int(3)),
             ("native.avatar", "https://x.example/ada.png".into()),
             ("native.samlId", "ada-saml".into()),
+            ("externalId", "005-ada".into()),
         ];
         let known = |name: &str| world.iadvize.schema().attribute(&path(name)).is_some();
         let wanted: Vec<(&str, Value)> = wanted.into_iter().filter(|(name, _)| known(name)).collect();
@@ -474,6 +480,7 @@ async fn every_attribute_comes_back_as_it_was_written() {
             assert!(value(&after, name) == Some(wanted), "{api:?} {name}");
         }
         assert!(world.look(&account).await.attributes == after.attributes);
+        assert_eq!(after.partner, Some(id("005-ada")), "{api:?}");
     }
 }
 

@@ -53,13 +53,13 @@ fn ada() -> Vec<(&'static str, Option<&'static str>)> {
 }
 
 fn create(partner: &str, pairs: &[(&str, Option<&str>)]) -> Write {
-    Write { action: Action::Create { partner: id(partner) }, values: values(pairs), urgent: false }
+    Write::new(Action::Create { partner: id(partner) }, values(pairs))
 }
 
 fn update(snapshot: &Snapshot, pairs: &[(&str, Option<&str>)]) -> Write {
     let unless_changed_since = snapshot.version.clone();
     let action = Action::Update { account: snapshot.account.clone(), unless_changed_since };
-    Write { action, values: values(pairs), urgent: false }
+    Write::new(action, values(pairs))
 }
 
 async fn write(connector: &InitLive, write: Write) -> Written {

@@ -113,7 +113,7 @@ fn values(pairs: &[(&str, Value)]) -> Attributes {
 
 fn update(seen: &Snapshot, values: Attributes) -> Write {
     let (account, unless_changed_since) = (seen.account.clone(), seen.version.clone());
-    Write { action: Action::Update { account, unless_changed_since }, values, urgent: false }
+    Write::new(Action::Update { account, unless_changed_since }, values)
 }
 
 fn title(seen: &Snapshot, title: &str) -> Write {
@@ -129,7 +129,7 @@ fn newcomer(number: usize, object: Object) -> Write {
         values.insert("userName".parse().unwrap(), Some(address.as_str().into()));
         values.insert("nickName".parse().unwrap(), Some("new".into()));
     }
-    Write { action: Action::Create { partner: partner(number) }, values, urgent: false }
+    Write::new(Action::Create { partner: partner(number) }, values)
 }
 
 fn partner(number: usize) -> AccountId {

@@ -55,13 +55,13 @@ fn ada() -> Vec<(&'static str, Option<&'static str>)> {
 }
 
 fn create(partner: &str, pairs: &[(&str, Option<&str>)]) -> Write {
-    Write { action: Action::Create { partner: id(partner) }, values: values(pairs), urgent: false }
+    Write::new(Action::Create { partner: id(partner) }, values(pairs))
 }
 
 fn update(account: &str, pairs: &[(&str, Option<&str>)]) -> Write {
     let unless_changed_since = Version { modified_at: None, read_at: Timestamp(0), tag: None };
     let action = Action::Update { account: id(account), unless_changed_since };
-    Write { action, values: values(pairs), urgent: false }
+    Write::new(action, values(pairs))
 }
 
 async fn write(connector: &SalesScreen, write: Write) -> Written {

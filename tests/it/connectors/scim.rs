@@ -166,7 +166,7 @@ fn first_version() -> Version {
 
 fn update(account: &str, pairs: &[(&str, Option<Value>)]) -> Write {
     let action = Action::Update { account: id(account), unless_changed_since: first_version() };
-    Write { action, values: values(pairs), urgent: false }
+    Write::new(action, values(pairs))
 }
 
 async fn write(target: &Target, write: Write) -> Written {
@@ -238,10 +238,11 @@ async fn a_search_returns_only_what_has_the_value() {
 #[tokio::test]
 async fn a_create_names_the_partner_and_never_doubles() {
     let target = Target::start(Dialect::default(), vec![user(1)]).await;
-    let create = |name: &str| Write {
-        action: Action::Create { partner: id("005RM000001iKYtYAM") },
-        values: values(&[("userName", Some(name.into())), ("active", Some(true.into()))]),
-        urgent: false,
+    let create = |name: &str| {
+        Write::new(
+            Action::Create { partner: id("005RM000001iKYtYAM") },
+            values(&[("userName", Some(name.into())), ("active", Some(true.into()))]),
+        )
     };
     let Written::Done(snapshot) = write(&target, create("ada@x.example")).await else { panic!() };
     assert_eq!((snapshot.account.as_str(), snapshot.partner), ("new-1", Some(id("005RM000001iKYtYAM"))));
@@ -271,7 +272,7 @@ async fn an_update_is_answered_by_what_the_target_holds() {
                 // The first change showed what tags are good for.
                 let asked = target.server.asked_for("/Users").len();
                 let action = Action::Update { account: id("1"), unless_changed_since: snapshot.version };
-                let second = Write { action, values: values(&[("title", Some("Agent".into()))]), urgent: false };
+                let second = Write::new(action, values(&[("title", Some("Agent".into()))]));
                 let written = scim.write(&[second], soon()).await.pop().unwrap();
                 assert!(matches!(written, Written::Done(_)), "{dialect:?}: {written:?}");
                 let calls = target.server.asked_for("/Users").len() - asked;

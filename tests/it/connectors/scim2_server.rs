@@ -54,7 +54,7 @@ fn value(snapshot: &Snapshot, path: &str) -> Option<Value> {
 }
 
 async fn write(scim: &impl System, action: Action, values: Attributes) -> Written {
-    scim.write(&[Write { action, values, urgent: false }], soon()).await.pop().unwrap()
+    scim.write(&[Write::new(action, values)], soon()).await.pop().unwrap()
 }
 
 fn done(written: Written) -> Snapshot {

@@ -78,7 +78,7 @@ impl World {
     }
 
     async fn done(&self, action: Action, values: Attributes) -> Snapshot {
-        match self.write(Write { action, values, urgent: false }).await {
+        match self.write(Write::new(action, values)).await {
             Written::Done(snapshot) => {
                 self.shows(&snapshot);
                 snapshot
@@ -253,7 +253,7 @@ async fn live(name: &str, dialect: Dialect) {
     for person in ["Boss", "Chief"] {
         world.edit(&account, &json!({"title": person}));
         for pairs in [&[("title", Some("Lead".into()))][..], &[("emails", Some("x@x.example".into()))]] {
-            let written = world.write(Write { action: update(&base), values: values(pairs), urgent: false }).await;
+            let written = world.write(Write::new(update(&base), values(pairs))).await;
             let Written::Moved(snapshot) = written else { panic!("{name}: {written:?}") };
             world.shows(&snapshot);
             assert_eq!(world.record(&account)["title"], person, "{name}");
@@ -265,10 +265,9 @@ async fn live(name: &str, dialect: Dialect) {
     assert_eq!(world.record(&account)["title"], "Lead", "{name}");
 
     // Nobody is created twice, and no user name is taken from another.
-    let again = world.write(Write { action: create(), values: ada, urgent: false }).await;
+    let again = world.write(Write::new(create(), ada)).await;
     assert!(matches!(again, Written::Exists { .. }), "{name}: {again:?}");
-    let taken =
-        Write { action: update(&lead), values: values(&[("userName", Some("u3@x.example".into()))]), urgent: false };
+    let taken = Write::new(update(&lead), values(&[("userName", Some("u3@x.example".into()))]));
     let taken = world.write(taken).await;
     assert!(matches!(taken, Written::Exists { .. }), "{name}: {taken:?}");
 
@@ -296,7 +295,7 @@ async fn live(name: &str, dialect: Dialect) {
     assert_eq!(world.write(deletion(now.version.clone())).await, Written::Ended, "{name}");
     assert!(matches!(world.write(deletion(now.version)).await, Written::Gone(_)), "{name}");
     assert!(matches!(world.get(&account).await, Lookup::Absent(_)), "{name}");
-    let gone = world.write(Write { action: update(&lead), values: values(&[("title", None)]), urgent: false }).await;
+    let gone = world.write(Write::new(update(&lead), values(&[("title", None)]))).await;
     assert!(matches!(gone, Written::Gone(_)), "{name}: {gone:?}");
 }
 

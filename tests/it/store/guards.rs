@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use muster::domain::deferral::defer;
 use muster::domain::guard::{Budget, Exposure, Risk, stop};
 use muster::domain::hold::{Approval, Verdict, Why, rule};
 use muster::domain::link::Link;
@@ -117,6 +118,34 @@ pub async fn what_is_held_is_listed<S: Store>(store: S) {
     assert_eq!(store.held(&connection()).await.unwrap(), []);
     assert_eq!(store.counts(&connection()).await.unwrap().held, 0);
     assert_eq!(load(&store, 2).await.unwrap().sides.b.stop.unwrap().ruling.unwrap().by, "ada@host");
+}
+
+/// R22: accounts whose writes wait until nobody works with them are counted as long as they do.
+pub async fn what_is_deferred_is_counted<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let deferred_for = |id: u64, seconds: i64| {
+        let commit = new_link(epoch, id);
+        let since = Timestamp(1_000_000 - seconds * 1000);
+        let link = commit.link.map(|link| defer(link, Side::B, &Code::known("logged_in"), since));
+        (Commit { link, ..commit }, since)
+    };
+    assert_eq!(store.deferred(&connection()).await.unwrap(), (0, None));
+    let ((later, since_later), (first, since_first)) = (deferred_for(1, 10), deferred_for(2, 20));
+    for step in [later, first, new_link(epoch, 3)] {
+        assert_eq!(commit(&store, epoch, step).await, DONE);
+    }
+    assert_eq!(store.deferred(&connection()).await.unwrap(), (2, Some(since_first)));
+    let counts = store.counts(&connection()).await.unwrap();
+    assert_eq!((counts.deferred, counts.deferred_since), (2, Some(since_first)));
+
+    let mut free = load(&store, 2).await.unwrap();
+    assert_eq!(free.sides.b.deferral.take().unwrap().since, since_first);
+    assert_eq!(commit(&store, epoch, Commit { link: Some(free), ..Commit::default() }).await, DONE);
+    assert_eq!(store.deferred(&connection()).await.unwrap(), (1, Some(since_later)));
+    let ends = load(&store, 1).await;
+    let other = load(&store, 3).await;
+    assert_eq!(commit(&store, epoch, Commit { link: other, ended: ends, ..Commit::default() }).await, DONE);
+    assert_eq!(store.deferred(&connection()).await.unwrap(), (0, None));
 }
 
 /// A pause stays until a person ends it, and says who began it.

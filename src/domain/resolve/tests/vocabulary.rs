@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::domain::attribute::{AttributePath, Attributes, Comparison, DigestKey, Value};
+use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
 use crate::domain::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use crate::domain::link::{Link, Origin};
@@ -89,6 +90,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         whole: Sides::default(),
         budgets: Budgets::off(),
         protected: Protected::default(),
+        busy: BusyPolicy::default(),
         grain: Sides { a: GRAIN, b: GRAIN },
     }
 }

@@ -14,12 +14,11 @@ pub(super) enum Form {
 }
 
 /// The fields of the CRM, and where the directory keeps them: a JSON pointer, or a list and the type of its entry.
-pub(super) const FIELDS: [(&str, Place, Form); 16] = [
+pub(super) const FIELDS: [(&str, Place, Form); 15] = [
     ("Username", Place::At("/userName"), Form::Address),
     ("FirstName", Place::At("/name/givenName"), Form::Same),
     ("LastName", Place::At("/name/familyName"), Form::Same),
     ("Name", Place::At("/displayName"), Form::Same),
-    ("Alias", Place::At("/nickName"), Form::Same),
     ("Email", Place::Entry("emails", "work"), Form::Address),
     ("Phone", Place::Entry("phoneNumbers", "work"), Form::Same),
     ("MobilePhone", Place::Entry("phoneNumbers", "mobile"), Form::Same),

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{REREADS, Reader};
 use crate::broker::Broker;
-use crate::domain::{AccountId, RunId, Sighting};
+use crate::domain::{AccountId, Failure, RunId, Sighting};
 use crate::stages::Halt;
 use crate::store::Store;
 use crate::systems::Lookup;
@@ -60,7 +60,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
                 let account = match seen {
                     Sighting::Present { snapshot } => Some(&snapshot.account),
                     Sighting::Unreadable { account, .. } => account.as_ref(),
-                    Sighting::Absent { .. } => None,
+                    Sighting::Absent { .. } | Sighting::Merged { .. } => None,
                 };
                 if let Some(account) = account {
                     followed.unlisted.remove(&hash(account));
@@ -109,13 +109,42 @@ impl<B: Broker, S: Store> Reader<B, S> {
                 }
             }
         }
+        let (mut merged, gone) = match self.keeping_lease(stop, self.told_apart(gone)).await? {
+            Ok(told_apart) => told_apart,
+            Err(failure) => {
+                warn!("Could not ask {system} whether accounts that it did not list were merged: {failure}");
+                return Ok(Err(None));
+            }
+        };
         if !gone.is_empty() && !proven_complete {
             return Ok(Err(Some(format!(
                 "the list of {system} was not proven complete, so {} accounts that it lacks are not taken for gone",
                 gone.len()
             ))));
         }
-        Ok(Ok(gone))
+        merged.extend(gone);
+        Ok(Ok(merged))
+    }
+
+    /// Those of the accounts that are gone that were merged into others, and the rest.
+    async fn told_apart(&self, gone: Vec<Sighting>) -> Result<(Vec<Sighting>, Vec<Sighting>), Failure> {
+        let accounts: Vec<_> = gone.iter().filter_map(Sighting::account).cloned().collect();
+        let merged = self.merged(&accounts).await?;
+        let left = gone.into_iter().filter(|seen| !merged.iter().any(|merged| merged.account() == seen.account()));
+        let left = left.collect();
+        Ok((merged, left))
+    }
+
+    /// Those of the accounts, which are not there, that were merged into others.
+    pub(super) async fn merged(&self, accounts: &[AccountId]) -> Result<Vec<Sighting>, Failure> {
+        if accounts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let survivors = self.system().merged_into(accounts).await?;
+        let merged = accounts.iter().zip(survivors);
+        Ok(merged
+            .filter_map(|(account, into)| Some(Sighting::Merged { account: account.clone(), into: into? }))
+            .collect())
     }
 }
 

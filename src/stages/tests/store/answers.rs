@@ -1,0 +1,427 @@
+//! How the store in memory answers.
+
+use std::time::Duration;
+
+use super::MemoryStore;
+use crate::domain::guard::decide;
+use crate::domain::rate::Window;
+use crate::domain::schedule::Timetable;
+use crate::domain::watch::Watch;
+use crate::domain::{
+    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides,
+    SystemName, Timestamp, Token,
+};
+use crate::store::{
+    AccountPage, Claim, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
+    LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+};
+
+impl Store for MemoryStore {
+    async fn epoch(&self, _: &ConnectionName) -> Result<EpochState, StoreError> {
+        self.op("epoch", |state, now| {
+            let (id, began_at) = *state.epoch.get_or_insert_with(|| (Epoch(fastrand::u64(..)), now));
+            Ok(EpochState { id, began_at, now })
+        })
+        .await
+    }
+
+    async fn find(&self, name: &ConnectionName, questions: Vec<Find>) -> Result<Loaded<Found>, StoreError> {
+        self.op("find", |state, now| {
+            let epoch = state.current(name)?;
+            let find = |question: Find| {
+                let mut claims = question.claims.iter().enumerate();
+                let held = claims.find_map(|(index, claim)| Some((*state.claims.get(claim)?, index)));
+                Found {
+                    link: held.map(|(id, index)| (state.links[&id].clone(), index)),
+                    open_letter: question.letter.is_some_and(|letter| state.letters.contains_key(&letter)),
+                }
+            };
+            Ok(Loaded { now, epoch, items: questions.into_iter().map(find).collect() })
+        })
+        .await
+    }
+
+    async fn load(&self, name: &ConnectionName, links: &[LinkId]) -> Result<Loaded<Option<Link>>, StoreError> {
+        self.op("load", |state, now| {
+            let epoch = state.current(name)?;
+            Ok(Loaded { now, epoch, items: links.iter().map(|id| state.links.get(id).cloned()).collect() })
+        })
+        .await
+    }
+
+    async fn commit(
+        &self,
+        name: &ConnectionName,
+        epoch: Epoch,
+        commits: &[Commit],
+    ) -> Result<Vec<Committed>, StoreError> {
+        self.op("commit", |state, now| {
+            state.check(name, epoch)?;
+            Ok(commits.iter().map(|commit| state.commit(commit.clone(), now)).collect())
+        })
+        .await
+    }
+
+    async fn journal(&self, _: &ConnectionName, _: LinkId, _: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn accounts(&self, _: &ConnectionName, side: Side, _: Option<String>) -> Result<AccountPage, StoreError> {
+        self.op("accounts", |state, _| {
+            let held = state.claims.iter().filter_map(|(claim, link)| match claim {
+                Claim::Account(of, account) if *of == side => Some((account.clone(), *link)),
+                _ => None,
+            });
+            Ok((held.collect(), None))
+        })
+        .await
+    }
+
+    async fn claims(&self, _: &ConnectionName, _: Option<String>) -> Result<ClaimPage, StoreError> {
+        self.op("claims", |state, _| {
+            Ok((state.claims.iter().map(|(claim, link)| (claim.clone(), *link)).collect(), None))
+        })
+        .await
+    }
+
+    async fn counts(&self, _: &ConnectionName) -> Result<LinkCounts, StoreError> {
+        Ok(LinkCounts::default())
+    }
+
+    async fn lease(
+        &self,
+        _: &ConnectionName,
+        name: &LeaseName,
+        token: Token,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        self.op("lease", |state, now| {
+            let free = state.leases.get(name).is_none_or(|(holder, until)| *holder == token || *until <= now);
+            if free {
+                state.leases.insert(name.clone(), (token, now + ttl));
+            }
+            Ok(free)
+        })
+        .await
+    }
+
+    async fn release(&self, _: &ConnectionName, _: &LeaseName, _: Token) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn reader(&self, name: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
+        self.op("reader", |state, _| state.current(name).map(|_| state.readers[side].clone())).await
+    }
+
+    async fn set_reader(
+        &self,
+        name: &ConnectionName,
+        epoch: Epoch,
+        side: Side,
+        token: Token,
+        reader: &ReaderState,
+    ) -> Result<bool, StoreError> {
+        self.op("set_reader", |state, now| {
+            state.check(name, epoch)?;
+            let held =
+                state.leases.get(&LeaseName::Reader(side)).is_some_and(|(of, until)| *of == token && *until > now);
+            if held {
+                state.readers[side] = reader.clone();
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn reserve(
+        &self,
+        name: &ConnectionName,
+        run: &RunId,
+        count: u32,
+        reader: Option<(Epoch, Side, Token, &ReaderState)>,
+    ) -> Result<Option<u32>, StoreError> {
+        self.op("reserve", |state, now| {
+            let Some(found) = state.runs.get(run) else { return Ok(None) };
+            let first = found.read;
+            if let Some((epoch, side, token, reader)) = reader {
+                state.check(name, epoch)?;
+                let lease = state.leases.get(&LeaseName::Reader(side));
+                if lease.is_none_or(|(of, until)| *of != token || *until <= now) {
+                    return Ok(None);
+                }
+                state.readers[side] = reader.clone();
+                state.readers[side].active.as_mut().unwrap().reserved = Some((first, count));
+            }
+            state.runs.get_mut(run).unwrap().read += count;
+            Ok(Some(first))
+        })
+        .await
+    }
+
+    async fn abandon(&self, _: &ConnectionName, run: &RunId, (first, count): (u32, u32)) -> Result<(), StoreError> {
+        self.op("abandon", |state, _| {
+            for number in first..first + count {
+                state.count_change(run, number, Some(ChangeOutcome::Stale), Sides::default());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn rereads(
+        &self,
+        _: &ConnectionName,
+        side: Side,
+        limit: usize,
+    ) -> Result<Vec<(AccountId, Timestamp)>, StoreError> {
+        self.op("rereads", |state, _| {
+            Ok(state.rereads[side].iter().take(limit).map(|(id, at)| (id.clone(), *at)).collect())
+        })
+        .await
+    }
+
+    async fn reread_done(
+        &self,
+        _: &ConnectionName,
+        side: Side,
+        done: &[(AccountId, Timestamp)],
+    ) -> Result<(), StoreError> {
+        self.op("reread_done", |state, _| {
+            state.rereads[side].retain(|id, at| !done.iter().any(|(of, asked)| of == id && *at <= *asked));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn begin_run(&self, _: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
+        self.op("begin_run", |state, _| {
+            if state.runs.contains_key(&run.id) {
+                return Ok(false);
+            }
+            if let Some(slot) = run.slot {
+                match &mut state.timetable {
+                    Some(timetable) if timetable.served < slot.at => timetable.served = slot.at,
+                    _ => return Ok(false),
+                }
+            }
+            state.runs.insert(run.id.clone(), run.clone());
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn timetable(&self, _: &ConnectionName) -> Result<Option<Timetable>, StoreError> {
+        self.op("timetable", |state, _| Ok(state.timetable.clone())).await
+    }
+
+    async fn set_timetable(
+        &self,
+        _: &ConnectionName,
+        before: Option<&Timetable>,
+        timetable: &Timetable,
+    ) -> Result<bool, StoreError> {
+        self.op("set_timetable", |state, _| {
+            let is_there = state.timetable.as_ref() == before;
+            if is_there {
+                state.timetable = Some(timetable.clone());
+            }
+            Ok(is_there)
+        })
+        .await
+    }
+
+    async fn watch(&self, _: &ConnectionName) -> Result<Watch, StoreError> {
+        self.op("watch", |state, _| Ok(state.watch.clone())).await
+    }
+
+    async fn set_watch(&self, _: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
+        self.op("set_watch", |state, now| {
+            let held = state.leases.get(&LeaseName::Watch).is_some_and(|(of, until)| *of == token && *until > now);
+            if held {
+                state.watch = watch.clone();
+            }
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn end_reading(
+        &self,
+        _: &ConnectionName,
+        run: &RunId,
+        side: Side,
+        failed: Option<&str>,
+    ) -> Result<(), StoreError> {
+        self.op("end_reading", |state, _| {
+            let run = state.runs.get_mut(run).unwrap();
+            run.reading[side] = false;
+            run.failed = run.failed.take().or(failed.map(ToOwned::to_owned));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn expect(&self, _: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
+        self.op("expect", |state, _| {
+            let run = state.runs.get_mut(run).unwrap();
+            run.expected = Some(run.expected.unwrap_or(0) + accounts);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn run(&self, _: &ConnectionName, run: &RunId) -> Result<Option<Run>, StoreError> {
+        self.op("run", |state, _| Ok(state.runs.get(run).cloned())).await
+    }
+
+    async fn runs(&self, _: &ConnectionName, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.op("runs", |state, _| {
+            let mut runs: Vec<_> = state.runs.values().cloned().collect();
+            runs.sort_by_key(|run| std::cmp::Reverse(run.began_at));
+            runs.truncate(limit);
+            Ok(runs)
+        })
+        .await
+    }
+
+    async fn request(&self, _: &ConnectionName, request: &SyncRequest) -> Result<(), StoreError> {
+        self.op("request", |state, _| {
+            state.requests.push(request.clone());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn requests(&self, _: &ConnectionName) -> Result<Vec<SyncRequest>, StoreError> {
+        self.op("requests", |state, _| Ok(state.requests.clone())).await
+    }
+
+    async fn request_done(&self, _: &ConnectionName, run: &RunId) -> Result<(), StoreError> {
+        self.op("request_done", |state, _| {
+            state.requests.retain(|request| request.run != *run);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {
+        self.op("file_letters", |state, now| {
+            state.commit(Commit { open: open.to_vec(), close: close.to_vec(), ..Commit::default() }, now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn letter(&self, _: Option<&ConnectionName>, id: &LetterId) -> Result<Option<DeadLetter>, StoreError> {
+        self.op("letter", |state, _| Ok(state.letters.get(id).cloned())).await
+    }
+
+    async fn letters(&self, _: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
+        Ok(self.all_letters())
+    }
+
+    async fn spend(&self, _: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {
+        self.op("spend", |state, now| {
+            let Spend { side, risk, budget, acts } = spend;
+            let population = state.claims.keys().filter(|claim| matches!(claim, Claim::Account(of, _) if of == side));
+            let limit = budget.limit(population.count() as u64);
+            let spent = state.spent.entry((*side, *risk)).or_default();
+            spent.retain(|_, at| *at + budget.window > now);
+            let place = |act: &String| {
+                let fits = spent.contains_key(act) || decide(spent.len() as u64, 1, limit) == 1;
+                if fits {
+                    spent.insert(act.clone(), now);
+                }
+                fits
+            };
+            Ok(acts.iter().map(place).collect())
+        })
+        .await
+    }
+
+    async fn held(&self, _: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
+        self.op("held", |state, _| {
+            let mut held: Vec<_> =
+                state.links.values().filter_map(|link| Some((link.id, link.held_since()?))).collect();
+            held.sort_by_key(|(_, since)| *since);
+            Ok(held)
+        })
+        .await
+    }
+
+    async fn deferred(&self, _: &ConnectionName) -> Result<(u64, Option<Timestamp>), StoreError> {
+        self.op("deferred", |state, _| {
+            let since: Vec<_> = state.links.values().filter_map(Link::deferred_since).collect();
+            Ok((since.len() as u64, since.into_iter().min()))
+        })
+        .await
+    }
+
+    async fn pause(&self, connection: Option<&ConnectionName>, by: &str) -> Result<(), StoreError> {
+        self.op("pause", |state, now| {
+            if state.paused.iter().all(|pause| pause.connection.as_ref() != connection) {
+                state.paused.push(Pause { connection: connection.cloned(), since: now, by: by.to_owned() });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn resume(&self, connection: Option<&ConnectionName>) -> Result<bool, StoreError> {
+        self.op("resume", |state, _| {
+            let before = state.paused.len();
+            state.paused.retain(|pause| pause.connection.as_ref() != connection);
+            Ok(state.paused.len() < before)
+        })
+        .await
+    }
+
+    async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
+        self.op("pauses", |state, _| Ok(state.paused.clone())).await
+    }
+
+    async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
+        self.op("system", |state, _| {
+            Ok(SystemState { not_before: state.pauses.get(system).copied(), ..SystemState::default() })
+        })
+        .await
+    }
+
+    async fn pause_system(&self, system: &SystemName, pause: Duration, _: &str) -> Result<(), StoreError> {
+        self.op("pause_system", |state, now| {
+            let until = state.pauses.entry(system.clone()).or_insert(now);
+            *until = (*until).max(now + pause);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn take_call(&self, _: &SystemName, _: &str, _: &[Window], _: bool) -> Result<Option<Duration>, StoreError> {
+        Ok(None)
+    }
+
+    async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn beat(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn leave(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn instances(&self) -> Result<Vec<Instance>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn begin_suspect(&self, _: &str) -> Result<u32, StoreError> {
+        // Nothing in this world is poison, so no count can be too high.
+        Ok(1)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
