@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 use super::act::{Action, OneLink};
 use super::setup::Setup;
@@ -19,23 +19,28 @@ pub fn is_deep() -> bool {
 pub fn explore(setup: Setup, depth: Option<usize>) {
     let (name, began) = (setup.name, Instant::now());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut builder = OneLink::new(setup).checker().threads(threads);
+    let mut builder = OneLink::new(setup).checker().threads(threads).finish_when(HasDiscoveries::AnyFailures);
     if let Some(depth) = depth {
         builder = builder.target_max_depth(depth);
     }
     let checker = builder.spawn_bfs().join();
     let (states, deepest) = (checker.unique_state_count(), checker.max_depth());
-    report(name, states, deepest, depth, began.elapsed());
-    for (property, path) in checker.discoveries() {
+    let found = checker.discoveries();
+    let how_far = match depth {
+        _ if !found.is_empty() => "violated",
+        Some(depth) if deepest >= depth => "to this depth",
+        _ => "all",
+    };
+    report(name, states, deepest, how_far, began.elapsed());
+    for (property, path) in found {
         let actions: Vec<Action> = path.into_actions();
         panic!("{name}: it does not hold that {property}, after {} steps: {actions:?}", actions.len());
     }
 }
 
 #[expect(clippy::print_stdout, reason = "the table of docs/two-way-proof.md is made from it")]
-fn report(name: &str, states: usize, deepest: usize, depth: Option<usize>, took: Duration) {
-    let whole = if depth.is_some_and(|depth| deepest >= depth) { "to this depth" } else { "all" };
-    println!("\n| {name} | {states} | {deepest} | {whole} | {:.0} s |", took.as_secs_f64());
+fn report(name: &str, states: usize, deepest: usize, how_far: &str, took: Duration) {
+    println!("\n| {name} | {states} | {deepest} | {how_far} | {:.0} s |", took.as_secs_f64());
 }
 
 /// Walks all states and panics if some of them are passed again and again, or if something is left to be done in one of
@@ -69,7 +74,7 @@ pub fn comes_to_rest(setup: Setup) {
     }
     let round = cycle(&edges);
     assert!(round.is_none(), "{name}: from {} states a way goes round for ever", round.unwrap_or_default());
-    report(name, edges.len(), 0, None, began.elapsed());
+    report(name, edges.len(), 0, "all, no round and no dead end", began.elapsed());
 }
 
 /// How many states lie on a way that leads back to where it began, if any do: what is left when states without a way out
