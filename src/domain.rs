@@ -2,12 +2,14 @@
 //! clock, a network, the environment or a task; time and chance come in as arguments.
 //!
 //! Read [`link`] for what is known of two accounts, [`resolve`] for how a snapshot changes it (the merge table, one
-//! function), [`pending`] for what a side lacks, and [`write`](mod@write) for what a writer does about it.
+//! function), [`pending`] for what a side lacks, [`course`] for what becomes of a command, and [`write`](mod@write) for what a
+//! writer does about it.
 
 pub mod account;
 pub mod attribute;
 pub mod change;
 pub mod command;
+pub mod course;
 pub mod dead_letter;
 pub mod deferral;
 pub mod explain;

@@ -163,6 +163,14 @@ random_id!(
     Epoch
 );
 
+impl Epoch {
+    /// Whether what was read in `read_in` may be used in this epoch: a read from before a loss may show what a request from
+    /// before it is still to change.
+    pub fn accepts(self, read_in: Self) -> bool {
+        self == read_in
+    }
+}
+
 random_id!(
     /// Names one writer's hold of one side of one link, and the write it makes under it.
     Token

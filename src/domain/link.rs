@@ -323,6 +323,16 @@ impl Link {
         self.sides[side].parting.as_deref().filter(|_| self.sides[side].account.is_none())
     }
 
+    /// Takes in the account of `side` that names its partner here (R43): one that we created and whose answer was lost,
+    /// or, where no write of ours can explain it, one of a link that the store forgot.
+    pub fn take_in(&mut self, side: Side, account: AccountId) {
+        let state = &mut self.sides[side];
+        state.account = Some(account);
+        if state.intents.is_empty() {
+            self.origin = Origin::Rebuilt;
+        }
+    }
+
     /// Whether both ends have an account.
     pub fn is_paired(&self) -> bool {
         Side::BOTH.iter().all(|side| self.sides[*side].account.is_some())

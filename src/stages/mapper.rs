@@ -325,7 +325,7 @@ struct Desk<'d> {
 
 impl Desk<'_> {
     fn map(&self, change: &Change, sighted: Sighted) -> Mapped {
-        if change.epoch != self.epoch {
+        if !self.epoch.accepts(change.epoch) {
             return self.unlinked(change, ChangeOutcome::Stale);
         }
         match &change.seen {

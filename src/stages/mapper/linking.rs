@@ -188,8 +188,7 @@ impl Desk<'_> {
             Naming::Partner(_) if self.leaves(side, snapshot, &link) => Naming::Nobody,
             naming => naming,
         };
-        let state = &mut link.sides[side];
-        match &state.account {
+        match &link.sides[side].account {
             Some(account) if *account == snapshot.account => {}
             Some(holder) => {
                 let message = format!(
@@ -199,14 +198,8 @@ impl Desk<'_> {
                 );
                 return Linked::Refused { link: None, refusal: Refusal { code: "already_linked", message } };
             }
-            // It was found by the partner that it names (R43): an account that we created and whose answer was lost, or a
-            // link that the store forgot.
             None => {
-                let created_by_us = !state.intents.is_empty();
-                state.account = Some(snapshot.account.clone());
-                if !created_by_us {
-                    link.origin = Origin::Rebuilt;
-                }
+                link.take_in(side, snapshot.account.clone());
                 let claim = vec![Claim::Account(side, snapshot.account.clone())];
                 let linking = Linking { claim, ..Linking::default() };
                 return Linked::To { link: Box::new(link), linking, quarrel: None };

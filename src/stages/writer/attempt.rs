@@ -10,10 +10,11 @@ use super::turns::Turn;
 use super::wave::Wave;
 use super::{Fate, Origin, count};
 use crate::broker::Broker;
+use crate::domain::course::{Course, course};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::rules::Departure;
-use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
+use crate::domain::write::{self, Deadlines, Finish};
 use crate::domain::{
     AccountId, Attributes, Code, Command, CommandOutcome, Failure, FailureClass, LetterId, Link, Sighting, Snapshot,
     Token,
@@ -55,44 +56,33 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// way.
     pub(super) async fn run(&self, link: Option<Link>) -> Result<Fate, Halt> {
         let wave = self.wave;
-        let Some(mut link) = link.filter(|link| link.epoch == wave.epoch) else {
-            // The store forgot it, or the link was removed: the next read of its accounts decides.
+        let Some(mut link) = link else {
+            // The link was removed: the next read of its accounts decides.
             return self.over(CommandOutcome::Superseded).await;
         };
-        if let Some(approval) = &self.command.approval {
+        if let Some(approval) = self.command.approval.as_ref().filter(|_| link.epoch == wave.epoch) {
             link = Box::pin(self.approve(link, approval)).await?;
         }
         // When what the link shows was known, by this process's own clock.
         let mut known_at = wave.loaded_at;
         let mut turn: Option<Turn> = None;
         loop {
-            match plan(&link, wave.side, &wave.rules, wave.now) {
-                // A refusal that no longer matters: what was refused is there all the same.
-                Plan::Nothing if link.sides[wave.side].dead.is_some() => return Box::pin(self.heal(link)).await,
-                Plan::Nothing if link.sides[wave.side].deferral.is_some() => {
-                    return Box::pin(self.end_wait(link)).await;
-                }
-                Plan::Nothing if self.message.redelivered => return self.over(CommandOutcome::Merged).await,
-                Plan::Nothing => return self.over(CommandOutcome::AlreadyTrue).await,
-                Plan::Held => return self.over(CommandOutcome::Held).await,
-                Plan::Rejected => return self.over(CommandOutcome::Discarded).await,
-                // The command that was refused is counted as dead, and has the letter.
-                Plan::Buried => return self.over(CommandOutcome::Merged).await,
-                // Never acknowledged away: the holder may be dead, its own redelivery first of all.
-                Plan::Leased { until } => {
+            match course(&link, wave.side, &wave.rules, wave.epoch, wave.now, self.message.redelivered) {
+                Course::Over(outcome) => return self.over(outcome).await,
+                Course::Heal => return Box::pin(self.heal(link)).await,
+                Course::EndWait => return Box::pin(self.end_wait(link)).await,
+                Course::Leased { until } => {
                     return Ok(self.later((until.since(wave.now) + LEASE_MARGIN).min(NEXT_LOOK)));
                 }
-                Plan::Wait { until } => return Ok(self.later(until.since(wave.now) + LEASE_MARGIN)),
-                Plan::Unseen { account } => {
+                Course::Wait { until } => return Ok(self.later(until.since(wave.now) + LEASE_MARGIN)),
+                Course::Look { account, settled } => {
                     drop(turn);
+                    if settled {
+                        wave.settle(known_at).await?;
+                    }
                     return Box::pin(self.look(link, account)).await;
                 }
-                Plan::Unsettled { account } => {
-                    drop(turn);
-                    wave.settle(known_at).await?;
-                    return Box::pin(self.look(link, account)).await;
-                }
-                Plan::Write(wanted) => {
+                Course::Write(wanted) => {
                     let values = write::outbound(&wave.rules, wave.side, &wanted);
                     if let Err(failure) = validate(&wanted, &values, wave.system().schema()) {
                         return Box::pin(self.refuse(link, &wanted, &failure)).await;
@@ -194,15 +184,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let token = Token(fastrand::u64(..));
         // Own clock first: what the store and the target count from later moments ends later.
         let started = Instant::now();
-        let clock = wave.system().clock();
-        // The Date header has whole seconds, so the target's clock may be a second ahead of what is known of it.
-        let over_at = clock + settings.lease + Duration::from_secs(1);
-        let now = wave.store_clock();
-        let deadlines = Deadlines {
-            lease_until: now + settings.lease,
-            over_at,
-            search_counts_at: now + settings.lease + wave.system().schema().search_lag,
-        };
+        let (lease, lag) = (settings.lease, wave.system().schema().search_lag);
+        let deadlines = Deadlines::of(wave.store_clock(), wave.system().clock(), lease, lag);
         let noted = write::begin(&link, wave.side, token, &wanted, &wave.rules, deadlines);
         let commit = Commit { link: Some(noted.clone()), ..Commit::default() };
         match self.commit(commit).await? {

@@ -5,9 +5,9 @@ use futures_util::future::{join, try_join_all};
 use super::attempt::{Attempt, Begun, LEASE_MARGIN};
 use super::{Fate, count};
 use crate::broker::Broker;
+use crate::domain::course::{self, Existing};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::Need;
-use crate::domain::rules::OnExisting;
 use crate::domain::write;
 use crate::domain::{
     AccountId, AttributePath, Code, CommandOutcome, Failure, FailureClass, Link, Sighting, Snapshot, Value,
@@ -36,24 +36,25 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             try_join_all(keys.iter().map(|(_, key)| self.search(begun, key.clone()))),
         )
         .await;
-        if let Some(fate) = self.adopt_ours(begun, link, ours).await? {
-            return Ok(Some(fate));
-        }
-        let existing = match existing {
-            Ok(existing) => existing,
+        let found = ours.and_then(|ours| {
+            // What is ours is ours, whether or not the other searches went well.
+            let others = if ours.is_empty() { existing? } else { Vec::new() };
+            Ok((ours, others))
+        });
+        let (ours, others) = match found {
+            Ok(found) => found,
             Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
         };
-        for ((name, _), existing) in keys.into_iter().zip(existing) {
-            let free = |snapshot: &Snapshot| snapshot.partner.is_none();
-            match <[Snapshot; 1]>::try_from(existing) {
-                Ok([account]) if rules.on_existing == OnExisting::Link && free(&account) => {
-                    return self.adopt(begun, link.clone(), account, false).await.map(Some);
-                }
-                Err(none) if none.is_empty() => {}
-                _ => return self.exists_refusal(begun, link.clone(), Some(name)).await.map(Some),
+        hit("writer.searched");
+        let others = keys.into_iter().map(|(name, _)| name).zip(others).collect();
+        match course::existing(ours, others, rules) {
+            Existing::Nobody => Ok(None),
+            Existing::Adopt { account, remembered } => {
+                self.adopt(begun, link.clone(), *account, remembered).await.map(Some)
             }
+            Existing::Ambiguous => self.bury(begun, link.clone(), &ambiguous()).await.map(Some),
+            Existing::Taken { attribute } => self.exists_refusal(begun, link.clone(), Some(attribute)).await.map(Some),
         }
-        Ok(None)
     }
 
     /// The target's name of a matching attribute, and the key to search by; `None` if the account is to have no such value.
@@ -68,9 +69,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// Looks for what creations without an answer may have left for somebody who is not to have an account any more. What
     /// is found is linked, and then deactivated or left like any other account; where nothing is, nothing is to be done.
     pub(super) async fn find(&self, begun: &Begun, link: Link, partner: &AccountId) -> Result<Fate, Halt> {
-        let ours = self.search(begun, SearchKey::Partner(partner.clone())).await;
-        if let Some(fate) = self.adopt_ours(begun, &link, ours).await? {
-            return Ok(fate);
+        let ours = match self.search(begun, SearchKey::Partner(partner.clone())).await {
+            Ok(ours) => ours,
+            Err(failure) => return self.failed(begun, link, &failure).await,
+        };
+        hit("writer.searched");
+        match course::existing(ours, Vec::new(), &self.wave.rules) {
+            Existing::Adopt { account, remembered } => return self.adopt(begun, link, *account, remembered).await,
+            Existing::Ambiguous => return self.bury(begun, link, &ambiguous()).await,
+            Existing::Nobody | Existing::Taken { .. } => {}
         }
         let mut link = link;
         loop {
@@ -87,32 +94,6 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     return Ok(Fate::Over);
                 }
                 Committed::Moved | Committed::Taken { .. } => link = self.reload().await?,
-            }
-        }
-    }
-
-    /// Links the account that carries our partner's id, if a search found one.
-    async fn adopt_ours(
-        &self,
-        begun: &Begun,
-        link: &Link,
-        found: Result<Vec<Snapshot>, Failure>,
-    ) -> Result<Option<Fate>, Halt> {
-        let ours = match found {
-            Ok(found) => found,
-            Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
-        };
-        hit("writer.searched");
-        match <[Snapshot; 1]>::try_from(ours) {
-            Ok([account]) => self.adopt(begun, link.clone(), account, true).await.map(Some),
-            Err(none) if none.is_empty() => Ok(None),
-            Err(_) => {
-                let failure = Failure::new(
-                    FailureClass::Permanent,
-                    Code::known("ambiguous"),
-                    "several accounts of the target carry the partner's id; clear it on all but one, then retry",
-                );
-                self.bury(begun, link.clone(), &failure).await.map(Some)
             }
         }
     }
@@ -186,4 +167,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
         }
     }
+}
+
+fn ambiguous() -> Failure {
+    Failure::new(
+        FailureClass::Permanent,
+        Code::known("ambiguous"),
+        "several accounts of the target carry the partner's id; clear it on all but one, then retry",
+    )
 }
