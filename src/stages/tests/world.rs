@@ -10,9 +10,6 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio_util::sync::CancellationToken;
 
-use super::Clock;
-use super::broker::{MemoryBroker, MemoryDelivery};
-use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
 use crate::domain::guard::{Budgets, Protected};
@@ -23,6 +20,7 @@ use crate::stages::producer::clerk::Clerk;
 use crate::stages::producer::new_run_id;
 use crate::stages::producer::reader::Reader;
 use crate::stages::writer::Turns;
+use crate::simulation::{Clock, Faults, MemoryBroker, MemoryDelivery, MemoryStore};
 use crate::stages::{Connection, Handful, Pipeline, Settings};
 use crate::store::{RunKind, Store, SyncRequest};
 use crate::systems::SharedSystem;
@@ -111,8 +109,8 @@ impl World {
         let systems: BTreeMap<_, SharedSystem> =
             [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
         let pipeline = Pipeline {
-            broker: MemoryBroker::new(clock.clone()),
-            store: MemoryStore::new(clock.clone()),
+            broker: MemoryBroker::new(clock.clone(), Faults::default()),
+            store: MemoryStore::new(clock.clone(), Faults::default()),
             systems: Arc::new(systems),
             connections: Arc::new([(connection.name.clone(), Arc::clone(&connection))].into()),
             settings: Settings {

@@ -10,6 +10,7 @@ use super::turns::Turn;
 use super::wave::Wave;
 use super::{Fate, Origin, count};
 use crate::broker::Broker;
+use crate::clock;
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::write::{self, Deadlines, Finish, Plan, plan};
@@ -109,13 +110,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                             continue;
                         }
                         Guarded::Moved(moved) => {
-                            (link, known_at) = (moved, Instant::now());
+                            (link, known_at) = (moved, clock::now());
                             continue;
                         }
                     }
                     match self.begin(link, wanted).await? {
                         Ok((begun, link)) => return self.carry_out(begun, link, values, turn).await,
-                        Err(moved) => (link, known_at) = (moved, Instant::now()),
+                        Err(moved) => (link, known_at) = (moved, clock::now()),
                     }
                 }
             }
@@ -177,7 +178,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let (wave, settings) = (self.wave, &self.wave.pipeline.settings);
         let token = Token(fastrand::u64(..));
         // Own clock first: what the store and the target count from later moments ends later.
-        let started = Instant::now();
+        let started = clock::now();
         let clock = wave.system().clock();
         // The Date header has whole seconds, so the target's clock may be a second ahead of what is known of it.
         let over_at = clock + settings.lease + Duration::from_secs(1);

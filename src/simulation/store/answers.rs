@@ -1,218 +1,20 @@
-//! A store of one connection in memory. Any answer may be lost, before or after what was asked for took effect.
+//! What the store in memory answers to each question of the [`Store`] trait.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::task::yield_now;
-
-use super::Clock;
-use crate::domain::guard::{Risk, decide};
+use super::MemoryStore;
+use crate::domain::guard::decide;
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
-    Sides, SystemName, Timestamp, Token,
+    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides, SystemName,
+    Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, ClaimPage, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry,
-    LeaseName, LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, Claim, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
+    LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
-
-/// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
-type Bits = (bool, Sides<bool>, Sides<bool>);
-
-#[derive(Default)]
-struct State {
-    epoch: Option<(Epoch, Timestamp)>,
-    links: HashMap<LinkId, Link>,
-    claims: BTreeMap<Claim, LinkId>,
-    letters: BTreeMap<LetterId, DeadLetter>,
-    runs: BTreeMap<RunId, Run>,
-    bits: HashMap<(RunId, u32), Bits>,
-    readers: Sides<ReaderState>,
-    leases: HashMap<LeaseName, (Token, Timestamp)>,
-    rereads: Sides<BTreeMap<AccountId, Timestamp>>,
-    requests: Vec<SyncRequest>,
-    timetable: Option<Timetable>,
-    watch: Watch,
-    /// Systems that are to be left alone, and until when.
-    pauses: HashMap<SystemName, Timestamp>,
-    /// Places taken in budgets.
-    spent: BTreeMap<(Side, Risk), BTreeMap<String, Timestamp>>,
-    /// Connections that nobody writes for.
-    paused: Vec<Pause>,
-    /// Questions, by what they asked.
-    calls: BTreeMap<&'static str, u32>,
-}
-
-#[derive(Clone)]
-pub struct MemoryStore {
-    clock: Clock,
-    state: Arc<Mutex<State>>,
-    /// Of a thousand answers, how many are lost.
-    lost: Arc<std::sync::atomic::AtomicU16>,
-}
-
-fn change_key<O: PartialEq>(counts: &mut Vec<(O, u32)>, outcome: O) {
-    match counts.iter_mut().find(|(of, _)| *of == outcome) {
-        Some((_, count)) => *count += 1,
-        None => counts.push((outcome, 1)),
-    }
-}
-
-impl State {
-    fn check(&self, connection: &ConnectionName, epoch: Epoch) -> Result<(), StoreError> {
-        match self.epoch {
-            Some((id, _)) if id == epoch => Ok(()),
-            _ => Err(StoreError::EpochChanged(connection.clone())),
-        }
-    }
-
-    fn current(&self, connection: &ConnectionName) -> Result<Epoch, StoreError> {
-        self.epoch.map(|(id, _)| id).ok_or_else(|| StoreError::EpochChanged(connection.clone()))
-    }
-
-    fn count_change(
-        &mut self,
-        run: &RunId,
-        number: u32,
-        outcome: Option<ChangeOutcome>,
-        emits: Sides<bool>,
-    ) -> Sides<bool> {
-        let mut owed = Sides::default();
-        let Some(found) = self.runs.get_mut(run).filter(|found| number < found.read) else { return owed };
-        let bits = self.bits.entry((run.clone(), number)).or_default();
-        if let Some(outcome) = outcome.filter(|_| !std::mem::replace(&mut bits.0, true)) {
-            change_key(&mut found.changes, outcome);
-        }
-        for side in Side::BOTH {
-            owed[side] = bits.1[side] && !bits.2[side];
-            if emits[side] && !std::mem::replace(&mut bits.1[side], true) {
-                found.emitted += 1;
-            }
-        }
-        owed
-    }
-
-    fn count_command(&mut self, run: &RunId, number: u32, side: Side, outcome: CommandOutcome) {
-        let Some(found) = self.runs.get_mut(run).filter(|found| number < found.read) else { return };
-        let bits = self.bits.entry((run.clone(), number)).or_default();
-        if !std::mem::replace(&mut bits.2[side], true) {
-            change_key(&mut found.commands, outcome);
-            if !std::mem::replace(&mut bits.1[side], true) {
-                found.emitted += 1;
-            }
-        }
-    }
-
-    fn commit(&mut self, commit: Commit, now: Timestamp) -> Committed {
-        let stands = |link: &Link| self.links.get(&link.id).map_or(0, |stored| stored.revision) == link.revision;
-        if !commit.link.iter().chain(&commit.ended).all(stands) {
-            return Committed::Moved;
-        }
-        let ended = commit.ended.as_ref().map(|ended| ended.id);
-        for claim in &commit.claim {
-            let own = commit.link.as_ref().map(|link| link.id);
-            let holder = self.claims.get(claim).copied();
-            if let Some(holder) = holder.filter(|holder| Some(*holder) != own && Some(*holder) != ended) {
-                return Committed::Taken { claim: claim.clone(), holder };
-            }
-        }
-        if let Some(ended) = ended {
-            self.claims.retain(|_, holder| *holder != ended);
-            self.links.remove(&ended);
-        }
-        if let Some(link) = &commit.link {
-            self.claims.extend(commit.claim.into_iter().map(|claim| (claim, link.id)));
-            self.links.insert(link.id, Link { revision: link.revision + 1, ..link.clone() });
-        }
-        self.letters.extend(commit.open.into_iter().map(|letter| (letter.id.clone(), letter)));
-        commit.close.iter().for_each(|id| drop(self.letters.remove(id)));
-        for (side, account) in commit.reread {
-            self.rereads[side].insert(account, now);
-        }
-        let owed = match commit.count {
-            Some(Count::Change { run, number, outcome, emits }) => {
-                self.count_change(&run, number, Some(outcome), emits)
-            }
-            Some(Count::Command { run, number, side, outcome }) => {
-                self.count_command(&run, number, side, outcome);
-                Sides::default()
-            }
-            None => Sides::default(),
-        };
-        Committed::Done { owed }
-    }
-}
-
-impl MemoryStore {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, state: Arc::default(), lost: Arc::default() }
-    }
-
-    pub fn lose_answers(&self, of_a_thousand: u16) {
-        self.lost.store(of_a_thousand, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
-    }
-
-    pub fn all_letters(&self) -> Vec<DeadLetter> {
-        self.state().letters.values().cloned().collect()
-    }
-
-    pub fn all_runs(&self) -> Vec<Run> {
-        self.state().runs.values().cloned().collect()
-    }
-
-    pub fn all_links(&self) -> Vec<Link> {
-        self.state().links.values().cloned().collect()
-    }
-
-    pub fn amend_links(&self, amend: impl Fn(&mut Link)) {
-        self.state().links.values_mut().for_each(amend);
-    }
-
-    /// Questions since the last time, by what they asked.
-    pub fn take_calls(&self) -> BTreeMap<&'static str, u32> {
-        std::mem::take(&mut self.state().calls)
-    }
-
-    pub fn rereads_are_done(&self) -> bool {
-        Side::BOTH.iter().all(|side| self.state().rereads[*side].is_empty())
-    }
-
-    /// The memory is lost, but for what is not of an epoch: runs and leases, as after a restart that lost its last
-    /// seconds.
-    pub fn begin_epoch(&self) {
-        self.state().epoch = Some((Epoch(fastrand::u64(..)), self.clock.now()));
-        for side in Side::BOTH {
-            let mut state = self.state();
-            state.readers[side] = std::mem::take(&mut state.readers[side]).of_another_epoch();
-        }
-    }
-
-    async fn op<T>(
-        &self,
-        what: &'static str,
-        effect: impl FnOnce(&mut State, Timestamp) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let lost = || {
-            let chance = self.lost.load(std::sync::atomic::Ordering::Relaxed);
-            if fastrand::u16(..1000) < chance { Err(StoreError::Unavailable("lost".to_owned())) } else { Ok(()) }
-        };
-        *self.state().calls.entry(what).or_default() += 1;
-        yield_now().await;
-        lost()?;
-        let answer = effect(&mut self.state(), self.clock.now());
-        yield_now().await;
-        lost()?;
-        answer
-    }
-}
 
 impl Store for MemoryStore {
     async fn epoch(&self, _: &ConnectionName) -> Result<EpochState, StoreError> {
@@ -260,8 +62,11 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn journal(&self, _: &ConnectionName, _: LinkId, _: usize) -> Result<Vec<JournalEntry>, StoreError> {
-        Ok(Vec::new())
+    async fn journal(&self, _: &ConnectionName, link: LinkId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        self.op("journal", |state, _| {
+            Ok(state.journal.iter().rev().filter(|entry| entry.link == link).take(limit).cloned().collect())
+        })
+        .await
     }
 
     async fn accounts(&self, _: &ConnectionName, side: Side, _: Option<String>) -> Result<AccountPage, StoreError> {
@@ -303,8 +108,12 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn release(&self, _: &ConnectionName, _: &LeaseName, _: Token) -> Result<(), StoreError> {
-        Ok(())
+    async fn release(&self, _: &ConnectionName, name: &LeaseName, token: Token) -> Result<(), StoreError> {
+        self.op("release", |state, _| {
+            state.leases.retain(|of, (holder, _)| of != name || *holder != token);
+            Ok(())
+        })
+        .await
     }
 
     async fn reader(&self, name: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
@@ -339,8 +148,7 @@ impl Store for MemoryStore {
         reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> Result<Option<u32>, StoreError> {
         self.op("reserve", |state, now| {
-            let Some(found) = state.runs.get(run) else { return Ok(None) };
-            let first = found.read;
+            let Some(first) = state.runs.get(run).map(|run| run.read) else { return Ok(None) };
             if let Some((epoch, side, token, reader)) = reader {
                 state.check(name, epoch)?;
                 let lease = state.leases.get(&LeaseName::Reader(side));
@@ -348,9 +156,13 @@ impl Store for MemoryStore {
                     return Ok(None);
                 }
                 state.readers[side] = reader.clone();
-                state.readers[side].active.as_mut().unwrap().reserved = Some((first, count));
+                if let Some(active) = &mut state.readers[side].active {
+                    active.reserved = Some((first, count));
+                }
             }
-            state.runs.get_mut(run).unwrap().read += count;
+            if let Some(run) = state.runs.get_mut(run) {
+                run.read += count;
+            }
             Ok(Some(first))
         })
         .await
@@ -451,7 +263,7 @@ impl Store for MemoryStore {
         failed: Option<&str>,
     ) -> Result<(), StoreError> {
         self.op("end_reading", |state, _| {
-            let run = state.runs.get_mut(run).unwrap();
+            let Some(run) = state.runs.get_mut(run) else { return Ok(()) };
             run.reading[side] = false;
             run.failed = run.failed.take().or(failed.map(ToOwned::to_owned));
             Ok(())
@@ -461,7 +273,7 @@ impl Store for MemoryStore {
 
     async fn expect(&self, _: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
         self.op("expect", |state, _| {
-            let run = state.runs.get_mut(run).unwrap();
+            let Some(run) = state.runs.get_mut(run) else { return Ok(()) };
             run.expected = Some(run.expected.unwrap_or(0) + accounts);
             Ok(())
         })
