@@ -37,6 +37,7 @@ struct Report<'r> {
     failed_seeds: Vec<u64>,
     edits: u64,
     simulated_seconds: u64,
+    polls: u64,
     seconds: f64,
     seeds_per_second: f64,
     faults: &'r BTreeMap<&'static str, u64>,
@@ -56,6 +57,7 @@ struct Sum {
     played: u64,
     edits: u64,
     simulated: Duration,
+    polls: u64,
     faults: BTreeMap<&'static str, u64>,
     failed: Vec<Outcome>,
 }
@@ -65,6 +67,7 @@ impl Sum {
         self.played += 1;
         self.edits += outcome.edits as u64;
         self.simulated += outcome.lasted;
+        self.polls += outcome.polls;
         for (fault, hits) in &outcome.hits {
             *self.faults.entry(fault).or_default() += hits;
         }
@@ -129,6 +132,7 @@ fn tell_json(arguments: Arguments, sum: &Sum, took: Duration) {
         failed_seeds: sum.failed.iter().map(|outcome| outcome.seed).collect(),
         edits: sum.edits,
         simulated_seconds: sum.simulated.as_secs(),
+        polls: sum.polls,
         seconds: took.as_secs_f64(),
         seeds_per_second: sum.played as f64 / took.as_secs_f64(),
         faults: &sum.faults,

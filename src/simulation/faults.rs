@@ -29,6 +29,7 @@ pub(crate) enum Fault {
     RowFailed,
     RowDoneAndFailed,
     LeftBehind,
+    DoneForTheDead,
     ListCutShort,
     ListEmpty,
     SearchTooEarly,
@@ -39,7 +40,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// Every fault, in the order of the histogram.
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::ProducerKilled,
         Self::MapperKilled,
         Self::WriterKilled,
@@ -62,6 +63,7 @@ impl Fault {
         Self::RowFailed,
         Self::RowDoneAndFailed,
         Self::LeftBehind,
+        Self::DoneForTheDead,
         Self::ListCutShort,
         Self::ListEmpty,
         Self::SearchTooEarly,
@@ -94,10 +96,11 @@ impl Fault {
             Self::AnswerLost => "write done, answer lost",
             Self::RowFailed => "row of a write failed",
             Self::RowDoneAndFailed => "row of a write done and reported as failed",
-            Self::LeftBehind => "write done after its sender was gone",
+            Self::LeftBehind => "writer killed while its request is on the way",
+            Self::DoneForTheDead => "write done after its sender was gone",
             Self::ListCutShort => "list cut short",
             Self::ListEmpty => "list empty",
-            Self::SearchTooEarly => "search too early to find what was created",
+            Self::SearchTooEarly => "search that cannot find what was just created",
             Self::EditInWindow => "edit between the last look and the write",
             Self::WriteRefusedByCondition => "account moved before the write",
             Self::KeptOtherwise => "value kept otherwise than sent",

@@ -8,9 +8,8 @@ use super::people::{Edit, Person, number, shown};
 use super::system::{Author, Entry, Remote};
 use super::world::World;
 use crate::domain::pending::pending;
-use crate::domain::resolve::JournalReason;
-use crate::domain::rules::{AttributeRule, Drift, Flow};
-use crate::domain::{AttributePath, Side, Timestamp, Value};
+use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers};
+use crate::domain::{AccountId, AttributePath, Side, Timestamp, Value};
 
 /// What must be true, and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,14 +39,20 @@ type Origin = Option<usize>;
 /// Everything that is not as it must be.
 pub(crate) fn judge(world: &World) -> Vec<Violation> {
     let mut violations = Vec::new();
+    let active = AttributePath::active();
     let (people, edits) = (world.people.all(), world.people.edits());
     for (index, who) in people.iter().enumerate() {
         violations.extend(created_twice(world, who));
+        violations.extend(deactivated_for_nothing(world, index, who, &edits));
         let (home, other) = (who.home, who.home.other());
-        let Some(own) = world.remotes[home].account(&who.account) else { continue };
+        let Some(own) = world.remotes[home].account(&who.account) else {
+            violations.extend(stays_active(world, who));
+            continue;
+        };
         let partner = world.remotes[other].partner_of(&who.account).and_then(|id| world.remotes[other].account(&id));
         let Some(partner) = partner else {
-            if world.plan.rules.create[other] {
+            // Nobody is created for somebody who has left.
+            if world.plan.rules.create[other] && own.attributes.get(&active) != Some(&Some(Value::Bool(false))) {
                 violations.push(violation("I1 convergence", who, format!("{} has no partner on {other}", who.account)));
             }
             continue;
@@ -77,6 +82,40 @@ fn created_twice(world: &World, who: &Person) -> Option<Violation> {
     let created: Vec<_> = world.remotes[who.home.other()].created();
     let of: Vec<_> = created.iter().filter(|(partner, _)| *partner == who.account).map(|(_, id)| id.as_str()).collect();
     (of.len() > 1).then(|| violation("I3 no duplicate create", who, format!("was created {} times: {}", of.len(), of.join(", "))))
+}
+
+/// I7: nobody is deactivated who did not leave: whose account on the other side no person deactivated or removed before.
+fn deactivated_for_nothing(world: &World, person: usize, who: &Person, edits: &[Edit]) -> Option<Violation> {
+    let off = Some(Value::Bool(false));
+    let removed_at = world.people.removed().get(&person).copied();
+    for side in Side::BOTH {
+        let account = world.people.account(who, side)?;
+        let log = world.remotes[side].log();
+        let by_muster = |entry: &&Entry| {
+            let is_meant = entry.account == account && entry.path.is_active() && entry.after == off;
+            is_meant && matches!(entry.author, Author::Muster { .. })
+        };
+        for entry in log.iter().filter(by_muster) {
+            let left = |edit: &Edit| edit.person == person && edit.path.is_active() && edit.value == off;
+            let removed = removed_at.is_some_and(|removed_at| removed_at <= entry.at);
+            if !removed && !edits.iter().any(|edit| left(edit) && edit.at <= entry.at) {
+                return Some(violation("I7 no mass harm", who, format!("{account} is deactivated for nothing")));
+            }
+        }
+    }
+    None
+}
+
+/// Where leavers are deactivated, whoever is removed on one side is not active on the other.
+fn stays_active(world: &World, who: &Person) -> Option<Violation> {
+    let rules = &world.plan.rules;
+    let other = who.home.other();
+    let follows = rules.attributes.get(&AttributePath::active()).is_some_and(|rule| rule.flow.contributes(who.home));
+    let partner = world.remotes[other].partner_of(&who.account).and_then(|id| world.remotes[other].account(&id))?;
+    let is_active = partner.attributes.get(&AttributePath::active()) != Some(&Some(Value::Bool(false)));
+    let must_leave = rules.leavers == Leavers::Deactivate && follows;
+    (must_leave && is_active)
+        .then(|| violation("I1 convergence", who, format!("was removed, and is still active on {other}")))
 }
 
 impl Case<'_> {
@@ -109,7 +148,11 @@ impl Case<'_> {
     /// Where an attribute flows one way and drift is kept, a value that somebody typed on the receiving side may stand (R56).
     fn has_converged(&self) -> Option<Violation> {
         let [own, partner] = &self.held;
-        if number(own.as_ref()) == number(partner.as_ref()) && own.is_none() == partner.is_none() {
+        let alike = match (own, partner) {
+            (Some(Value::Text(_)), Some(Value::Text(_))) => number(own.as_ref()) == number(partner.as_ref()),
+            (own, partner) => own == partner,
+        };
+        if alike || matches!(self.rule.flow, Flow::WatchedOn(_)) {
             return None;
         }
         if let Flow::Towards(target) = self.rule.flow
@@ -156,7 +199,12 @@ impl Case<'_> {
     }
 
     /// No lost edit: each is held in the end, was replaced by somebody who saw it, or is in the journal.
+    ///
+    /// Whether somebody is active is said by two words only, so that no edit can be told from another.
     fn has_lost_nothing(&self) -> Vec<Violation> {
+        if self.path.is_active() {
+            return Vec::new();
+        }
         let mut kept = self.overwritten_in_window();
         kept.extend(self.held.iter().map(|value| number(value.as_ref())));
         let journal = self.world.store.whole_journal();
@@ -263,19 +311,14 @@ fn books(world: &World) -> Vec<Violation> {
             }
         }
     }
-    let letters = world.store.all_letters();
+    let people = world.people.all();
+    let gone: BTreeSet<_> = world.people.removed().keys().map(|person| people[*person].account.clone()).collect();
+    let is_of = |account: &Option<AccountId>| account.as_ref().is_some_and(|account| gone.contains(account));
+    let mut letters = world.store.all_letters();
+    letters.retain(|letter| !is_of(&letter.account) && !is_of(&letter.partner));
     if let Some(letter) = letters.first() {
         let what = format!("{} letters stay open, such as {}: {}", letters.len(), letter.id, letter.fingerprint.code);
         wrong("I8 a letter heals", what);
     }
     violations
-}
-
-/// Reasons under which a value is kept, for the reader of a timeline.
-pub(crate) fn reason(reason: JournalReason) -> &'static str {
-    match reason {
-        JournalReason::ConflictLost => "lost a clash",
-        JournalReason::MayBeAPersons => "may be a person's",
-        JournalReason::Overruled => "was overruled",
-    }
 }

@@ -1,5 +1,6 @@
 //! The people of a world: who they are, and what they type. This is the judge's knowledge; Muster never sees it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::system::Remote;
@@ -38,6 +39,8 @@ pub(crate) fn number(value: Option<&Value>) -> Option<usize> {
 struct State {
     people: Vec<Person>,
     edits: Vec<Edit>,
+    /// Who removed their first account, and when.
+    removed: BTreeMap<usize, Timestamp>,
 }
 
 /// All of them.
@@ -114,12 +117,23 @@ impl People {
         if person.home == side { Some(person.account.clone()) } else { self.remotes[side].partner_of(&person.account) }
     }
 
-    /// The person types a value, or clears it. Nothing happens where they have no account.
+    /// Who removed their first account, and when.
+    pub(crate) fn removed(&self) -> BTreeMap<usize, Timestamp> {
+        self.state().removed.clone()
+    }
+
+    /// The person types a value, or clears it, or leaves or comes back. Nothing happens where they have no account.
     pub(crate) fn edit(&self, person: usize, side: Side, path: &AttributePath, clears: bool) {
         let Some(who) = self.state().people.get(person).cloned() else { return };
         let Some(account) = self.account(&who, side) else { return };
         let mut state = self.state();
-        let typed = (!clears).then(|| Self::text(state.edits.len()));
+        if state.removed.contains_key(&person) {
+            return;
+        }
+        let typed = match path.is_active() {
+            true => Some(Value::Bool(!clears)),
+            false => (!clears).then(|| Self::text(state.edits.len())),
+        };
         let Some(over) = self.remotes[side].edit(&account, path, typed.clone(), state.edits.len()) else { return };
         let value = self.remotes[side].account(&account).and_then(|account| account.attributes.get(path).cloned()).flatten();
         let told = format!("types {} over {} in {path} on {side}", shown(value.as_ref()), shown(over.as_ref()));
@@ -142,6 +156,11 @@ impl People {
                 path.clone_from(last_path);
             }
         }
+        match fastrand::u8(..100) {
+            0..8 => return self.edit(person, Side::BOTH[fastrand::usize(..2)], &AttributePath::active(), fastrand::bool()),
+            8 => return self.leave(person),
+            _ => {}
+        }
         let side = match rules.attributes[&path].flow {
             // Now and then where it does not count.
             Flow::Towards(target) if fastrand::u8(..10) > 0 => target.other(),
@@ -149,6 +168,29 @@ impl People {
         };
         self.edit(person, side, &path, fastrand::u8(..100) < 6);
         *last = Some((person, path));
+    }
+
+    /// The person's first account is removed.
+    fn leave(&self, person: usize) {
+        let mut state = self.state();
+        let Person { home, account } = state.people[person].clone();
+        if self.remotes[home].remove(&account) {
+            state.removed.insert(person, self.clock.now());
+            drop(state);
+            self.tell(person, format!("is removed from {home}"));
+        }
+    }
+
+    /// Somebody types just where a request is about to write; `false` if none is.
+    pub(crate) fn edit_under_way(&self) -> bool {
+        let side = Side::BOTH[fastrand::usize(..2)];
+        let on_the_way = self.remotes[side].on_the_way();
+        let Some((account, path)) = on_the_way.get(fastrand::usize(..on_the_way.len().max(1))) else { return false };
+        let people = self.all();
+        let is_theirs = |person: &Person| self.account(person, side).as_ref() == Some(account);
+        let Some(person) = people.iter().position(is_theirs) else { return false };
+        self.edit(person, side, path, fastrand::u8(..100) < 6);
+        true
     }
 
     fn tell(&self, person: usize, what: String) {

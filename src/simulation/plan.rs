@@ -62,7 +62,7 @@ fn shape() -> Shape {
         page,
         batch,
         calls,
-        search_lag: Duration::from_millis(pick(&[0, 0, 3_000])),
+        search_lag: Duration::from_millis(pick(&[0, 2_000, 8_000])),
     }
 }
 
@@ -83,7 +83,7 @@ impl Plan {
         });
         let rule = |(name, flow): (AttributePath, Flow)| {
             let winner = match flow {
-                Flow::Both if chance(25) => default.other(),
+                Flow::Both if !name.is_active() && chance(25) => default.other(),
                 Flow::Both => default,
                 Flow::Towards(side) => side.other(),
                 Flow::WatchedOn(side) => side,
@@ -100,14 +100,21 @@ impl Plan {
             (name, rule)
         };
         let names = [title, display_name, department, nick_name];
+        let leavers = if chance(40) { Leavers::Deactivate } else { Leavers::Report };
+        let active = match (leavers, two_way) {
+            (Leavers::Deactivate, true) => Flow::Both,
+            (Leavers::Deactivate, false) => Flow::Towards(Side::B),
+            (Leavers::Report, true) => Flow::WatchedOn(default),
+            (Leavers::Report, false) => Flow::WatchedOn(Side::A),
+        };
         let connection = "crm-scim".parse().expect("a constant name");
         let rules = Rules {
             digest_key: DigestKey::new(&connection, Epoch(0)),
             connection,
             version: 1,
-            attributes: names.into_iter().zip(flows).map(rule).collect(),
+            attributes: names.into_iter().zip(flows).chain([(AttributePath::active(), active)]).map(rule).collect(),
             create: Sides { a: two_way, b: true },
-            leavers: Leavers::Report,
+            leavers,
             on_existing: OnExisting::Refuse,
             match_on: Vec::new(),
             write_only: Sides::default(),
@@ -127,7 +134,7 @@ impl Plan {
             edits: LEAST_EDITS + fastrand::usize(..20),
             blows: LEAST_BLOWS + fastrand::usize(..10),
             memory_blows: pick(&[0, 0, 0, 10]),
-            mappers: fastrand::usize(1..=2),
+            mappers: fastrand::usize(1..=3),
             writers: fastrand::usize(1..=3),
             producers: fastrand::usize(1..=2),
             gaps_ms: pick(&[vec![0, 300, 1_100, 2_500], vec![0, 1_100, 6_000], vec![300, 4_000, 15_000]]),
@@ -148,6 +155,7 @@ impl Plan {
             (Fault::Throttled, 25),
             (Fault::CallSlow, 150),
             (Fault::AnswerLost, 80),
+            (Fault::LeftBehind, 80),
             (Fault::RowFailed, 60),
             (Fault::RowDoneAndFailed, 60),
             (Fault::ListCutShort, 60),

@@ -124,8 +124,8 @@ struct State {
     /// Each creation by Muster: the partner and the new account.
     created: Vec<(AccountId, AccountId)>,
     tags: u64,
-    /// Requests that were sent and not yet carried out, nor given up.
-    under_way: usize,
+    /// What a request on its way is about to write.
+    on_the_way: BTreeMap<u64, Vec<(AccountId, AttributePath)>>,
     /// Requests that were carried out and whose sender did not get the answer, by account or partner.
     unanswered: BTreeMap<AccountId, usize>,
 }
@@ -186,9 +186,12 @@ impl Remote {
         Timestamp(self.clock.now().0 + self.shape.ahead_ms)
     }
 
-    /// A person makes an account.
-    pub(crate) fn hire(&self, id: &AccountId, attributes: Attributes, partner: Option<AccountId>) {
+    /// An account is made. What it is not given it has not, and it is active.
+    pub(crate) fn hire(&self, id: &AccountId, given: Attributes, partner: Option<AccountId>) {
         let (now, modified_at) = (self.clock.now(), self.now());
+        let default = |path: &AttributePath| (path.clone(), path.is_active().then_some(Value::Bool(true)));
+        let mut attributes: Attributes = self.schema.attributes.iter().map(|known| default(&known.path)).collect();
+        attributes.extend(given);
         let mut state = self.state();
         state.tags += 1;
         let tag = state.tags;
@@ -271,7 +274,12 @@ impl Remote {
 
     /// Whether no request can have an effect any more.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.state().under_way == 0
+        self.state().on_the_way.is_empty()
+    }
+
+    /// What some request is about to write.
+    pub(crate) fn on_the_way(&self) -> Vec<(AccountId, AttributePath)> {
+        self.state().on_the_way.values().flatten().cloned().collect()
     }
 
     fn snapshot(&self, id: &AccountId, account: &Account, read_at: Timestamp) -> Snapshot {

@@ -132,7 +132,7 @@ impl World {
         let ends = Sides::from_fn(|side| {
             let remote = Arc::clone(&self.remotes[side]);
             let connector =
-                Connector::new(remote, self.faults.clone(), self.spawner.clone(), Arc::clone(&self.requests));
+                Connector::new(remote, self.faults.clone(), (self.spawner.clone(), owner), Arc::clone(&self.requests));
             Arc::new(connector) as SharedSystem
         });
         let connection = Arc::new(Connection::new(names.clone(), ends.clone(), self.plan.rules.clone()));
@@ -179,7 +179,7 @@ impl World {
                 }
             }
             Role::Mapper => {
-                for _ in 0..2 {
+                for _ in 0..1 {
                     let (pipeline, stop, mut idle) = (pipeline.clone(), stop.clone(), self.idle());
                     self.spawner.spawn(owner, async move {
                         let queues = pipeline.change_queues();
@@ -362,7 +362,7 @@ struct Idle {
 
 impl Idle {
     async fn after(&mut self, worked: bool) {
-        let longest = if self.faults.is_calm() { Duration::from_secs(30) } else { Duration::from_millis(1_500) };
+        let longest = if self.faults.is_calm() { Duration::from_secs(30) } else { Duration::from_millis(2_500) };
         self.pause = if worked { Duration::ZERO } else { (self.pause * 2 + Duration::from_millis(100)).min(longest) };
         let wait = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         clock::sleep(wait).await;

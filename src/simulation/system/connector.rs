@@ -27,6 +27,8 @@ pub(crate) struct Connector {
     remote: Arc<Remote>,
     faults: Faults,
     spawner: Spawner,
+    /// Whose it is.
+    owner: Owner,
     clock: SystemClock,
     /// Numbers the requests of all processes.
     requests: Arc<AtomicU64>,
@@ -44,8 +46,13 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
 }
 
 impl Connector {
-    pub(crate) fn new(remote: Arc<Remote>, faults: Faults, spawner: Spawner, requests: Arc<AtomicU64>) -> Self {
-        Self { remote, faults, spawner, clock: SystemClock::default(), requests }
+    pub(crate) fn new(
+        remote: Arc<Remote>,
+        faults: Faults,
+        (spawner, owner): (Spawner, Owner),
+        requests: Arc<AtomicU64>,
+    ) -> Self {
+        Self { remote, faults, spawner, owner, clock: SystemClock::default(), requests }
     }
 
     /// The way there or back.
@@ -134,20 +141,27 @@ impl Connector {
         let (answer, answered) = oneshot::channel();
         let (remote, faults) = (Arc::clone(&self.remote), self.faults.clone());
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        remote.state().under_way += 1;
+        let targets = writes.iter().flat_map(|(write, _)| match &write.action {
+            Action::Update { account, .. } => write.values.keys().map(|path| (account.clone(), path.clone())).collect(),
+            Action::Create { .. } => Vec::new(),
+        });
+        remote.state().on_the_way.insert(number, targets.collect());
+        if self.faults.strike(Fault::LeftBehind) {
+            self.spawner.kill(self.owner, 1);
+        }
         self.spawner.spawn(Owner::World, async move {
             clock::sleep(Duration::from_millis(way)).await;
             let (date, left_behind) = (remote.now(), answer.is_closed());
             let written: Vec<_> =
                 writes.iter().map(|(write, looked_at)| remote.carry_out(write, *looked_at, number, &faults)).collect();
-            remote.state().under_way -= 1;
+            remote.state().on_the_way.remove(&number);
             let is_done = written.iter().any(|written| match written {
                 Written::Done(_) => true,
                 Written::Failed(failure) => failure.in_doubt,
                 _ => false,
             });
             if left_behind && is_done {
-                faults.count(Fault::LeftBehind);
+                faults.count(Fault::DoneForTheDead);
             }
             let lost = is_done && faults.strike(Fault::AnswerLost);
             if !lost {
@@ -257,12 +271,11 @@ impl System for Connector {
                 }
             };
             let is_listed = |account: &Account| {
-                let is_listed = account.created_at + remote.shape.search_lag <= remote.clock.now();
-                if !is_listed {
-                    self.faults.count(Fault::SearchTooEarly);
-                }
-                is_listed
+                account.created_at + remote.shape.search_lag <= remote.clock.now()
             };
+            if !accounts.values().all(is_listed) {
+                self.faults.count(Fault::SearchTooEarly);
+            }
             let with = |key: &SearchKey| {
                 let found = accounts.iter().filter(|(_, account)| has(account, key) && is_listed(account));
                 found.map(|(id, account)| remote.snapshot(id, account, sent)).collect()
