@@ -2,6 +2,7 @@
 //! messages are hints, and what a side lacks is computed from here. One document, replaced by compare-and-set.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +193,10 @@ pub struct Intent {
     /// The side's `seen_at` on which the write was conditioned; absent for a creation.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub conditioned_on: Option<Version>,
+    /// When it was begun, in the target's clock and not later than the truth: no request of it can have taken effect
+    /// before.
+    #[serde(rename = "b", default)]
+    pub begun_at: Timestamp,
     /// From here on, in the target's clock, no request of this write can take effect any more.
     #[serde(rename = "o")]
     pub over_at: Timestamp,
@@ -220,6 +225,16 @@ pub struct Burial {
     /// Code of the refusal, for `status`.
     #[serde(rename = "c")]
     pub code: String,
+}
+
+impl Intent {
+    /// Whether this creation may have made an account that was last changed at `version`, at a system with stamps of this
+    /// grain. One that was there before is none of ours, though a search of ours found it; without a stamp it cannot be
+    /// told, and nothing is claimed.
+    pub fn may_have_created(&self, version: &Version, grain: Duration) -> bool {
+        let modified_since = version.modified_at.is_some_and(|modified_at| modified_at + grain >= self.begun_at);
+        self.conditioned_on.is_none() && modified_since
+    }
 }
 
 impl Link {

@@ -179,7 +179,8 @@ impl Desk<'_> {
             // It was found by the partner that it names (R43): an account that we created and whose answer was lost, or a
             // link that the store forgot.
             None => {
-                let created_by_us = !state.intents.is_empty();
+                let (version, grain) = (&snapshot.version, self.rules.grain[side]);
+                let created_by_us = state.intents.iter().any(|intent| intent.may_have_created(version, grain));
                 state.account = Some(snapshot.account.clone());
                 if !created_by_us {
                     link.origin = Origin::Rebuilt;

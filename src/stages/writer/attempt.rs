@@ -179,11 +179,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let token = Token(fastrand::u64(..));
         // Own clock first: what the store and the target count from later moments ends later.
         let started = clock::now();
-        let clock = wave.system().clock();
+        let begun_at = wave.system().clock();
         // The Date header has whole seconds, so the target's clock may be a second ahead of what is known of it.
-        let over_at = clock + settings.lease + Duration::from_secs(1);
+        let over_at = begun_at + settings.lease + Duration::from_secs(1);
         let now = wave.store_clock();
         let deadlines = Deadlines {
+            begun_at,
             lease_until: now + settings.lease,
             over_at,
             search_counts_at: now + settings.lease + wave.system().schema().search_lag,
