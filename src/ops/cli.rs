@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate, status, sync, topology,
-    worker,
+    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate, status, sync,
+    topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};

@@ -1,8 +1,6 @@
 //! `muster simulate`: plays worlds in which everything goes wrong, and tells whether anything that must be true was not.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -95,27 +93,11 @@ pub async fn run(arguments: Arguments, stop: CancellationToken, form: Form) -> a
     Ok(if sum.failed.is_empty() { Exit::Done } else { Exit::Failed })
 }
 
-/// Each thread plays one world at a time: chance and time belong to a thread.
 fn play_all(arguments: Arguments, jobs: usize, stop: &CancellationToken) -> Sum {
-    let next = AtomicU64::new(0);
-    let (done, outcomes) = mpsc::channel();
     let mut sum = Sum::default();
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (next, done) = (&next, done.clone());
-            scope.spawn(move || {
-                while !stop.is_cancelled() {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= arguments.seeds
-                        || done.send(simulation::play(arguments.seed.wrapping_add(number))).is_err()
-                    {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(done);
-        outcomes.iter().for_each(|outcome| sum.add(outcome));
+    simulation::play_all(arguments.seed, arguments.seeds, jobs, |outcome| {
+        sum.add(outcome);
+        !stop.is_cancelled()
     });
     sum
 }
@@ -137,7 +119,11 @@ fn tell_json(arguments: Arguments, sum: &Sum, took: Duration) {
         seeds_per_second: sum.played as f64 / took.as_secs_f64(),
         faults: &sum.faults,
         failures: failures
-            .map(|outcome| Failure { seed: outcome.seed, replay: replay(outcome.seed), violations: &outcome.violations })
+            .map(|outcome| Failure {
+                seed: outcome.seed,
+                replay: replay(outcome.seed),
+                violations: &outcome.violations,
+            })
             .collect(),
     });
 }

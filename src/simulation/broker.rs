@@ -19,13 +19,14 @@ use crate::domain::Timestamp;
 #[derive(Debug, Clone)]
 struct Held {
     message: Message,
+    body: bytes::Bytes,
     redeliveries: u32,
 }
 
 #[derive(Debug, Default)]
 struct State {
     queues: BTreeMap<Queue, VecDeque<Held>>,
-    waiting: Vec<(Timestamp, Queue, Message)>,
+    waiting: Vec<(Timestamp, Queue, Held)>,
     letters: Vec<Message>,
     away: bool,
     /// Publishes that were waited for, and messages published.
@@ -55,14 +56,13 @@ impl State {
         if faults.strike(Fault::MessageOvertaken) { queue.push_back(again) } else { queue.push_front(again) }
     }
 
-    fn enqueue(&mut self, to: Queue, message: Message, now: Timestamp, faults: &Faults) {
+    fn enqueue(&mut self, to: Queue, held: Held, now: Timestamp, faults: &Faults) {
         if faults.strike(Fault::MessageLate) {
             let late = Duration::from_millis(fastrand::u64(1_000..90_000));
-            self.waiting.push((now + late, to, message));
+            self.waiting.push((now + late, to, held));
             return;
         }
         let queue = self.queues.entry(to).or_default();
-        let held = Held { message, redeliveries: 0 };
         if !queue.is_empty() && faults.strike(Fault::MessageOvertaken) {
             let place = fastrand::usize(..queue.len());
             queue.insert(place, held);
@@ -98,11 +98,11 @@ impl MemoryBroker {
         let now = self.clock.now();
         let mut state = self.state();
         let waiting = std::mem::take(&mut state.waiting);
-        for (due, queue, message) in waiting {
+        for (due, queue, held) in waiting {
             if due <= now {
-                state.queues.entry(queue).or_default().push_back(Held { message, redeliveries: 0 });
+                state.queues.entry(queue).or_default().push_back(held);
             } else {
-                state.waiting.push((due, queue, message));
+                state.waiting.push((due, queue, held));
             }
         }
         let (queue, held) = queues.iter().find_map(|queue| Some((queue, state.queues.get_mut(queue)?.pop_front()?)))?;
@@ -110,7 +110,7 @@ impl MemoryBroker {
         let tag = state.tags;
         state.unsettled.insert(tag, (self.owner, queue.clone(), held.clone()));
         let (broker, queue) = (self.clone(), queue.clone());
-        Some(MemoryDelivery { broker, queue, body: held.message.encode(), tag: Some(tag), held })
+        Some(MemoryDelivery { broker, queue, tag: Some(tag), held })
     }
 
     /// Whether nothing waits and nothing is in anybody's hands.
@@ -145,20 +145,22 @@ impl Broker for MemoryBroker {
                 if self.state().away {
                     std::future::pending::<()>().await;
                 }
-                let message = Message::decode(&message.encode(), message.attempt, message.traceparent.clone())
+                let body = message.encode();
+                let message = Message::decode(&body, message.attempt, message.traceparent.clone())
                     .expect("what was encoded can be decoded");
+                let held = Held { message, body, redeliveries: 0 };
                 {
                     let mut state = self.state();
                     let now = self.clock.now();
                     match to.clone() {
-                        Destination::Queue(queue) => state.enqueue(queue, message, now, &self.faults),
+                        Destination::Queue(queue) => state.enqueue(queue, held, now, &self.faults),
                         // A rung is left between the asked wait and the rung's own end.
                         Destination::Retry { home, after } => {
                             let jitter = after.mul_f64(fastrand::f64());
                             let after = if self.faults.is_calm() { after } else { after + jitter };
-                            state.waiting.push((now + after, home, message));
+                            state.waiting.push((now + after, home, held));
                         }
-                        Destination::Dead => state.letters.push(message),
+                        Destination::Dead => state.letters.push(held.message),
                     }
                 }
                 // Without its confirm nobody knows whether it was taken: it is sent again, under the same id.
@@ -218,7 +220,6 @@ impl Consumer for MemoryConsumer {
 pub(crate) struct MemoryDelivery {
     broker: MemoryBroker,
     queue: Queue,
-    body: bytes::Bytes,
     /// Taken once it is settled.
     tag: Option<u64>,
     held: Held,
@@ -241,7 +242,7 @@ impl Delivery for MemoryDelivery {
     }
 
     fn body(&self) -> &[u8] {
-        &self.body
+        &self.held.body
     }
 
     fn message_id(&self) -> &str {

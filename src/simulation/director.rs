@@ -51,7 +51,10 @@ async fn course(world: &World) -> Result<(), String> {
     world.come_to_rest().await?;
     let after = Side::BOTH.map(|side| world.remotes[side].log_len());
     if before != after {
-        return Err(format!("a reconcile with nothing to do writes {} values", after[0] + after[1] - before[0] - before[1]));
+        return Err(format!(
+            "a reconcile with nothing to do writes {} values",
+            after[0] + after[1] - before[0] - before[1]
+        ));
     }
     Ok(())
 }
@@ -74,7 +77,8 @@ async fn storm(world: &World) {
             }
         }
     });
-    let length = world.plan.gaps_ms.iter().sum::<u64>() / world.plan.gaps_ms.len() as u64 * world.plan.edits as u64 + 30_000;
+    let length =
+        world.plan.gaps_ms.iter().sum::<u64>() / world.plan.gaps_ms.len() as u64 * world.plan.edits as u64 + 30_000;
     world.spawner.spawn(Owner::World, {
         let world = world.clone();
         async move {

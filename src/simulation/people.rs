@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::system::Remote;
 use super::Clock;
 use super::events::Timeline;
+use super::system::Remote;
 use crate::domain::rules::{Flow, Rules};
 use crate::domain::{AccountId, AttributePath, Side, Sides, Timestamp, Value};
 
@@ -90,14 +90,8 @@ impl People {
                 Value::Text(text) => Value::Text(text.trim().to_lowercase().chars().take(8).collect()),
                 other => other,
             });
-            let edit = Edit {
-                person,
-                side: home,
-                path: path.clone(),
-                value: value.clone(),
-                over: None,
-                at: self.clock.now(),
-            };
+            let edit =
+                Edit { person, side: home, path: path.clone(), value: value.clone(), over: None, at: self.clock.now() };
             state.edits.push(edit);
             attributes.insert(path.clone(), value);
         }
@@ -109,7 +103,10 @@ impl People {
             let partner: AccountId = format!("{other}-of-{account}").parse().expect("letters are an id");
             self.remotes[other].hire(&partner, attributes, Some(account.clone()));
         }
-        self.tell(person, format!("gets account {account} on {home}{}", if both { ", and one on the other side" } else { "" }));
+        self.tell(
+            person,
+            format!("gets account {account} on {home}{}", if both { ", and one on the other side" } else { "" }),
+        );
     }
 
     /// The account of a person on a side, if there is one.
@@ -135,7 +132,8 @@ impl People {
             false => (!clears).then(|| Self::text(state.edits.len())),
         };
         let Some(over) = self.remotes[side].edit(&account, path, typed.clone(), state.edits.len()) else { return };
-        let value = self.remotes[side].account(&account).and_then(|account| account.attributes.get(path).cloned()).flatten();
+        let value =
+            self.remotes[side].account(&account).and_then(|account| account.attributes.get(path).cloned()).flatten();
         let told = format!("types {} over {} in {path} on {side}", shown(value.as_ref()), shown(over.as_ref()));
         state.edits.push(Edit { person, side, path: path.clone(), value, over, at: self.clock.now() });
         drop(state);
@@ -157,7 +155,9 @@ impl People {
             }
         }
         match fastrand::u8(..100) {
-            0..8 => return self.edit(person, Side::BOTH[fastrand::usize(..2)], &AttributePath::active(), fastrand::bool()),
+            0..8 => {
+                return self.edit(person, Side::BOTH[fastrand::usize(..2)], &AttributePath::active(), fastrand::bool());
+            }
             8 => return self.leave(person),
             _ => {}
         }

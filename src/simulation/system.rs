@@ -1,7 +1,7 @@
 //! An imitated system: accounts that people edit and Muster writes, with a clock of its own, coarse stamps or none, and
 //! its own way to keep a value. It keeps a log of every change, which is all that the judge knows of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -126,7 +126,9 @@ struct State {
     tags: u64,
     /// What a request on its way is about to write.
     on_the_way: BTreeMap<u64, Vec<(AccountId, AttributePath)>>,
-    /// Requests that were carried out and whose sender did not get the answer, by account or partner.
+    /// Requests whose sender did not get the answer, or was told of a failure.
+    unheard: BTreeSet<u64>,
+    /// How many of them there were, by account or partner.
     unanswered: BTreeMap<AccountId, usize>,
 }
 
@@ -277,6 +279,11 @@ impl Remote {
         self.state().on_the_way.is_empty()
     }
 
+    /// Requests whose sender did not get the answer, or was told of a failure.
+    pub(crate) fn unheard(&self) -> BTreeSet<u64> {
+        self.state().unheard.clone()
+    }
+
     /// What some request is about to write.
     pub(crate) fn on_the_way(&self) -> Vec<(AccountId, AttributePath)> {
         self.state().on_the_way.values().flatten().cloned().collect()
@@ -305,7 +312,8 @@ impl Remote {
         if faults.strike(Fault::RowFailed) {
             return Written::Failed(failed(FailureClass::Transient, "row_locked"));
         }
-        let keep = |(path, value): (&AttributePath, &Option<Value>)| (path.clone(), self.shape.keeping.keep(value.as_ref()));
+        let keep =
+            |(path, value): (&AttributePath, &Option<Value>)| (path.clone(), self.shape.keeping.keep(value.as_ref()));
         let kept: Attributes = write.values.iter().map(keep).collect();
         if kept != write.values {
             faults.count(Fault::KeptOtherwise);

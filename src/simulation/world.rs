@@ -19,10 +19,10 @@ use super::system::Remote;
 use super::system::connector::Connector;
 use crate::broker::Queue;
 use crate::clock;
-use crate::domain::{RunId, Sides, Token};
+use crate::domain::{RunId, Sides, Timestamp, Token};
+use crate::stages::producer::Step;
 use crate::stages::producer::clerk::{Clerk, new_run_id};
 use crate::stages::producer::reader::Reader;
-use crate::stages::producer::Step;
 use crate::stages::writer::Turns;
 use crate::stages::{Connection, Handful, Pipeline, Settings};
 use crate::store::{RunKind, Store, SyncRequest};
@@ -54,6 +54,8 @@ struct State {
     dead: Vec<Role>,
     /// Runs of which the store forgot a part: nobody can count them to their end.
     cut: BTreeSet<RunId>,
+    /// When the store's memory was doubted or lost.
+    losses: Vec<Timestamp>,
     /// What went wrong with the world as a whole.
     complaint: Option<String>,
 }
@@ -80,9 +82,8 @@ impl World {
     pub(crate) fn new(plan: Plan, clock: Clock, spawner: Spawner) -> Self {
         let (faults, timeline) = (Faults::default(), Timeline::default());
         let paths: Vec<_> = plan.rules.attributes.keys().cloned().collect();
-        let remotes = Sides::from_fn(|side| {
-            Remote::new(side, plan.shapes[side], &paths, clock.clone(), timeline.clone())
-        });
+        let remotes =
+            Sides::from_fn(|side| Remote::new(side, plan.shapes[side], &paths, clock.clone(), timeline.clone()));
         let people = People::new(remotes.clone(), clock.clone(), timeline.clone());
         Self {
             broker: MemoryBroker::new(clock.clone(), faults.clone()),
@@ -113,6 +114,11 @@ impl World {
     /// Runs of which the store forgot a part.
     pub(crate) fn cut_runs(&self) -> BTreeSet<RunId> {
         self.state().cut.clone()
+    }
+
+    /// When the store's memory was doubted or lost.
+    pub(crate) fn losses(&self) -> Vec<Timestamp> {
+        self.state().losses.clone()
     }
 
     pub(crate) fn complain(&self, what: String) {
@@ -279,7 +285,8 @@ impl World {
         let copy = (fault == Fault::MemoryRestored && !copies.is_empty())
             .then(|| copies.swap_remove(fastrand::usize(..copies.len())));
         self.faults.count(fault);
-        self.tell(format!("{}", fault.as_str()));
+        self.tell(fault.as_str().to_owned());
+        self.state().losses.push(self.clock.now());
         match fault {
             Fault::MemoryDoubted => self.store.begin_epoch(),
             _ => {
@@ -316,7 +323,10 @@ impl World {
         let mut pause = Duration::from_millis(500);
         while !self.is_at_rest() {
             if clock::now() - begun > PATIENCE {
-                return Err(format!("nothing goes wrong any more, and after {PATIENCE:?} work is still under way: {}", self.under_way()));
+                return Err(format!(
+                    "nothing goes wrong any more, and after {PATIENCE:?} work is still under way: {}",
+                    self.under_way()
+                ));
             }
             clock::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(60));
@@ -371,11 +381,7 @@ impl Idle {
 }
 
 /// A few deliveries of one queue, as many as may be worked on together.
-fn take_handful(
-    broker: &MemoryBroker,
-    queues: &[Queue],
-    room: usize,
-) -> Option<Vec<super::broker::MemoryDelivery>> {
+fn take_handful(broker: &MemoryBroker, queues: &[Queue], room: usize) -> Option<Vec<super::broker::MemoryDelivery>> {
     let mut handful = Handful::new(broker.take(queues)?);
     for _ in 0..fastrand::usize(..4) {
         let refused = broker.take(queues).and_then(|delivery| handful.add(delivery, room));

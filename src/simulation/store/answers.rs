@@ -8,8 +8,8 @@ use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides, SystemName,
-    Timestamp, Token,
+    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides,
+    SystemName, Timestamp, Token,
 };
 use crate::store::{
     AccountPage, Claim, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName,

@@ -135,4 +135,3 @@ impl State {
         Committed::Done { owed }
     }
 }
-

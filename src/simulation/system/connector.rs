@@ -91,7 +91,9 @@ impl Connector {
         let (seen, looked_at) = self
             .call(|remote, read_at| {
                 let look = |write: &Write| match &write.action {
-                    Action::Update { account, .. } => Some(remote.snapshot(account, &remote.account(account)?, read_at)),
+                    Action::Update { account, .. } => {
+                        Some(remote.snapshot(account, &remote.account(account)?, read_at))
+                    }
                     Action::Create { .. } => None,
                 };
                 (writes.iter().map(look).collect::<Vec<_>>(), remote.clock.now())
@@ -171,7 +173,9 @@ impl Connector {
             for ((write, _), written) in writes.iter().zip(&written) {
                 if unheard || matches!(written, Written::Failed(_)) {
                     let (Action::Create { partner: id } | Action::Update { account: id, .. }) = &write.action;
-                    *remote.state().unanswered.entry(id.clone()).or_default() += 1;
+                    let mut state = remote.state();
+                    *state.unanswered.entry(id.clone()).or_default() += 1;
+                    state.unheard.insert(number);
                 }
             }
         });
@@ -270,9 +274,7 @@ impl System for Connector {
                     account.attributes.get(path).and_then(Option::as_ref).and_then(Value::as_text) == Some(text)
                 }
             };
-            let is_listed = |account: &Account| {
-                account.created_at + remote.shape.search_lag <= remote.clock.now()
-            };
+            let is_listed = |account: &Account| account.created_at + remote.shape.search_lag <= remote.clock.now();
             if !accounts.values().all(is_listed) {
                 self.faults.count(Fault::SearchTooEarly);
             }
