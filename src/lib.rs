@@ -21,11 +21,14 @@
 //! - [`ops`]: what the command line does, a file per subject.
 //! - [`telemetry`]: metrics, logs, health pages.
 //! - [`sandbox`]: imitations of the systems, with faults on demand. It knows nothing of the rest.
+//! - [`clock`]: what time it is for the stages, also where time is simulated.
+//! - [`simulation`]: the real stages in a small world where everything goes wrong, and a judge at its end.
 //!
 //! Dependencies point one way: `bins → ops → stages → {broker, store, systems} → domain`.
 
 pub mod alerts;
 pub mod broker;
+pub mod clock;
 pub mod config;
 pub mod database;
 pub mod domain;
@@ -33,6 +36,7 @@ pub mod expression;
 pub mod failpoint;
 pub mod ops;
 pub mod sandbox;
+pub mod simulation;
 pub mod stages;
 pub mod store;
 pub mod systems;

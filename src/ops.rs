@@ -16,6 +16,7 @@ pub mod output;
 pub mod pause;
 pub mod plan;
 pub mod run;
+pub mod simulate;
 pub mod status;
 pub mod sync;
 pub mod topology;

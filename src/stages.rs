@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use crate::alerts::Alerts;
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
+use crate::clock;
 use crate::domain::schedule::Schedule;
 use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName};
 use crate::expression::Scope;
@@ -331,8 +332,9 @@ pub(crate) fn delays() -> impl Iterator<Item = Duration> + Send {
 /// Waits, unless the process stops first.
 pub(crate) async fn wait(stop: &CancellationToken, duration: Duration) -> Result<(), Halt> {
     tokio::select! {
+        biased;
         () = stop.cancelled() => Err(Halt::Stopped),
-        () = tokio::time::sleep(duration) => Ok(()),
+        () = clock::sleep(duration) => Ok(()),
     }
 }
 

@@ -92,7 +92,7 @@ struct Received<'m> {
 impl Message {
     /// A first attempt at this, with a new id.
     pub fn new(payload: Payload) -> Self {
-        Self { id: uuid::Uuid::now_v7().to_string(), attempt: 0, traceparent: None, payload }
+        Self { id: crate::clock::new_id(), attempt: 0, traceparent: None, payload }
     }
 
     /// The body's bytes.

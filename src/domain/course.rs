@@ -113,6 +113,7 @@ impl Deadlines {
     /// Those of a write that begins when the store's clock shows `now` and the target's is known to show `target`.
     pub fn of(now: Timestamp, target: Timestamp, lease: Duration, search_lag: Duration) -> Self {
         Self {
+            begun_at: target,
             lease_until: now + lease,
             // The Date header has whole seconds, so the target's clock may be a second ahead of what is known of it.
             over_at: target + lease + Duration::from_secs(1),

@@ -2,10 +2,11 @@
 //! messages are hints, and what a side lacks is computed from here. One document, replaced by compare-and-set.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Version;
+use super::account::{Snapshot, Version};
 use super::attribute::{AttributePath, Digest, Value};
 use super::deferral::Deferral;
 use super::failure::{Code, Failure};
@@ -245,6 +246,10 @@ pub struct Intent {
     /// The side's `seen_at` on which the write was conditioned; absent for a creation.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub conditioned_on: Option<Version>,
+    /// When it was begun, in the target's clock and not later than the truth: no request of it can have taken effect
+    /// before.
+    #[serde(rename = "b", default)]
+    pub begun_at: Timestamp,
     /// From here on, in the target's clock, no request of this write can take effect any more.
     #[serde(rename = "o")]
     pub over_at: Timestamp,
@@ -273,6 +278,16 @@ pub struct Burial {
     /// Code of the refusal, for `status`.
     #[serde(rename = "c")]
     pub code: String,
+}
+
+impl Intent {
+    /// Whether this creation may have made an account that was last changed at `version`, at a system with stamps of this
+    /// grain. One that was there before is none of ours, though a search of ours found it; without a stamp it cannot be
+    /// told, and nothing is claimed.
+    pub fn may_have_created(&self, version: &Version, grain: Duration) -> bool {
+        let modified_since = version.modified_at.is_some_and(|modified_at| modified_at + grain >= self.begun_at);
+        self.conditioned_on.is_none() && modified_since
+    }
 }
 
 impl Link {
@@ -323,12 +338,13 @@ impl Link {
         self.sides[side].parting.as_deref().filter(|_| self.sides[side].account.is_none())
     }
 
-    /// Takes in the account of `side` that names its partner here (R43): one that we created and whose answer was lost,
-    /// or, where no write of ours can explain it, one of a link that the store forgot.
-    pub fn take_in(&mut self, side: Side, account: AccountId) {
+    /// Takes in the account of `side`, whose stamps have this grain, since it names its partner here (R43): one that we
+    /// created and whose answer was lost, or, where no write of ours can explain it, one of a link that the store forgot.
+    pub fn take_in(&mut self, side: Side, snapshot: &Snapshot, grain: Duration) {
         let state = &mut self.sides[side];
-        state.account = Some(account);
-        if state.intents.is_empty() {
+        let created_by_us = state.intents.iter().any(|intent| intent.may_have_created(&snapshot.version, grain));
+        state.account = Some(snapshot.account.clone());
+        if !created_by_us {
             self.origin = Origin::Rebuilt;
         }
     }

@@ -93,6 +93,8 @@ fn hides_edits(base: &Version, grain: Duration) -> bool {
 /// When a write that begins now ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
+    /// When it begins, in the target's clock and not later than the truth.
+    pub begun_at: Timestamp,
     /// When the lease ends, in the store's clock.
     pub lease_until: Timestamp,
     /// When no request of the write can take effect any more, in the target's clock.
@@ -118,6 +120,7 @@ pub fn begin(link: &Link, side: Side, token: Token, wanted: &Pending, rules: &Ru
         token,
         writes,
         conditioned_on: state.seen_at.clone(),
+        begun_at: deadlines.begun_at,
         over_at: deadlines.over_at,
         until: deadlines.search_counts_at,
     });
@@ -274,13 +277,13 @@ pub fn exhume(link: &Link, side: Side) -> Link {
 }
 
 /// Links an account that a search found instead of creating one. `remembered`: it names its partner, so the two were
-/// linked before. What it holds is a change like any other. `None`: the lease moved on, nothing is touched.
-pub fn adopt(link: &Link, side: Side, token: Token, account: AccountId, remembered: bool) -> Option<Link> {
-    let state = &link.sides[side];
-    // Also somebody else's open creation is explained by the account that was found.
-    let ours_in_flight = state.intents.iter().any(|intent| intent.token != token);
+/// linked before, unless somebody else's open creation may have made it. What it holds is a change like any other. `None`:
+/// the lease moved on, nothing is touched.
+pub fn adopt(link: &Link, side: Side, token: Token, found: &Snapshot, remembered: bool, rules: &Rules) -> Option<Link> {
+    let others = link.sides[side].intents.iter().filter(|intent| intent.token != token);
+    let ours_in_flight = others.into_iter().any(|intent| intent.may_have_created(&found.version, rules.grain[side]));
     let mut after = withdraw(link, side, token)?;
-    after.sides[side].account = Some(account);
+    after.sides[side].account = Some(found.account.clone());
     if remembered && !ours_in_flight {
         after.origin = Origin::Rebuilt;
     }

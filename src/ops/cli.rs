@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, status, sync, topology,
-    worker,
+    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate, status, sync,
+    topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
@@ -155,6 +155,12 @@ enum Command {
     /// is measured. Queues and keys have names of their own and are removed at the end. Takes about a quarter of an hour; the
     /// machine should have nothing else to do. Use a release build.
     Bench(bench::Arguments),
+    /// Play small worlds in which everything goes wrong, and judge what comes of it: processes are killed, answers lost,
+    /// memory lost, and people edit both sides all the while. No configuration is read, and nothing is connected to.
+    ///
+    /// A seed replays exactly. Exit status 1: in one of the worlds something that must be true was not; what, and how it
+    /// came to that, is printed.
+    Simulate(simulate::Arguments),
     /// Declare the queues, and list them.
     Topology,
     /// Print the JSON Schema of the configuration.
@@ -289,6 +295,7 @@ pub async fn main() -> ExitCode {
         }
         Command::Init { from, to } => init::run(from, to, &cli.config, form),
         Command::Bench(arguments) => measure(arguments, &cli.config, form).await,
+        Command::Simulate(arguments) => simulate(arguments, form).await,
         Command::Demo { users, keep } => demonstrate(demo::Options { users, keep }, form).await,
         command => {
             let config = match Config::load(&cli.config, &ProcessEnvironment) {
@@ -330,6 +337,10 @@ async fn demonstrate(options: demo::Options, form: Form) -> anyhow::Result<Exit>
     demo::run(options, worker::on_signal()?, form).await
 }
 
+async fn simulate(arguments: simulate::Arguments, form: Form) -> anyhow::Result<Exit> {
+    simulate::run(arguments, worker::on_signal()?, form).await
+}
+
 async fn measure(arguments: bench::Arguments, config: &Path, form: Form) -> anyhow::Result<Exit> {
     bench::run(arguments.options(config)?, worker::on_signal()?, form).await
 }
@@ -366,6 +377,7 @@ async fn serve_with<B: Broker, S: Store>(
 ) -> anyhow::Result<Exit> {
     let exit = match command {
         Command::Bench(_)
+        | Command::Simulate(_)
         | Command::Demo { .. }
         | Command::Init { .. }
         | Command::Check { .. }

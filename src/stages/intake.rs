@@ -80,6 +80,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return Ok(Intake::Work(found, None));
         }
         let alone = tokio::select! {
+            biased;
             () = stop.cancelled() => return Err(Halt::Stopped),
             alone = Arc::clone(&self.suspect).lock_owned() => alone,
         };

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 /// Now, by this machine's clock: for times that only people read.
 pub(crate) fn wall_clock() -> Timestamp {
-    Timestamp(jiff::Timestamp::now().as_millisecond())
+    crate::clock::wall()
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {

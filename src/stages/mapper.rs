@@ -57,7 +57,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
     /// Maps deliveries of one queue together.
-    pub(super) async fn map_deliveries<D: Delivery>(&self, deliveries: Vec<D>, stop: CancellationToken) {
+    pub(crate) async fn map_deliveries<D: Delivery>(&self, deliveries: Vec<D>, stop: CancellationToken) {
         hit("mapper.received");
         match self.map_messages(&deliveries, &stop).await {
             Ok(()) => {

@@ -13,9 +13,9 @@ use crate::broker::{Broker, BrokerError};
 use crate::domain::{Side, Token};
 use crate::store::{LeaseName, Store};
 
-pub(super) mod clerk;
+pub(crate) mod clerk;
 pub(super) mod page;
-pub(super) mod reader;
+pub(crate) mod reader;
 
 pub use clerk::new_run_id;
 
@@ -90,7 +90,7 @@ fn token() -> Token {
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// There may be more to do.
     Worked,
     /// There was nothing to do, or somebody else does it.

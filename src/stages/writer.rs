@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Queue};
+use crate::clock;
 use crate::domain::{Command, CommandOutcome, ConnectionName, Link, LinkId, Side, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
@@ -33,7 +33,7 @@ mod wave;
 use attempt::Attempt;
 use follow_ups::FollowUps;
 pub(crate) use pauses::BELIEVED as PAUSES_BELIEVED;
-pub(super) use turns::Turns;
+pub(crate) use turns::Turns;
 use wave::Wave;
 
 /// Writes until `stop`.
@@ -80,7 +80,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     }
 
     /// Works on the commands of deliveries of one queue together.
-    pub(super) async fn write_deliveries<D: Delivery>(
+    pub(crate) async fn write_deliveries<D: Delivery>(
         &self,
         deliveries: Vec<D>,
         turns: &Turns,
@@ -155,7 +155,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         turns: &Turns,
     ) -> Result<(), Halt> {
         let ids: Vec<LinkId> = orders.iter().map(|order| order.command.link).collect();
-        let loaded_at = Instant::now();
+        let loaded_at = clock::now();
         let loaded = self.ask(stop, || self.store.load(&connection.name, &ids)).await?;
         hit("writer.loaded");
         let wave = Wave {

@@ -91,7 +91,8 @@ fn only_the_holder_of_the_lease_ends_a_write() {
     let stranger = Token(99);
     assert_eq!(withdraw(&play.link, B, stranger), None);
     assert_eq!(give_up(&play.link, B, stranger), None);
-    assert_eq!(adopt(&play.link, B, stranger, account(B), true), None);
+    let found = snapshot(B, at(1.0, 2.0), &[]);
+    assert_eq!(adopt(&play.link, B, stranger, &found, true, &play.rules), None);
     let answer = snapshot(B, at(161.0, 162.0), &[("x", "1")]);
     assert_eq!(finish(&play.link, B, stranger, &going.wanted, &answer, &play.rules), Finish::LostLease);
 
@@ -178,20 +179,29 @@ fn a_bare_answer_is_partial() {
 }
 
 /// R12, R49, B23: what a search found is linked. Where it names its partner the two were linked before, and differing
-/// values are held; after a noted creation it is our own.
+/// values are held, also where a creation without an answer is noted that came after the account.
 #[test]
 fn what_a_search_finds_is_adopted() {
-    for (own_creation_open, remembered, origin) in
-        [(false, true, Origin::Rebuilt), (true, true, Origin::FirstMatch), (false, false, Origin::FirstMatch)]
-    {
+    for (own_creation_open, modified_after_s, remembered, origin) in [
+        (false, Some(1.0), true, Origin::Rebuilt),
+        (true, Some(1.0), true, Origin::FirstMatch),
+        (false, Some(1.0), false, Origin::FirstMatch),
+        // It was there before the creation that has no answer: the store forgot it.
+        (true, Some(-5.0), true, Origin::Rebuilt),
+        // It cannot be told.
+        (true, None, true, Origin::Rebuilt),
+    ] {
         let mut play = single();
+        let begun_s = play.now_s;
         if own_creation_open {
             play.begin(B);
             play.now_s += LEASE_S as f64 + 1.0;
         }
         let Going { token, wanted, .. } = play.begin(B);
         assert_eq!(wanted.need, Need::Create { partner: account(A) });
-        let adopted = adopt(&play.link, B, token, account(B), remembered).unwrap();
+        let mut found = snapshot(B, at(begun_s + modified_after_s.unwrap_or(1.0), play.now_s + 1.0), &[]);
+        found.version.modified_at = found.version.modified_at.filter(|_| modified_after_s.is_some());
+        let adopted = adopt(&play.link, B, token, &found, remembered, &play.rules).unwrap();
         assert_eq!((adopted.origin, adopted.sides.b.account.clone()), (origin, Some(account(B))));
         assert!(adopted.sides.b.lease.is_none());
         assert!(matches!(plan(&adopted, B, &play.rules, Timestamp(0)), Plan::Unseen { .. }));

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::{LEASE, RUNS, Step};
 use crate::broker::Broker;
+use crate::clock;
 use crate::domain::schedule::{Slot, Timetable};
 use crate::domain::{RunId, Side, Sides, Timestamp, Token};
 use crate::failpoint::hit;
@@ -17,10 +18,10 @@ use crate::store::{LeaseName, Run, RunKind, Store, SyncRequest};
 
 /// The clerk of one connection in one process.
 #[derive(Clone)]
-pub(in crate::stages) struct Clerk<B, S> {
+pub(crate) struct Clerk<B, S> {
     pipeline: Pipeline<B, S>,
     connection: Arc<Connection>,
-    pub(in crate::stages) token: Token,
+    pub(crate) token: Token,
     /// When both systems were last found fit for the connection.
     cleared_at: Arc<Mutex<Option<Instant>>>,
 }
@@ -29,11 +30,11 @@ pub(in crate::stages) struct Clerk<B, S> {
 const CLEARED: Duration = Duration::from_secs(3600);
 
 impl<B: Broker, S: Store> Clerk<B, S> {
-    pub(in crate::stages) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, token: Token) -> Self {
+    pub(crate) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, token: Token) -> Self {
         Self { pipeline, connection, token, cleared_at: Arc::default() }
     }
 
-    pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
+    pub(crate) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
             return Ok(Step::Idle);
@@ -82,7 +83,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
     async fn blocked(&self, stop: &CancellationToken, runs: &[Run]) -> Result<Option<String>, Halt> {
         let latest = runs.iter().find(|run| run.kind != RunKind::Live);
         let cleared_at = *self.cleared_at.lock().expect("nothing panics while the lock is held");
-        let is_cleared = cleared_at.is_some_and(|cleared_at| cleared_at.elapsed() < CLEARED);
+        let is_cleared = cleared_at.is_some_and(|cleared_at| clock::now() - cleared_at < CLEARED);
         if is_cleared && latest.is_none_or(|run| run.failed.is_none()) {
             return Ok(None);
         }
@@ -90,6 +91,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         let mut asking = std::pin::pin!(preflight::blocked(&self.connection));
         let blocked = loop {
             let answered = tokio::select! {
+                biased;
                 blocked = &mut asking => Some(blocked),
                 waited = wait(stop, LEASE / 3) => waited.map(|()| None)?,
             };
@@ -101,7 +103,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
                 break blocked;
             }
         };
-        let cleared_at = blocked.is_none().then(Instant::now);
+        let cleared_at = blocked.is_none().then(clock::now);
         *self.cleared_at.lock().expect("nothing panics while the lock is held") = cleared_at;
         Ok(blocked)
     }
@@ -157,5 +159,5 @@ impl<B: Broker, S: Store> Clerk<B, S> {
 
 /// A new id for a run.
 pub fn new_run_id() -> RunId {
-    uuid::Uuid::now_v7().to_string().parse().expect("a UUID is a run id")
+    clock::new_id().parse().expect("a UUID is a run id")
 }

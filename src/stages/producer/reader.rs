@@ -11,6 +11,7 @@ use tracing::warn;
 use super::page::{looked_up, messages, sighting};
 use super::{LEASE, Step, token};
 use crate::broker::{Broker, Queue};
+use crate::clock;
 use crate::domain::{
     AccountId, AttributePath, Cause, Change, Epoch, Failure, FailureClass, Lane, RunId, Side, Sighting, Token, Value,
 };
@@ -33,7 +34,7 @@ const REREADS: usize = 100;
 
 /// The reader of one side of one connection in one process.
 #[derive(Clone)]
-pub(in crate::stages) struct Reader<B, S> {
+pub(crate) struct Reader<B, S> {
     pipeline: Pipeline<B, S>,
     connection: Arc<Connection>,
     side: Side,
@@ -56,17 +57,17 @@ struct Memory {
 }
 
 impl<B: Broker, S: Store> Reader<B, S> {
-    pub(in crate::stages) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, side: Side) -> Self {
+    pub(crate) fn new(pipeline: Pipeline<B, S>, connection: Arc<Connection>, side: Side) -> Self {
         let memory = Memory { token: token(), leased_at: None, followed: None, failures: 0, announced: None };
         Self { pipeline, connection, side, memory: Arc::new(Mutex::new(memory)) }
     }
 
     /// The name of the present hold of the lease.
-    pub(in crate::stages) fn token(&self) -> Token {
+    pub(crate) fn token(&self) -> Token {
         self.memory().token
     }
 
-    pub(in crate::stages) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
+    pub(crate) async fn step(&self, stop: &CancellationToken) -> Result<Step, Halt> {
         if !self.hold_lease(stop).await? {
             self.memory().followed = None;
             return Ok(Step::Idle);
@@ -103,10 +104,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
     async fn hold_lease(&self, stop: &CancellationToken) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let lease = LeaseName::Reader(self.side);
-        let asked = Instant::now();
+        let asked = clock::now();
         let token = {
             let mut memory = self.memory();
-            if memory.leased_at.is_some_and(|leased_at| leased_at.elapsed() >= LEASE) {
+            if memory.leased_at.is_some_and(|leased_at| clock::now() - leased_at >= LEASE) {
                 (memory.token, memory.leased_at, memory.followed) = (token(), None, None);
             }
             memory.token
@@ -123,6 +124,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let mut work = std::pin::pin!(work);
         loop {
             tokio::select! {
+                biased;
                 done = &mut work => return Ok(done),
                 waited = wait(stop, LEASE / 3) => {
                     waited?;
@@ -198,7 +200,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     // system this one would never end.
                     state.active = Some(ActiveRead { position: Some(format!("{WATERMARK}{watermark}")), ..active });
                     let step = self.moved(stop, epoch, &state).await?;
-                    self.keeping_lease(stop, tokio::time::sleep(wait_for)).await?;
+                    self.keeping_lease(stop, clock::sleep(wait_for)).await?;
                     return Ok(step);
                 }
                 state.active = None;
@@ -255,7 +257,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let asked = self.pipeline.ask(stop, || store.rereads(name, self.side, REREADS)).await?;
         let accounts: Vec<_> = asked.iter().map(|(account, _)| account.clone()).collect();
         // A second answer within the grain of the stamps could not be ordered either.
-        self.keeping_lease(stop, tokio::time::sleep(Duration::from_secs(1))).await?;
+        self.keeping_lease(stop, clock::sleep(Duration::from_secs(1))).await?;
         let seen = match self.keeping_lease(stop, self.seen_again(&accounts)).await? {
             Ok(seen) => seen,
             Err(failure) => {
@@ -270,7 +272,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
                     "Reading {} accounts of {name} again failed, trying again in {pause:?}: {failure}",
                     accounts.len()
                 );
-                self.keeping_lease(stop, tokio::time::sleep(pause)).await?;
+                self.keeping_lease(stop, clock::sleep(pause)).await?;
                 return Ok(Step::Idle);
             }
         };
@@ -410,7 +412,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         if !hopeless && failures < FAILURES {
             let pause = super::delays().nth(failures as usize).unwrap_or_default();
             warn!("Reading {system} for {name} failed, trying again in {pause:?}: {failure}");
-            self.keeping_lease(stop, tokio::time::sleep(pause)).await?;
+            self.keeping_lease(stop, clock::sleep(pause)).await?;
             return Ok(Step::Worked);
         }
         self.memory().failures = 0;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::task::yield_now;
 
-use super::Clock;
 use crate::domain::{AccountId, Attributes, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version};
+use crate::simulation::Clock;
 use crate::systems::{
     Action, AttributeSchema, CallReport, Finding, Lookup, Next, Page, ReadFrom, Record, Schema, SearchKey, System,
     ValueKind, Write, Written,

@@ -10,9 +10,6 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use tokio_util::sync::CancellationToken;
 
-use super::Clock;
-use super::broker::{MemoryBroker, MemoryDelivery};
-use super::store::MemoryStore;
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
 use crate::domain::deferral::BusyPolicy;
@@ -20,6 +17,7 @@ use crate::domain::guard::{Budgets, Protected};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::schedule::Schedule;
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
+use crate::simulation::{Clock, Faults, MemoryBroker, MemoryDelivery, MemoryStore};
 use crate::stages::producer::clerk::Clerk;
 use crate::stages::producer::new_run_id;
 use crate::stages::producer::reader::Reader;
@@ -114,8 +112,8 @@ impl World {
         let systems: BTreeMap<_, SharedSystem> =
             [(names.a, Arc::clone(&crm) as SharedSystem), (names.b, Arc::clone(&scim) as SharedSystem)].into();
         let pipeline = Pipeline {
-            broker: MemoryBroker::new(clock.clone()),
-            store: MemoryStore::new(clock.clone()),
+            broker: MemoryBroker::new(clock.clone(), Faults::default()),
+            store: MemoryStore::new(clock.clone(), Faults::default()),
             systems: Arc::new(systems),
             connections: Arc::new([(connection.name.clone(), Arc::clone(&connection))].into()),
             settings: Settings {

@@ -10,6 +10,7 @@ use super::turns::Turn;
 use super::wave::Wave;
 use super::{Fate, Origin, count};
 use crate::broker::Broker;
+use crate::clock;
 use crate::domain::course::{Course, course};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
@@ -103,7 +104,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                             continue;
                         }
                         Guarded::Moved(moved) => {
-                            (link, known_at) = (moved, Instant::now());
+                            (link, known_at) = (moved, clock::now());
                             continue;
                         }
                     }
@@ -118,7 +119,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     }
                     match self.begin(link, wanted).await? {
                         Ok((begun, link)) => return self.carry_out(begun, link, values, turn).await,
-                        Err(moved) => (link, known_at) = (moved, Instant::now()),
+                        Err(moved) => (link, known_at) = (moved, clock::now()),
                     }
                 }
             }
@@ -183,7 +184,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let (wave, settings) = (self.wave, &self.wave.pipeline.settings);
         let token = Token(fastrand::u64(..));
         // Own clock first: what the store and the target count from later moments ends later.
-        let started = Instant::now();
+        let started = clock::now();
         let (lease, lag) = (settings.lease, wave.system().schema().search_lag);
         let deadlines = Deadlines::of(wave.store_clock(), wave.system().clock(), lease, lag);
         let noted = write::begin(&link, wave.side, token, &wanted, &wave.rules, deadlines);

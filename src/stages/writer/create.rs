@@ -143,7 +143,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let side = self.wave.side;
         let mut link = link;
         loop {
-            let Some(adopted) = write::adopt(&link, side, begun.token, account.account.clone(), remembered) else {
+            let Some(adopted) = write::adopt(&link, side, begun.token, &account, remembered, &self.wave.rules) else {
                 return Ok(self.later(LEASE_MARGIN));
             };
             let adopted = write::note(adopted, side, LastWrite::new(wall_clock(), WriteAnswer::Found));

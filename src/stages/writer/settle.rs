@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::attempt::{Attempt, Begun, LEASE_MARGIN, gone};
 use super::{Fate, count};
 use crate::broker::Broker;
+use crate::clock;
 use crate::domain::deferral::{Busy, defer, end_idle};
 use crate::domain::link::LastWrite;
 use crate::domain::pending::{Need, Pending, lacking};
@@ -184,7 +184,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             FailureClass::Unauthorised => UNAUTHORISED_PAUSE,
             FailureClass::Transient | FailureClass::Permanent | FailureClass::Busy => return Ok(()),
         };
-        let Some(pause) = self.wave.gate.target_said(Instant::now(), pause) else { return Ok(()) };
+        let Some(pause) = self.wave.gate.target_said(clock::now(), pause) else { return Ok(()) };
         let (pipeline, reason) = (self.wave.pipeline, failure.class.as_str());
         pipeline.ask(self.wave.stop, || pipeline.store.pause_system(target, pause, reason)).await
     }

@@ -20,7 +20,7 @@ const TRUSTED: Duration = Duration::from_millis(250);
 const SAME_PAUSE: Duration = Duration::from_millis(100);
 
 /// The gates of all targets, and what is known of pauses.
-pub(in crate::stages) struct Turns {
+pub(crate) struct Turns {
     gates: BTreeMap<SystemName, Gate>,
     pub(super) pauses: Pauses,
 }
@@ -47,7 +47,7 @@ struct Known {
 pub(super) type Turn = Arc<OwnedSemaphorePermit>;
 
 impl Turns {
-    pub(in crate::stages) fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
+    pub(crate) fn new<B, S>(pipeline: &Pipeline<B, S>) -> Self {
         let gate = |system: &SharedSystem| Gate {
             calls: Arc::new(Semaphore::new(system.schema().calls.max(1))),
             known: Mutex::default(),

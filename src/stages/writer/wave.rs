@@ -21,6 +21,7 @@ use super::lane::{Batch, Lane};
 use super::pauses::{self, Pauses};
 use super::turns::{Gate, Turn};
 use crate::broker::Broker;
+use crate::clock;
 use crate::domain::account::READ_UNCERTAINTY;
 use crate::domain::{
     AccountId, Code, DeadLetter, Epoch, Failure, FailureClass, LetterId, Link, LinkId, Rules, Side, Snapshot, Timestamp,
@@ -78,7 +79,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
     /// The store's clock, and not earlier than the truth.
     pub(super) fn store_clock(&self) -> Timestamp {
-        self.now + self.loaded_at.elapsed()
+        self.now + (clock::now() - self.loaded_at)
     }
 
     /// Waits for a turn at the target. The accounts of one call share a turn; it ends when all have dropped it.
@@ -108,7 +109,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     /// Searches until `deadline` at most.
     pub(super) async fn search(&self, key: SearchKey, deadline: Instant) -> Result<Vec<Snapshot>, Failure> {
         let timeout = |_| Failure::new(FailureClass::Transient, Code::known("timeout"), "the search took too long");
-        tokio::time::timeout_at(deadline, self.asked.searches.ask((key, deadline))).await.map_err(timeout)?
+        clock::timeout_at(deadline, self.asked.searches.ask((key, deadline))).await.map_err(timeout)?
     }
 
     /// How long to wait until the pause of this connection is looked at again; `None`: there is none.
@@ -197,6 +198,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     async fn take_turn(&self, batch: Batch<(), Granted>) {
         let granted = async {
             let turn = tokio::select! {
+                biased;
                 () = self.stop.cancelled() => return Err(Halt::Stopped),
                 turn = self.gate.turn() => turn,
             };
@@ -211,11 +213,11 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
 
     /// How long the target wants to be left alone.
     async fn pause(&self) -> Result<Option<Duration>, Halt> {
-        if let Some(known) = self.gate.pause(Instant::now()) {
+        if let Some(known) = self.gate.pause(clock::now()) {
             return Ok(known);
         }
         let _asking = self.gate.asking.lock().await;
-        let asked_at = Instant::now();
+        let asked_at = clock::now();
         if let Some(known) = self.gate.pause(asked_at) {
             return Ok(known);
         }
@@ -223,18 +225,18 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         let state = self.pipeline.ask(self.stop, || self.pipeline.store.system(target)).await?;
         let now = self.store_clock();
         let pause = state.not_before.filter(|until| *until > now).map(|until| until.since(now));
-        self.gate.store_said(asked_at, Instant::now(), pause);
+        self.gate.store_said(asked_at, clock::now(), pause);
         Ok(pause)
     }
 
     /// The pause of this connection, if a person said that nobody writes.
     async fn known_pause(&self) -> Result<Option<Pause>, Halt> {
         let name = &self.connection.name;
-        if let Some(known) = self.pauses.of(name, Instant::now()) {
+        if let Some(known) = self.pauses.of(name, clock::now()) {
             return Ok(known);
         }
         let _asking = self.pauses.asking.lock().await;
-        let asked_at = Instant::now();
+        let asked_at = clock::now();
         if let Some(known) = self.pauses.of(name, asked_at) {
             return Ok(known);
         }
@@ -280,8 +282,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     async fn wait_settled(&self, batch: Batch<Instant, Result<(), Halt>>) {
         let settled_at = batch.questions[0] + self.system().schema().grain + READ_UNCERTAINTY;
         let waited = tokio::select! {
+            biased;
             () = self.stop.cancelled() => Err(Halt::Stopped),
-            () = tokio::time::sleep_until(settled_at) => Ok(()),
+            () = clock::sleep_until(settled_at) => Ok(()),
         };
         batch.answer_all(waited);
     }
@@ -304,7 +307,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         let deadline = deadlines.into_iter().min().expect("a batch has a question");
         // Looked at once more: between the plan and the call a commit was waited for. Nothing is sent where the store does
         // not say in time that it may be.
-        if !matches!(tokio::time::timeout_at(deadline, self.known_pause()).await, Ok(Ok(None))) {
+        if !matches!(clock::timeout_at(deadline, self.known_pause()).await, Ok(Ok(None))) {
             return batch.answer_all(None);
         }
         let written = self.system().write(&writes, deadline).await;

@@ -55,6 +55,7 @@ fn sides() -> impl Strategy<Value = SideState> {
     let digests = prop_oneof![Just(u64::MAX), Just(0), any::<u64>()].prop_map(Digest);
     let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions())).prop_map(
         |(token, path, digest, generation, conditioned_on)| Intent {
+            begun_at: Timestamp(3),
             token: Token(token),
             writes: [(path, (digest, generation))].into(),
             conditioned_on,

@@ -1,10 +1,11 @@
 //! What time it is for a system, from the `Date` headers of its answers.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::domain::Timestamp;
 
 /// A system's clock and ours drift apart by no more than one part in this many.
@@ -65,24 +66,19 @@ impl SystemClock {
         let bound = *self.bound.lock().unwrap_or_else(PoisonError::into_inner);
         match bound {
             Some(bound) => bound.carried_to(instant),
-            None => Bound { at: Instant::now(), time: own_clock() }.carried_to(instant),
+            None => Bound { at: clock::now(), time: clock::wall() }.carried_to(instant),
         }
     }
 
     /// The system's clock now.
     pub fn now(&self) -> Timestamp {
-        self.at(Instant::now())
+        self.at(clock::now())
     }
 
     /// Whether an answer has shown the system's clock.
     pub fn is_known(&self) -> bool {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
-}
-
-fn own_clock() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
@@ -140,6 +136,6 @@ mod tests {
     fn own_clock_until_the_first_answer() {
         let clock = SystemClock::default();
         assert!(!clock.is_known());
-        assert!(own_clock().since(clock.now()) < Duration::from_secs(60));
+        assert!(clock::wall().since(clock.now()) < Duration::from_secs(60));
     }
 }

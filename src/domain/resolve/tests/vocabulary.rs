@@ -174,7 +174,8 @@ impl Play {
         self.tokens += 1;
         let token = Token(self.tokens);
         let end = Timestamp(ms(self.now_s) + LEASE_S * 1000);
-        let deadlines = Deadlines { lease_until: end, over_at: end, search_counts_at: end };
+        let begun_at = Timestamp(ms(self.now_s));
+        let deadlines = Deadlines { begun_at, lease_until: end, over_at: end, search_counts_at: end };
         self.link = begin(&self.link, side, token, &wanted, &self.rules, deadlines);
         Going { side, token, wanted }
     }

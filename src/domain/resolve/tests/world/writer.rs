@@ -127,6 +127,7 @@ impl World {
                 // The system's clock is known to the second, and never taken for later than it is.
                 let over_at = Timestamp(self.systems[side].clock(self.now).0 - 900 + DEADLINE_MS);
                 let deadlines = Deadlines {
+                    begun_at: Timestamp(over_at.0 - DEADLINE_MS),
                     lease_until: Timestamp(self.now + LEASE_MS),
                     over_at,
                     search_counts_at: Timestamp(self.now + DEADLINE_MS),

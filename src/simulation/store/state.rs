@@ -1,4 +1,4 @@
-//! What the store in memory knows, and the atomic step on it.
+//! What a store in memory holds, and its atomic step.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,19 +9,22 @@ use crate::domain::{
     AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, SystemName, Timestamp, Token,
 };
-use crate::store::{Claim, Commit, Committed, Count, LeaseName, Pause, ReaderState, Run, StoreError, SyncRequest};
+use crate::store::{
+    Claim, Commit, Committed, Count, JournalEntry, LeaseName, Pause, ReaderState, Run, StoreError, SyncRequest,
+};
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
 type Bits = (bool, Sides<bool>, Sides<bool>);
 
-#[derive(Default)]
+/// What a store of one connection holds.
+#[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) epoch: Option<(Epoch, Timestamp)>,
-    pub(super) links: HashMap<LinkId, Link>,
+    pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) claims: BTreeMap<Claim, LinkId>,
     pub(super) letters: BTreeMap<LetterId, DeadLetter>,
     pub(super) runs: BTreeMap<RunId, Run>,
-    bits: HashMap<(RunId, u32), Bits>,
+    pub(super) bits: HashMap<(RunId, u32), Bits>,
     pub(super) readers: Sides<ReaderState>,
     pub(super) leases: HashMap<LeaseName, (Token, Timestamp)>,
     pub(super) rereads: Sides<BTreeMap<AccountId, Timestamp>>,
@@ -30,6 +33,8 @@ pub(super) struct State {
     pub(super) watch: Watch,
     /// Systems that are to be left alone, and until when.
     pub(super) pauses: HashMap<SystemName, Timestamp>,
+    /// Values that lost, the oldest first.
+    pub(super) journal: Vec<JournalEntry>,
     /// Places taken in budgets.
     pub(super) spent: BTreeMap<(Side, Risk), BTreeMap<String, Timestamp>>,
     /// Connections that nobody writes for.
@@ -79,7 +84,7 @@ impl State {
         owed
     }
 
-    fn count_command(&mut self, run: &RunId, number: u32, side: Side, outcome: CommandOutcome) {
+    pub(super) fn count_command(&mut self, run: &RunId, number: u32, side: Side, outcome: CommandOutcome) {
         let Some(found) = self.runs.get_mut(run).filter(|found| number < found.read) else { return };
         let bits = self.bits.entry((run.clone(), number)).or_default();
         if !std::mem::replace(&mut bits.2[side], true) {
@@ -107,6 +112,7 @@ impl State {
             self.claims.retain(|_, holder| *holder != ended);
             self.links.remove(&ended);
         }
+        self.journal.extend(commit.journal);
         if let Some(link) = &commit.link {
             let is_released = |claim: &Claim| commit.release.contains(claim) && !commit.claim.contains(claim);
             self.claims.retain(|claim, holder| *holder != link.id || !is_released(claim));

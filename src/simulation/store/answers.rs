@@ -1,4 +1,4 @@
-//! How the store in memory answers.
+//! What the store in memory answers to each question of the [`Store`] trait.
 
 use std::time::Duration;
 
@@ -62,8 +62,11 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn journal(&self, _: &ConnectionName, _: LinkId, _: usize) -> Result<Vec<JournalEntry>, StoreError> {
-        Ok(Vec::new())
+    async fn journal(&self, _: &ConnectionName, link: LinkId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+        self.op("journal", |state, _| {
+            Ok(state.journal.iter().rev().filter(|entry| entry.link == link).take(limit).cloned().collect())
+        })
+        .await
     }
 
     async fn accounts(&self, _: &ConnectionName, side: Side, _: Option<String>) -> Result<AccountPage, StoreError> {
@@ -105,8 +108,12 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn release(&self, _: &ConnectionName, _: &LeaseName, _: Token) -> Result<(), StoreError> {
-        Ok(())
+    async fn release(&self, _: &ConnectionName, name: &LeaseName, token: Token) -> Result<(), StoreError> {
+        self.op("release", |state, _| {
+            state.leases.retain(|of, (holder, _)| of != name || *holder != token);
+            Ok(())
+        })
+        .await
     }
 
     async fn reader(&self, name: &ConnectionName, side: Side) -> Result<ReaderState, StoreError> {
@@ -141,8 +148,7 @@ impl Store for MemoryStore {
         reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> Result<Option<u32>, StoreError> {
         self.op("reserve", |state, now| {
-            let Some(found) = state.runs.get(run) else { return Ok(None) };
-            let first = found.read;
+            let Some(first) = state.runs.get(run).map(|run| run.read) else { return Ok(None) };
             if let Some((epoch, side, token, reader)) = reader {
                 state.check(name, epoch)?;
                 let lease = state.leases.get(&LeaseName::Reader(side));
@@ -150,9 +156,13 @@ impl Store for MemoryStore {
                     return Ok(None);
                 }
                 state.readers[side] = reader.clone();
-                state.readers[side].active.as_mut().unwrap().reserved = Some((first, count));
+                if let Some(active) = &mut state.readers[side].active {
+                    active.reserved = Some((first, count));
+                }
             }
-            state.runs.get_mut(run).unwrap().read += count;
+            if let Some(run) = state.runs.get_mut(run) {
+                run.read += count;
+            }
             Ok(Some(first))
         })
         .await
@@ -253,7 +263,7 @@ impl Store for MemoryStore {
         failed: Option<&str>,
     ) -> Result<(), StoreError> {
         self.op("end_reading", |state, _| {
-            let run = state.runs.get_mut(run).unwrap();
+            let Some(run) = state.runs.get_mut(run) else { return Ok(()) };
             run.reading[side] = false;
             run.failed = run.failed.take().or(failed.map(ToOwned::to_owned));
             Ok(())
@@ -263,7 +273,7 @@ impl Store for MemoryStore {
 
     async fn expect(&self, _: &ConnectionName, run: &RunId, accounts: u64) -> Result<(), StoreError> {
         self.op("expect", |state, _| {
-            let run = state.runs.get_mut(run).unwrap();
+            let Some(run) = state.runs.get_mut(run) else { return Ok(()) };
             run.expected = Some(run.expected.unwrap_or(0) + accounts);
             Ok(())
         })
