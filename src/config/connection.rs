@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::breaker::Breaker;
 use crate::domain::guard::Budgets;
 use crate::domain::rules::{Flow, Leavers, OnExisting};
 use crate::domain::schedule::Schedule;
@@ -12,7 +13,7 @@ use crate::expression::Scope;
 use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::guards::{ProtectedConfig, budgets, protected};
+use super::guards::{ProtectedConfig, budgets, loop_breaker, protected};
 use super::schedule::{overdue_after, schedule};
 use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
 use super::system::FIELD;
@@ -44,6 +45,8 @@ pub struct ConnectionConfig {
     pub budgets: Budgets,
     /// Accounts that are spared.
     pub protected: ProtectedConfig,
+    /// How often an attribute may go to and fro before it is frozen; `None`: as often as it likes.
+    pub loop_breaker: Option<Breaker>,
     /// Attributes (as the link names them) by which partners are found, the surest first.
     pub match_on: Vec<AttributePath>,
     /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
@@ -182,7 +185,7 @@ pub(super) fn connection(
         Leavers::Report,
         "What follows for the partner of an account that is gone or no longer active.",
     );
-    let (budgets, protected) = (budgets(table), protected(table));
+    let (budgets, protected, loop_breaker) = (budgets(table), protected(table), loop_breaker(table));
     let match_on = table.default(
         "match",
         List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
@@ -213,6 +216,7 @@ pub(super) fn connection(
         leavers: leavers?,
         budgets: budgets?,
         protected: protected?,
+        loop_breaker: loop_breaker?,
         match_on: match_on?,
         attributes: attributes?,
         version: 0,
@@ -381,7 +385,7 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Fl
     );
     let conflict = table.optional(
         "conflict",
-        Words(&[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)]),
+        Words(CONFLICTS),
         "Who wins where both changed the same attribute: the default system (default), or the later edit. Only for \
          two_way.",
     );
@@ -400,6 +404,10 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Fl
     };
     (flow, direction)
 }
+
+/// The words for policies, of connections and attributes alike.
+pub(super) const CONFLICTS: &[(&str, Conflict)] =
+    &[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)];
 
 /// The words for directions, of connections and attributes alike.
 pub(super) const FLOWS: &[(&str, Flow)] =

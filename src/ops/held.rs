@@ -77,7 +77,7 @@ impl Item {
     }
 
     fn risk(&self) -> &'static str {
-        self.stop.as_ref().map_or("-", |stop| stop.risk.as_str())
+        self.stop.as_ref().and_then(|stop| stop.risk).map_or("-", Risk::as_str)
     }
 
     fn reason(&self) -> &'static str {
@@ -94,7 +94,7 @@ impl Item {
             "partner": self.partner.as_ref().map(|partner| format!("{}:{partner}", self.source)),
             "attribute": self.path,
             "value": self.value,
-            "risk": self.stop.as_ref().map(|stop| stop.risk),
+            "risk": self.stop.as_ref().and_then(|stop| stop.risk),
             "reason": self.reason(),
             "since": self.since,
             "state": self.state,
@@ -132,7 +132,7 @@ async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, filter: &Filter)
             HoldState::Rejected | HoldState::Expired => filter.rejected || !accounts.is_empty(),
             HoldState::Approved => false,
         };
-        is_meant && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == risk))
+        is_meant && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == Some(risk)))
     });
     items.sort_by_key(|item| item.since);
     Ok(items)

@@ -52,7 +52,8 @@ pub fn exposures(link: &Link, side: Side, wanted: &Pending, rules: &Rules) -> Ve
     };
     let is_approved = |path: &AttributePath| {
         let hold = link.registers.get(path).and_then(|register| register.hold.as_ref());
-        matches!(hold, Some(Hold::Stopped(stop)) if stop.is_approved())
+        // A loop was let go on, whatever its values do.
+        matches!(hold, Some(Hold::Stopped(stop)) if stop.is_approved() && stop.why != Why::Frozen)
     };
     let is_protected = is_protected(link, rules);
     let of = |risk: Risk| -> Option<Exposure> {

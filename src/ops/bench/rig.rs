@@ -83,6 +83,7 @@ impl Pair {
             whole: Sides::default(),
             budgets: Budgets::default(),
             protected: Protected::default(),
+            breaker: None,
             grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
             // Replaced once the epoch is known.
             digest_key: DigestKey::new(&self.name, Epoch(0)),

@@ -16,7 +16,7 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, ClaimPage, Commit, Committed, Count, EpochState, Find, Found, Instance, JournalEntry,
+    AccountPage, Claim, ClaimPage, Commit, Committed, Count, EntryId, EpochState, Find, Found, Instance, Kept,
     LeaseName, LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 
@@ -260,7 +260,13 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn journal(&self, _: &ConnectionName, _: LinkId, _: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    async fn journal(
+        &self,
+        _: &ConnectionName,
+        _: Option<LinkId>,
+        _: Option<&EntryId>,
+        _: usize,
+    ) -> Result<Vec<Kept>, StoreError> {
         Ok(Vec::new())
     }
 
@@ -588,6 +594,10 @@ impl Store for MemoryStore {
 
     async fn take_call(&self, _: &SystemName, _: &str, _: &[Window], _: bool) -> Result<Option<Duration>, StoreError> {
         Ok(None)
+    }
+
+    async fn note_clock(&self, _: &SystemName, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

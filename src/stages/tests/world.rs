@@ -71,6 +71,7 @@ pub fn rules() -> Rules {
         whole: Sides::default(),
         budgets: Budgets::off(),
         protected: Protected::default(),
+        breaker: None,
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

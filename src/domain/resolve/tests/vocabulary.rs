@@ -88,6 +88,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         whole: Sides::default(),
         budgets: Budgets::off(),
         protected: Protected::default(),
+        breaker: None,
         grain: Sides { a: GRAIN, b: GRAIN },
     }
 }
@@ -154,6 +155,8 @@ impl Play {
                 JournalReason::ConflictLost => "lost",
                 JournalReason::MayBeAPersons => "maybe",
                 JournalReason::Overruled => "overruled",
+                JournalReason::Pinned => "pinned",
+                JournalReason::GivenBack => "given back",
             };
             format!("{} {}={} {reason}", lost.side, lost.path, text(lost.value.as_ref()))
         }));
