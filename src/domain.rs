@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod attribute;
+pub mod breaker;
 pub mod change;
 pub mod command;
 pub mod course;
@@ -14,9 +15,11 @@ pub mod dead_letter;
 pub mod deferral;
 pub mod explain;
 pub mod failure;
+pub mod give_back;
 pub mod guard;
 pub mod hold;
 pub mod id;
+pub mod journal;
 pub mod link;
 pub mod outcome;
 pub mod pairing;

@@ -45,6 +45,14 @@ pub const LEAVERS: &[&str] = &[
     "writer.proved_left",
 ];
 
+/// The names where a person gives a value back.
+pub const CONFLICTS: &[&str] = &[
+    // The link has it, and nobody was asked to write it.
+    "conflicts.given_back",
+    // Somebody was asked, and that is not counted yet.
+    "conflicts.sent",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -92,7 +100,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, GUARDS, LEAVERS, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

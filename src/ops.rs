@@ -4,6 +4,7 @@ pub mod backup;
 pub mod bench;
 pub mod check;
 pub mod cli;
+pub mod conflicts;
 pub mod connect;
 pub mod dead;
 pub mod demo;

@@ -36,6 +36,7 @@ pub mod preflight;
 pub mod producer;
 mod remedy;
 mod retry;
+pub mod skew;
 mod validate;
 pub mod watch;
 pub mod writer;

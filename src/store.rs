@@ -20,7 +20,7 @@ use crate::domain::{
 };
 
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
-pub use step::{Claim, Commit, Committed, Count, Find, Found, JournalEntry, Loaded};
+pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
 pub mod embedded;
 mod packed;
@@ -66,7 +66,12 @@ pub struct SystemState {
     pub reason: Option<String>,
     /// Calls used and allowed in the system's own window, as it last said (Salesforce: 24 hours).
     pub usage: Option<(u64, u64)>,
+    /// By how many milliseconds its clock is ahead of the store's, if that was measured.
+    pub ahead_ms: Option<i64>,
 }
+
+/// How long a measure of a system's clock stands against one that says less.
+pub const CLOCK_KEPT: Duration = Duration::from_secs(60);
 
 /// A process that works, for `status` and for `sync` to know whether somebody will serve it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,13 +206,15 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Counts over all links.
     fn counts(&self, connection: &ConnectionName) -> impl Future<Output = Result<LinkCounts, StoreError>> + Send;
 
-    /// What is kept of values that lost on this link, newest first, at most `limit`.
+    /// What is kept of values that lost, newest first, at most `limit`: of one link, or of all; from an entry on, itself
+    /// included if it is there, or from the newest.
     fn journal(
         &self,
         connection: &ConnectionName,
-        link: LinkId,
+        link: Option<LinkId>,
+        from: Option<&EntryId>,
         limit: usize,
-    ) -> impl Future<Output = Result<Vec<JournalEntry>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Kept>, StoreError>> + Send;
 
     // --- readers ---
 
@@ -458,6 +465,10 @@ pub trait Store: Clone + Send + Sync + 'static {
         used: u64,
         allowed: u64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Notes what time it is for a system, from its `Date` headers: a lower bound. Of what several processes say within
+    /// [`CLOCK_KEPT`] of each other the latest time counts.
+    fn note_clock(&self, system: &SystemName, clock: Timestamp) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// This process works. Forgotten 15 seconds after the last call.
     fn beat(&self, role: &str, name: &str) -> impl Future<Output = Result<(), StoreError>> + Send;

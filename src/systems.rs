@@ -27,6 +27,8 @@ pub struct Schema {
     pub attributes: Vec<AttributeSchema>,
     /// The grain of the modification stamp: two changes closer together than this may carry the same one.
     pub grain: Duration,
+    /// Whether it says when an account was changed last.
+    pub stamps: bool,
     /// Accounts that one call can write.
     pub batch: usize,
     /// Calls that one process may have under way at it at once.
@@ -372,6 +374,11 @@ pub trait System: Send + Sync + 'static {
 
     /// Now, in the system's clock, and not later than the truth: for `read_at`. Own clock until it first answered.
     fn clock(&self) -> Timestamp;
+
+    /// The same, if an answer has shown its clock: what can be compared with other systems' clocks.
+    fn shown_clock(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// What a person should do about a failure with this code, in one sentence.
     fn remedy(&self, code: &Code) -> Option<&'static str>;

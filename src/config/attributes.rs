@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::domain::rules::{Drift, Flow, Occasion, ValueTable};
 use crate::domain::{AttributePath, Side, Sides};
 
-use super::connection::{ATTRIBUTE_RULE, End, FLOWS, side_named};
+use super::connection::{ATTRIBUTE_RULE, CONFLICTS, Conflict, End, FLOWS, side_named};
 use super::shape::{Entries, Pairs, Text, Words, parsed};
 use super::table::Table;
 
@@ -18,6 +18,8 @@ pub struct AttributeConfig {
     pub flow: Flow,
     /// The side that wins a clash, whatever the connection says. Only where it flows both ways.
     pub owner: Option<Side>,
+    /// Who wins a clash, if not as the connection says. Only where it flows both ways.
+    pub conflict: Option<Conflict>,
     /// When it is written.
     pub occasion: Occasion,
     /// What happens to a value that the side written to has changed. Only where it flows one way.
@@ -30,7 +32,8 @@ impl AttributeConfig {
     /// An attribute about which nothing in particular is said.
     pub fn plain(path: &AttributePath, flow: Flow) -> Self {
         let names = Sides { a: path.clone(), b: path.clone() };
-        Self { names, flow, owner: None, occasion: Occasion::default(), drift: Drift::default(), values: None }
+        let (occasion, drift) = (Occasion::default(), Drift::default());
+        Self { names, flow, owner: None, conflict: None, occasion, drift, values: None }
     }
 }
 
@@ -79,6 +82,12 @@ fn attribute(
         parsed::<String>("the name of a system", "one of the two systems"),
         "The system that wins where both changed this attribute. Only where it flows both ways.",
     );
+    let conflict = table.optional(
+        "conflict",
+        Words(CONFLICTS),
+        "Who wins where both changed this attribute: the default system, or the later edit; as the connection says if left \
+         out. Only where it flows both ways.",
+    );
     let occasion = table.default(
         "on",
         Words(&[("always", Occasion::Always), ("create", Occasion::Create)]),
@@ -121,6 +130,15 @@ fn attribute(
         }
         Some(name) => Some(side_named(table, "owner", &name, ends?)?),
     };
+    let conflict = conflict?;
+    if conflict.is_some() && (flow != Flow::Both || owner.is_some()) {
+        let problem = match owner {
+            Some(_) => "the owner wins, so there is nothing else to say",
+            None => "has no meaning for an attribute that flows one way",
+        };
+        table.mistake("conflict", problem, "leave it out");
+        return None;
+    }
     let drift = drift?;
     if drift.is_some() && flow == Flow::Both {
         table.mistake("drift", "has no meaning for an attribute that flows both ways", "leave it out");
@@ -139,7 +157,15 @@ fn attribute(
         (values, otherwise) => values.map(|entries| ValueTable { entries, otherwise }),
     };
     let names = Sides { a: a?.unwrap_or_else(|| path.clone()), b: b?.unwrap_or_else(|| path.clone()) };
-    Some(AttributeConfig { names, flow, owner, occasion: occasion?, drift: drift.unwrap_or_default(), values })
+    Some(AttributeConfig {
+        names,
+        flow,
+        owner,
+        conflict,
+        occasion: occasion?,
+        drift: drift.unwrap_or_default(),
+        values,
+    })
 }
 
 /// Reports an attribute of a system that is mapped twice.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::breaker::Breaker;
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::Budgets;
 use crate::domain::rules::{Departure, Flow, Leavers, OnExisting};
@@ -13,7 +14,7 @@ use crate::expression::Scope;
 use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
-use super::guards::{ProtectedConfig, budgets, busy, protected};
+use super::guards::{ProtectedConfig, budgets, busy, loop_breaker, protected};
 use super::schedule::{overdue_after, schedule};
 use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
 use super::system::FIELD;
@@ -47,6 +48,8 @@ pub struct ConnectionConfig {
     pub protected: ProtectedConfig,
     /// What happens to writes of accounts that somebody works with.
     pub busy: BusyPolicy,
+    /// How often an attribute may go to and fro before it is frozen; `None`: as often as it likes.
+    pub loop_breaker: Option<Breaker>,
     /// Attributes (as the link names them) by which partners are found, the surest first.
     pub match_on: Vec<AttributePath>,
     /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
@@ -198,7 +201,8 @@ pub(super) fn connection(
     if let (Some(Leavers::Part(how)), Some(direction), Some(ends)) = (leavers, direction, &ends) {
         check_departure(table, how, direction, ends, systems);
     }
-    let (budgets, protected, busy) = (budgets(table), protected(table), busy(table));
+    let (budgets, protected) = (budgets(table), protected(table));
+    let (busy, loop_breaker) = (busy(table), loop_breaker(table));
     let match_on = table.default(
         "match",
         List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
@@ -230,6 +234,7 @@ pub(super) fn connection(
         budgets: budgets?,
         protected: protected?,
         busy: busy?,
+        loop_breaker: loop_breaker?,
         match_on: match_on?,
         attributes: attributes?,
         version: 0,
@@ -429,7 +434,7 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Fl
     );
     let conflict = table.optional(
         "conflict",
-        Words(&[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)]),
+        Words(CONFLICTS),
         "Who wins where both changed the same attribute: the default system (default), or the later edit. Only for \
          two_way.",
     );
@@ -448,6 +453,10 @@ fn direction(table: &mut Table<'_, '_>, ends: Option<&Sides<End>>) -> (Option<Fl
     };
     (flow, direction)
 }
+
+/// The words for policies, of connections and attributes alike.
+pub(super) const CONFLICTS: &[(&str, Conflict)] =
+    &[("default_system", Conflict::DefaultSystem), ("last_write", Conflict::LastWrite)];
 
 /// The words for directions, of connections and attributes alike.
 pub(super) const FLOWS: &[(&str, Flow)] =

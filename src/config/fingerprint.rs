@@ -6,6 +6,7 @@ use std::hash::Hasher;
 
 use siphasher::sip::SipHasher24;
 
+use crate::domain::breaker::Breaker;
 use crate::domain::deferral::{AfterWait, BusyPolicy};
 use crate::domain::guard::{Budgets, Risk};
 use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
@@ -63,6 +64,13 @@ fn system_text(system: &SystemConfig) -> String {
     text
 }
 
+fn conflict_text(conflict: Conflict) -> &'static str {
+    match conflict {
+        Conflict::DefaultSystem => "default_system",
+        Conflict::LastWrite => "last_write",
+    }
+}
+
 fn connection_text(connection: &ConnectionConfig) -> String {
     let ConnectionConfig {
         name,
@@ -77,6 +85,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         budgets,
         protected,
         busy,
+        loop_breaker,
         match_on,
         attributes,
         version: _,
@@ -100,14 +109,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         Direction::BToA => push(&mut text, "direction", "b_to_a"),
         Direction::TwoWay { default_side, conflict } => {
             push(&mut text, "default", default_side);
-            push(
-                &mut text,
-                "conflict",
-                match conflict {
-                    Conflict::DefaultSystem => "default_system",
-                    Conflict::LastWrite => "last_write",
-                },
-            );
+            push(&mut text, "conflict", conflict_text(*conflict));
         }
     }
     push(
@@ -168,11 +170,15 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         push(&mut text, "busy", format_args!("{} {then}", wait.as_millis()));
         urgent.iter().for_each(|path| push(&mut text, "urgent", path));
     }
+    if *loop_breaker != Some(Breaker::default()) {
+        let breaker = loop_breaker.map_or("off".to_owned(), |breaker| format!("{breaker:?}"));
+        push(&mut text, "loop breaker", breaker);
+    }
     match_on.iter().for_each(|path| push(&mut text, "match", path));
     match attributes {
         None => push(&mut text, "attributes", "all"),
         Some(attributes) => {
-            for (path, AttributeConfig { names, flow, owner, occasion, drift, values }) in attributes {
+            for (path, AttributeConfig { names, flow, owner, conflict, occasion, drift, values }) in attributes {
                 push(&mut text, "attribute", format_args!("{path} {} {}", names.a, names.b));
                 push(
                     &mut text,
@@ -186,6 +192,9 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                     },
                 );
                 push(&mut text, "owner", owner.map_or("", Side::as_str));
+                if let Some(conflict) = conflict {
+                    push(&mut text, "conflict", conflict_text(*conflict));
+                }
                 push(
                     &mut text,
                     "on",

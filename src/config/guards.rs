@@ -1,5 +1,5 @@
-//! `budgets`, `protected` and `busy` of a connection: how much harm a mistake may do (B10), whom it may not touch, and who
-//! is left alone for now (R22).
+//! `budgets`, `protected`, `busy` and `loop_breaker` of a connection: how much harm a mistake may do (B10), whom it may not
+//! touch, and who is left alone for now (R22).
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use toml::de::DeValue;
 
 use crate::domain::AttributePath;
+use crate::domain::breaker::Breaker;
 use crate::domain::deferral::{AfterWait, BusyPolicy, USUAL_WAIT};
 use crate::domain::guard::{Budget, Budgets, Risk};
 use crate::expression::Scope;
@@ -53,6 +54,19 @@ pub(super) fn budgets(table: &mut Table<'_, '_>) -> Option<Budgets> {
                on the side written to. \"off\": no budget at all.";
     let budgets = table.optional("budgets", Either(Word("off", Budgets::off), listed), doc)?;
     Some(budgets.unwrap_or_default())
+}
+
+const BREAKER: Text<Option<Breaker>> = Text {
+    what: "a loop breaker",
+    rule: "a number of turns from 1 to 30 and a window, such as \"6/10m\"; or \"off\"",
+    parse: |text| if text == "off" { Some(None) } else { text.parse().ok().map(Some) },
+};
+
+/// The outer `None` is a mistake.
+pub(super) fn loop_breaker(table: &mut Table<'_, '_>) -> Option<Option<Breaker>> {
+    let doc = "How often an attribute of an account may go to and fro between the two sides, or between values, within a \
+               sliding window: \"6/10m\" (default). One turn more and it is frozen for a person, and all else flows on.";
+    Some(table.optional("loop_breaker", BREAKER, doc)?.unwrap_or(Some(Breaker::default())))
 }
 
 fn about(risk: Risk) -> &'static str {

@@ -260,7 +260,13 @@ impl Story {
     pub fn is_changed(&self, side: Side) -> bool {
         let news = self.today[side].as_ref().and_then(|today| today.news);
         match news {
-            Some(Decision::Edit | Decision::ConflictWon | Decision::ConflictLost | Decision::BaseLost) => true,
+            Some(
+                Decision::Edit
+                | Decision::ConflictWon
+                | Decision::ConflictLost
+                | Decision::SetBack
+                | Decision::BaseLost,
+            ) => true,
             Some(Decision::Drift) => self.rule.as_ref().is_some_and(|rule| rule.drift == Drift::Enforce),
             // Our own hand, or what may be: the side counts as behind then, and is written again.
             Some(Decision::OwnHand { .. } | Decision::InDoubt) => true,

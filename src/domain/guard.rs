@@ -146,7 +146,7 @@ fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-fn parse_window(text: &str) -> Option<Duration> {
+pub(super) fn parse_window(text: &str) -> Option<Duration> {
     let unit_s = match text.bytes().last()? {
         b's' => 1,
         b'm' => 60,

@@ -24,7 +24,8 @@ pub enum Hold {
         /// The value that the register does not have: the other side's.
         other: Option<Value>,
     },
-    /// A guard stopped it. It is about this generation of the register: the next edit ends it.
+    /// A guard stopped it. It is about this generation of the register, and the next edit ends it. What is frozen stays so
+    /// until an edit comes after a quiet time.
     Stopped(Stop),
 }
 
@@ -34,9 +35,9 @@ pub struct Stop {
     /// Why.
     #[serde(rename = "w")]
     pub why: Why,
-    /// The kind of write.
-    #[serde(rename = "k")]
-    pub risk: Risk,
+    /// The kind of write; `None`: of no kind that has a budget.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
     /// Since when, in the store's clock.
     #[serde(rename = "t")]
     pub since: Timestamp,
@@ -53,6 +54,8 @@ pub enum Why {
     OverBudget,
     /// The account is protected from writes of this kind.
     Protected,
+    /// The loop breaker: the attribute went to and fro too often (B4).
+    Frozen,
 }
 
 impl Why {
@@ -61,6 +64,7 @@ impl Why {
         match self {
             Self::OverBudget => "over_budget",
             Self::Protected => "protected",
+            Self::Frozen => "frozen",
         }
     }
 }
@@ -117,8 +121,8 @@ impl HoldState {
 
 impl Stop {
     /// One that nobody has decided about.
-    pub fn new(why: Why, risk: Risk, since: Timestamp) -> Self {
-        Self { why, risk, since, ruling: None }
+    pub fn new(why: Why, risk: impl Into<Option<Risk>>, since: Timestamp) -> Self {
+        Self { why, risk: risk.into(), since, ruling: None }
     }
 
     /// Where it stands at `now`, in the store's clock.
@@ -159,6 +163,11 @@ impl Register {
     /// Whether it is not written for the time being.
     pub fn is_held(&self) -> bool {
         self.hold.as_ref().is_some_and(Hold::holds)
+    }
+
+    /// Whether the loop breaker holds it, and no person has decided about that.
+    pub fn is_frozen(&self) -> bool {
+        matches!(&self.hold, Some(Hold::Stopped(stop)) if stop.why == Why::Frozen && stop.ruling.is_none())
     }
 
     /// Whether a person, or nobody in time, decided that its value is not written.
@@ -205,7 +214,7 @@ impl Link {
             let state = &self.sides[side];
             let stop = state.stop.as_ref()?;
             let (is_due, generation) = match stop.risk {
-                Risk::Create => (self.may_be_created(side), 0),
+                Some(Risk::Create) => (self.may_be_created(side), 0),
                 _ => (state.account.is_some() && self.left(side.other()).is_some(), self.leaving()),
             };
             is_due.then_some(Held { side, path: None, generation, since: stop.since, stop: Some(stop) })
@@ -279,6 +288,10 @@ pub fn rule(link: &Link, side: Side, about: &Approval, verdict: Verdict) -> Opti
         match &mut register.hold {
             Some(Hold::Stopped(stop)) if is_new(stop) => {
                 stop.ruling = Some(ruling.clone());
+                if stop.why == Why::Frozen {
+                    // Counted from the beginning, whatever was decided.
+                    after.turns.remove(path);
+                }
                 changed = true;
             }
             // What the other side holds is overwritten by the register's value, or stays.
@@ -293,7 +306,7 @@ pub fn rule(link: &Link, side: Side, about: &Approval, verdict: Verdict) -> Opti
         }
     }
     let leaving = link.leaving();
-    let is_meant = |stop: &Stop| about.leaving == if stop.risk == Risk::Create { 0 } else { leaving };
+    let is_meant = |stop: &Stop| about.leaving == if stop.risk == Some(Risk::Create) { 0 } else { leaving };
     if about.account
         && let Some(stop) = after.sides[side].stop.as_mut().filter(|stop| is_meant(stop) && is_new(stop))
     {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Snapshot, Version};
 use super::attribute::{AttributePath, Digest, Value};
+use super::breaker::Turn;
 use super::deferral::Deferral;
 use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
@@ -36,6 +37,27 @@ pub struct Link {
     /// The value of each attribute that the two sides agreed on or were told.
     #[serde(rename = "r")]
     pub registers: BTreeMap<AttributePath, Register>,
+    /// Attributes for which, on this link, one side alone counts: a person said so.
+    #[serde(rename = "p", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<AttributePath, Pin>,
+    /// Attributes that lately changed more than once, with those changes, the oldest first: what the loop breaker counts.
+    #[serde(rename = "l", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub turns: BTreeMap<AttributePath, Vec<Turn>>,
+}
+
+/// From here on only one side counts for an attribute of a link: what is changed on the other one is kept in the journal
+/// and set back, until a person takes the pin away (B5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The side that counts.
+    #[serde(rename = "s")]
+    pub side: Side,
+    /// Who said so: `user@host`.
+    #[serde(rename = "b")]
+    pub by: String,
+    /// When, in the store's clock.
+    #[serde(rename = "t")]
+    pub at: Timestamp,
 }
 
 /// How the two accounts came together. It decides what differing values mean when both are first seen.
@@ -295,11 +317,12 @@ impl Link {
     pub fn new(id: LinkId, epoch: Epoch, origin: Origin, side: Side, account: AccountId) -> Self {
         let mut sides = Sides::<SideState>::default();
         sides[side].account = Some(account);
-        Self { id, revision: 0, epoch, origin, sides, registers: BTreeMap::new() }
+        let (registers, pins, turns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { id, revision: 0, epoch, origin, sides, registers, pins, turns }
     }
 
     /// Brings a link of another epoch into this one. What it remembers may be older than the truth, so all of it but
-    /// the pairing is dropped: both sides are read again before anything is decided.
+    /// the pairing and what people decided about it is dropped: both sides are read again before anything is decided.
     pub fn enter(&mut self, epoch: Epoch) {
         if self.epoch == epoch {
             return;
@@ -309,6 +332,7 @@ impl Link {
             self.origin = Origin::Rebuilt;
         }
         self.registers.clear();
+        self.turns.clear();
         for side in Side::BOTH {
             let SideState { account, parting, .. } = std::mem::take(&mut self.sides[side]);
             self.sides[side] = SideState { account, parting, ..SideState::default() };

@@ -137,7 +137,7 @@ pub fn lacking(link: &Link, side: Side, rules: &Rules) -> Option<Pending> {
 
 /// What has stopped such a write as a whole.
 fn stopped<'l>(link: &'l Link, side: Side, need: &Need) -> Option<&'l Stop> {
-    link.sides[side].stop.as_ref().filter(|stop| need.risk() == Some(stop.risk))
+    link.sides[side].stop.as_ref().filter(|stop| need.risk().is_some() && need.risk() == stop.risk)
 }
 
 /// To part is to clear the id that the link knows the account by. Nothing else of it changes, but that a system which

@@ -1,10 +1,9 @@
 //! How a snapshot of one side changes the link: the three-way merge. [`decide`] is the merge table, one row an arm;
 //! [`resolve`] asks it for each attribute and carries the answers out.
 
-use serde::{Deserialize, Serialize};
-
-use super::account::{FUTURE_STAMP, Freshness, READ_UNCERTAINTY, Snapshot, Version};
+use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Value};
+use super::breaker;
 use super::guard::Risk;
 use super::hold::Hold;
 use super::id::{Side, Sides};
@@ -14,8 +13,13 @@ use super::pending::pending;
 use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules};
 use super::time::Timestamp;
 
+pub use super::journal::{JournalReason, Lost};
+
 /// Proofs of absence, each from a complete read and a probe of its own, before an account counts as gone (B12).
 pub const ABSENCE_PROOFS: u8 = 2;
+
+/// How far the difference of two systems' clocks may be off: their `Date` headers have whole seconds.
+const SKEW_UNCERTAINTY_MS: u64 = 1_000;
 
 /// What a snapshot says about one attribute, and what follows. The rows of the merge table, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +44,9 @@ pub enum Decision {
     BaseLost,
     /// An edit by a side that may not contribute this attribute.
     Drift,
+    /// A value of a side that does not count since a person pinned the attribute to the other one: it is kept in the
+    /// journal and set back.
+    SetBack,
     /// Both sides edited the attribute since they last agreed, and this side loses.
     ConflictLost,
     /// Both sides edited the attribute since they last agreed, and this side wins.
@@ -88,10 +95,12 @@ pub fn decide(question: Question<'_>) -> Decision {
     if let Some(generation) = state.intended(path, digest) {
         return Decision::OwnHand { generation };
     }
-    let contributes = rule.flow.contributes(side);
+    let contributes = question.counts(side);
+    let is_pinned_away = !contributes && rule.flow.contributes(side);
     if base.is_none() {
-        let base_lost = link.origin == Origin::Rebuilt && contributes && rule.flow.contributes(side.other());
+        let base_lost = link.origin == Origin::Rebuilt && contributes && question.counts(side.other());
         return match register {
+            _ if is_pinned_away && value.is_some() => Decision::SetBack,
             None if value.is_none() || !contributes => Decision::Noted,
             // The other side was seen to have none: it was cleared there, or never filled in.
             None if base_lost && link.sides[side.other()].seen.contains_key(path) => Decision::BaseLost,
@@ -106,7 +115,7 @@ pub fn decide(question: Question<'_>) -> Decision {
         };
     }
     if !contributes {
-        return Decision::Drift;
+        return if is_pinned_away { Decision::SetBack } else { Decision::Drift };
     }
     match register {
         Some(Register { hold: Some(Hold::BaseLost { .. }), .. }) => Decision::Edit,
@@ -120,9 +129,15 @@ pub fn decide(question: Question<'_>) -> Decision {
 }
 
 impl Question<'_> {
+    /// Whether values of `side` count: by the rule, and by what a person pinned.
+    fn counts(&self, side: Side) -> bool {
+        let pin = self.link.pins.get(self.path);
+        self.rule.flow.contributes(side) && pin.is_none_or(|pin| pin.side == side)
+    }
+
     /// Who wins a clash of this value with the register's.
     fn clash(&self, register: &Register) -> Decision {
-        if !self.rule.flow.contributes(self.side.other()) {
+        if !self.counts(self.side.other()) {
             return Decision::ConflictWon;
         }
         let wins = match self.rule.policy {
@@ -131,11 +146,10 @@ impl Question<'_> {
                 let on_clock_of_b = |side, version: &Version| {
                     version.modified_at.map(|at| if side == Side::A { at.0 - a_ahead_ms } else { at.0 })
                 };
-                let credible = |at: &i64| Timestamp(*at) <= self.now + FUTURE_STAMP;
-                let own = on_clock_of_b(self.side, self.version).filter(credible);
-                let other = on_clock_of_b(register.by, &register.at).filter(credible);
-                match (own, other) {
-                    (Some(own), Some(other)) if own != other => own > other,
+                // A stamp ahead of its own system's clock was set aside when it was read.
+                match (on_clock_of_b(self.side, self.version), on_clock_of_b(register.by, &register.at)) {
+                    // What is closer than the two clocks are known is a tie.
+                    (Some(own), Some(other)) if own.abs_diff(other) > SKEW_UNCERTAINTY_MS => own > other,
                     _ => default == self.side,
                 }
             }
@@ -158,31 +172,6 @@ impl Question<'_> {
     }
 }
 
-/// Why a value is kept in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JournalReason {
-    /// It lost a clash (B5).
-    ConflictLost,
-    /// It was taken for our own hand, or overruled by a write that may have landed; it may have been a person's.
-    MayBeAPersons,
-    /// It was on hold, and a later edit settled the matter.
-    Overruled,
-}
-
-/// A value that did not win, kept so that it can be given back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lost {
-    /// The attribute.
-    pub path: AttributePath,
-    /// The side whose value it was.
-    pub side: Side,
-    /// The value; `None` is a clear.
-    pub value: Option<Value>,
-    /// Why it is kept.
-    pub reason: JournalReason,
-}
-
 /// What a change does to a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
@@ -199,6 +188,8 @@ pub struct Resolution {
     pub reread: bool,
     /// The sides that lack something now, for each of which a command follows.
     pub emits: Sides<bool>,
+    /// Attributes that went to and fro too often and are frozen from now on (B4).
+    pub frozen: Vec<AttributePath>,
 }
 
 impl Resolution {
@@ -211,6 +202,7 @@ impl Resolution {
             lost: Vec::new(),
             reread,
             emits: Sides::default(),
+            frozen: Vec::new(),
         }
     }
 }
@@ -259,6 +251,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
 
     let mut after = link.clone();
+    breaker::forget_old_turns(&mut after, rules, now);
     let mut lost = Vec::new();
     let mut outcome = ChangeOutcome::Unchanged;
     for (path, value) in &inbound {
@@ -268,7 +261,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
         carry_out(decision, question, &mut after, &mut lost);
         outcome = match (outcome, decision) {
             (_, Decision::Edit | Decision::ConflictWon) => ChangeOutcome::Accepted,
-            (ChangeOutcome::Unchanged, Decision::ConflictLost) => ChangeOutcome::ConflictLost,
+            (ChangeOutcome::Unchanged, Decision::ConflictLost | Decision::SetBack) => ChangeOutcome::ConflictLost,
             (outcome, _) => outcome,
         };
     }
@@ -297,7 +290,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
     let stays = after.left(side).is_none();
     if let Some(stop) = &after.sides[side.other()].stop
-        && stop.risk != Risk::Create
+        && stop.risk != Some(Risk::Create)
         && stays
     {
         // It came back: the next time that it leaves is another matter.
@@ -305,7 +298,8 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
     let changed = changed || after.sides[side.other()].stop != link.sides[side.other()].stop;
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
-    Resolution { changed, link: after, outcome, lost, reread, emits }
+    let frozen = breaker::newly_frozen(link, &after);
+    Resolution { changed, link: after, outcome, lost, reread, emits, frozen }
 }
 
 /// Whether the snapshot shows anything else than the side's base.
@@ -319,10 +313,11 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
     let Question { side, path, value, version, rule, rules, .. } = question;
     let digest = rules.digest(side, path, value);
     after.sides[side].seen.insert(path.clone(), digest);
+    let first_lost = lost.len();
     let journal = |lost: &mut Vec<Lost>, side, value: Option<&Value>, reason| {
-        lost.push(Lost { path: path.clone(), side, value: value.cloned(), reason });
+        lost.push(Lost { path: path.clone(), side, value: value.cloned(), reason, generation: 0 });
     };
-    let other_side_has = other_side_has(after, question);
+    let other_side_has = holds(after, side.other(), path, value, rules);
     let register = after.registers.get_mut(path);
     match (decision, register) {
         (Decision::Agree, Some(register)) => {
@@ -348,8 +343,18 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             let (value, at) = (value.cloned(), Version { tag: None, ..version.clone() });
             after.registers.insert(path.clone(), Register { value, at, by: side, generation: 1, applied, hold });
         }
-        (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => register.applied[side] = 0,
+        (Decision::Drift, Some(register)) if rule.drift == Drift::Enforce => {
+            register.applied[side] = 0;
+            breaker::set_back(after, side, path, value, rules, question.now);
+        }
         (Decision::ConflictLost, Some(_)) => journal(lost, side, value, JournalReason::ConflictLost),
+        (Decision::SetBack, register) => {
+            if let Some(register) = register {
+                register.applied[side] = 0;
+                breaker::set_back(after, side, path, value, rules, question.now);
+            }
+            journal(lost, side, value, JournalReason::Pinned);
+        }
         (Decision::ConflictWon | Decision::Edit, register) => {
             let previous = register.as_deref();
             if let Some(previous) = previous {
@@ -373,7 +378,10 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             // Only the stamp is ever compared; a tag for each attribute would be most of the link.
             let at = Version { tag: None, ..version.clone() };
             let next = Register { value: value.cloned(), at, by: side, generation, applied, hold: None };
-            after.registers.insert(path.clone(), next);
+            let before = after.registers.insert(path.clone(), next);
+            if let Some(before) = before {
+                breaker::replaced(after, path, &before, rules, question.now);
+            }
         }
         (
             Decision::Agree
@@ -387,13 +395,14 @@ fn carry_out(decision: Decision, question: Question<'_>, after: &mut Link, lost:
             _,
         ) => {}
     }
+    let generation = after.registers.get(path).map_or(0, |register| register.generation);
+    lost[first_lost..].iter_mut().for_each(|lost| lost.generation = generation);
 }
 
-/// Whether the other side was last seen to hold this very value, and no open write can have changed that.
-fn other_side_has(link: &Link, question: Question<'_>) -> bool {
-    let Question { side, path, value, rules, .. } = question;
-    let other = &link.sides[side.other()];
-    other.seen.get(path) == Some(&rules.digest(side.other(), path, value)) && other.open_intents(path).next().is_none()
+/// Whether `side` was last seen to hold this very value, and no open write can have changed that.
+pub(super) fn holds(link: &Link, side: Side, path: &AttributePath, value: Option<&Value>, rules: &Rules) -> bool {
+    let state = &link.sides[side];
+    state.seen.get(path) == Some(&rules.digest(side, path, value)) && state.open_intents(path).next().is_none()
 }
 
 /// Drops what a snapshot sent after the end of a write has settled: that write can put nothing there any more.
@@ -441,7 +450,7 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
         }
     }
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
-    Resolution { changed: true, link: after, outcome, lost: Vec::new(), reread: false, emits }
+    Resolution { changed: true, link: after, outcome, lost: Vec::new(), reread: false, emits, frozen: Vec::new() }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Snapshot;
 use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
+use super::breaker::Breaker;
 use super::deferral::BusyPolicy;
 use super::guard::{Budgets, Protected, Risk};
 use super::id::{ConnectionName, Side, Sides};
@@ -48,8 +49,8 @@ impl Flow {
 pub enum Policy {
     /// This side wins (R57, R58).
     DefaultSystem(Side),
-    /// The later edit wins. The two clocks are made comparable by `a_ahead_ms`; a tie, a stamp from the future and a
-    /// side without stamps go to `default`.
+    /// The later edit wins. The two clocks are made comparable by `a_ahead_ms`; what is closer than a second, a stamp from
+    /// the future and a side without stamps go to `default`.
     LastWrite {
         /// Who wins where time does not tell.
         default: Side,
@@ -228,6 +229,8 @@ pub struct Rules {
     pub protected: Protected,
     /// What happens to writes of accounts that somebody works with (R22).
     pub busy: BusyPolicy,
+    /// How often an attribute may go to and fro before it is frozen (B4); `None`: as often as it likes.
+    pub breaker: Option<Breaker>,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.
@@ -280,6 +283,25 @@ impl Rules {
     pub fn is_unseen(&self, side: Side, registers: &BTreeMap<AttributePath, Register>) -> bool {
         let has_none = |path| registers.get(path).is_none_or(|register| register.value.is_none());
         self.shown_by[side].as_ref().is_some_and(has_none)
+    }
+
+    /// Whether who wins a clash depends on when the two sides were changed.
+    pub fn compares_times(&self) -> bool {
+        self.attributes.values().any(|rule| matches!(rule.policy, Policy::LastWrite { .. }))
+    }
+
+    /// The same rules where the clock of side `a` is ahead of side `b`'s by so many milliseconds; `None`: nobody knows, so
+    /// the default side wins.
+    pub fn with_skew(mut self, a_ahead: Option<i64>) -> Self {
+        for rule in self.attributes.values_mut() {
+            if let Policy::LastWrite { default, .. } = rule.policy {
+                rule.policy = match a_ahead {
+                    Some(a_ahead_ms) => Policy::LastWrite { default, a_ahead_ms },
+                    None => Policy::DefaultSystem(default),
+                };
+            }
+        }
+        self
     }
 
     /// Whether `side` is written to at all.

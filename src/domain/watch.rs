@@ -29,6 +29,9 @@ pub struct Standing {
     /// When dead letters were first seen open, while any are.
     #[serde(default)]
     pub letters: Option<Timestamp>,
+    /// When attributes were first seen frozen by the loop breaker, while any are.
+    #[serde(default)]
+    pub frozen: Option<Timestamp>,
 }
 
 /// A run of a whole connection whose reading has ended.
@@ -55,6 +58,8 @@ pub struct Sight<'s> {
     pub runs: &'s [Ended],
     /// Its open dead letters, if they were counted.
     pub letters: Option<u64>,
+    /// Its accounts of which an attribute is frozen, if they were counted.
+    pub frozen: Option<u64>,
     /// The store's clock.
     pub now: Timestamp,
 }
@@ -69,6 +74,8 @@ pub enum Trouble {
     Failing,
     /// Dead letters wait for a person.
     Letters,
+    /// Attributes that went to and fro are frozen (B4).
+    Frozen,
 }
 
 impl Trouble {
@@ -78,6 +85,7 @@ impl Trouble {
             Self::Overdue => "overdue",
             Self::Failing => "failing",
             Self::Letters => "letters",
+            Self::Frozen => "frozen",
         }
     }
 }
@@ -149,12 +157,13 @@ impl Standing {
             let from = good_at.map_or(timetable.since, |good_at| good_at.max(timetable.since));
             sight.schedule.next(from).filter(|slot| *slot + sight.patience <= sight.now)
         });
-        let letters = match sight.letters {
-            None => self.letters,
+        let since = |count: Option<u64>, before: Option<Timestamp>| match count {
+            None => before,
             Some(0) => None,
-            Some(_) => self.letters.or(Some(sight.now)),
+            Some(_) => before.or(Some(sight.now)),
         };
-        Self { good_at, overdue, failing, letters }
+        let (letters, frozen) = (since(sight.letters, self.letters), since(sight.frozen, self.frozen));
+        Self { good_at, overdue, failing, letters, frozen }
     }
 }
 
@@ -214,6 +223,21 @@ impl Watch {
             }
             _ => {}
         }
+        match (before.frozen, after.frozen) {
+            (None, Some(since)) => {
+                let count = sight.frozen.unwrap_or_default();
+                let text = format!(
+                    "{connection}: attributes go to and fro between the two sides and are frozen, on accounts: {count}. See \
+                     `muster held list`"
+                );
+                alerts.push(alert(Trouble::Frozen, AlertState::Firing, since, None, text));
+            }
+            (Some(since), None) => {
+                let text = format!("{connection}: no attribute is frozen any more");
+                alerts.push(alert(Trouble::Frozen, AlertState::Resolved, since, None, text));
+            }
+            _ => {}
+        }
         if !channels.is_empty() {
             let to: Vec<String> = channels.iter().map(|channel| (*channel).to_owned()).collect();
             self.unsent.extend(alerts.iter().map(|alert| Unsent { alert: alert.clone(), to: to.clone() }));
@@ -250,7 +274,15 @@ mod tests {
             let now = Timestamp(minute * MINUTE);
             let seen: Vec<Ended> = runs.iter().filter(|run| run.began_at < now).cloned().collect();
             let patience = Duration::from_secs(5 * 60);
-            let sight = Sight { schedule, patience, timetable: Some(&timetable), runs: &seen, letters: None, now };
+            let sight = Sight {
+                schedule,
+                patience,
+                timetable: Some(&timetable),
+                runs: &seen,
+                letters: None,
+                frozen: None,
+                now,
+            };
             for alert in watch.turn(&name, &sight, &["webhook"], "id") {
                 told.push((*minute, format!("{:?} {:?}", alert.alert, alert.state)));
             }
@@ -309,7 +341,7 @@ mod tests {
     /// Nothing but this many letters.
     fn letters(letters: Option<u64>) -> Sight<'static> {
         let (schedule, patience) = (&Schedule::Manual, Duration::MAX);
-        Sight { schedule, patience, timetable: None, runs: &[], letters, now: Timestamp(0) }
+        Sight { schedule, patience, timetable: None, runs: &[], letters, frozen: None, now: Timestamp(0) }
     }
 
     /// R70: the first letter is told, and that none is left; not each one, and not each look.
@@ -326,5 +358,20 @@ mod tests {
         assert_eq!(told.len(), 2, "{told:?}");
         assert_eq!(told[0], (AlertState::Firing, "id-letters".to_owned(), text.to_owned()));
         assert_eq!(told[1].0, AlertState::Resolved);
+    }
+
+    /// B4: a loop is told once, and its end once.
+    #[test]
+    fn what_is_frozen_is_told_once() {
+        let mut watch = Watch::default();
+        let mut told = Vec::new();
+        for frozen in [Some(0), Some(1), Some(2), None, Some(0), Some(0)] {
+            for alert in
+                watch.turn(&"crm-chat".parse().unwrap(), &Sight { frozen, ..letters(None) }, &["webhook"], "id")
+            {
+                told.push((alert.alert, alert.state));
+            }
+        }
+        assert_eq!(told, [(Trouble::Frozen, AlertState::Firing), (Trouble::Frozen, AlertState::Resolved)]);
     }
 }

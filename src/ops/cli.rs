@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate, status, sync,
-    topology, worker,
+    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate,
+    status, sync, topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
@@ -120,6 +120,11 @@ enum Command {
     Links {
         #[command(subcommand)]
         command: links::Command,
+    },
+    /// See values that did not win a conflict, and give them back.
+    Conflicts {
+        #[command(subcommand)]
+        command: conflicts::Command,
     },
     /// Look at writes that a guard has stopped, let them pass or refuse them.
     Held {
@@ -404,6 +409,7 @@ async fn serve_with<B: Broker, S: Store>(
             }
         },
         Command::Links { command } => links::run(pipeline, mode, config, command, form).await,
+        Command::Conflicts { command } => conflicts::run(pipeline, mode, command, form).await,
         Command::Held { command } => match command {
             HeldCommand::List { which, rejected, limit } => {
                 held::list(pipeline, &which.with(rejected), limit, form).await

@@ -12,10 +12,10 @@ use crate::broker::Broker;
 use crate::domain::resolve::Lost;
 use crate::domain::{ConnectionName, DeadLetter, LetterId, Side, Sides, Snapshot, Timestamp, Value};
 use crate::stages::Pipeline;
-use crate::store::{JournalEntry, Pause, Store, SystemState};
+use crate::store::{Kept, Pause, Store, StoreError, SystemState};
 use crate::systems::{Lookup, SearchKey};
 
-mod find;
+pub(super) mod find;
 mod held;
 mod next;
 mod page;
@@ -23,7 +23,7 @@ mod report;
 mod teller;
 pub(super) mod words;
 
-use find::Meant;
+pub(super) use find::Meant;
 
 /// How long a system may take to answer a person who waits.
 const LOOK: Duration = Duration::from_secs(15);
@@ -93,7 +93,7 @@ struct Known {
     /// The open letters about it.
     letters: Vec<DeadLetter>,
     /// Values of it that did not win, newest first.
-    kept: Vec<JournalEntry>,
+    kept: Vec<Kept>,
     /// Accounts in the way of one that is to be created, and the attribute that they share with it.
     rivals: Vec<Rival>,
     /// Nobody writes on this connection, since a person said so.
@@ -110,7 +110,7 @@ struct Rival {
 }
 
 /// What came of looking at an account today.
-enum Look {
+pub(super) enum Look {
     /// There is none to look at, or nobody was to look.
     NotAsked,
     /// The system asked to be left alone until then.
@@ -157,7 +157,7 @@ async fn gather<B: Broker, S: Store>(
         }
     }
     let kept = match &meant.link {
-        Some(link) => store.journal(name, link.id, KEPT).await?,
+        Some(link) => store.journal(name, Some(link.id), None, KEPT).await?,
         None => Vec::new(),
     };
     let (a, b) = tokio::join!(look(meant, Side::A, &systems.a, offline), look(meant, Side::B, &systems.b, offline));
@@ -169,6 +169,24 @@ async fn gather<B: Broker, S: Store>(
     }
     let pause = store.pauses().await?.into_iter().find(|pause| pause.is_of(name));
     Ok(Known { today: Sides { a, b }, systems, letters, kept, rivals, pause, idle })
+}
+
+/// What both systems hold today of the accounts that are meant.
+pub(super) async fn look_at<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    meant: &Meant,
+    offline: bool,
+) -> Result<Sides<Look>, StoreError> {
+    let mut systems = Sides::<SystemState>::default();
+    for side in Side::BOTH {
+        let mut state = pipeline.store.system(&meant.connection.systems[side]).await?;
+        if state.not_before.is_some_and(|until| until <= meant.now) {
+            (state.not_before, state.reason) = (None, None);
+        }
+        systems[side] = state;
+    }
+    let (a, b) = tokio::join!(look(meant, Side::A, &systems.a, offline), look(meant, Side::B, &systems.b, offline));
+    Ok(Sides { a, b })
 }
 
 async fn look(meant: &Meant, side: Side, system: &SystemState, offline: bool) -> Look {
@@ -218,12 +236,13 @@ async fn rivals_on(meant: &Meant, side: Side) -> Vec<Rival> {
 }
 
 /// The entries of the journal as the domain knows them.
-fn lost(kept: &[JournalEntry]) -> Vec<Lost> {
-    let lost = |entry: &JournalEntry| Lost {
+fn lost(kept: &[Kept]) -> Vec<Lost> {
+    let lost = |Kept { entry, .. }: &Kept| Lost {
         path: entry.attribute.clone(),
         side: entry.side,
         value: entry.value.clone(),
         reason: entry.reason,
+        generation: entry.generation,
     };
     kept.iter().map(lost).collect()
 }

@@ -72,7 +72,7 @@ impl Item {
     fn what(&self) -> String {
         match &self.path {
             Some(path) => format!("{path} = {}", quoted(self.value.as_ref(), false)),
-            None => match self.stop.as_ref().map(|stop| stop.risk) {
+            None => match self.stop.as_ref().and_then(|stop| stop.risk) {
                 Some(Risk::Delete) => "delete the account".to_owned(),
                 Some(Risk::Relink) => "end the link".to_owned(),
                 Some(Risk::Deactivate) => "remove the account".to_owned(),
@@ -82,7 +82,7 @@ impl Item {
     }
 
     fn risk(&self) -> &'static str {
-        self.stop.as_ref().map_or("-", |stop| stop.risk.as_str())
+        self.stop.as_ref().and_then(|stop| stop.risk).map_or("-", Risk::as_str)
     }
 
     fn reason(&self) -> &'static str {
@@ -99,7 +99,7 @@ impl Item {
             "partner": self.partner.as_ref().map(|partner| format!("{}:{partner}", self.source)),
             "attribute": self.path,
             "value": self.value,
-            "risk": self.stop.as_ref().map(|stop| stop.risk),
+            "risk": self.stop.as_ref().and_then(|stop| stop.risk),
             "reason": self.reason(),
             "since": self.since,
             "state": self.state,
@@ -137,7 +137,7 @@ async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, filter: &Filter)
             HoldState::Rejected | HoldState::Expired => filter.rejected || !accounts.is_empty(),
             HoldState::Approved => false,
         };
-        is_meant && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == risk))
+        is_meant && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == Some(risk)))
     });
     items.sort_by_key(|item| item.since);
     Ok(items)

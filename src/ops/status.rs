@@ -228,14 +228,15 @@ fn runs(status: &Status) {
 }
 
 fn systems(status: &Status) {
-    let mut table = output::table(&["SYSTEM", "STATE", "QUOTA USED"]);
+    let mut table = output::table(&["SYSTEM", "STATE", "QUOTA USED", "CLOCK AHEAD"]);
     for (name, state) in &status.systems {
         let paused = match (&state.not_before, &state.reason) {
             (Some(until), Some(reason)) => format!("paused until {until}: {reason}"),
             _ => "ok".to_owned(),
         };
         let usage = state.usage.map_or("-".to_owned(), |(used, allowed)| format!("{used} of {allowed}"));
-        table.add_row([name.to_string(), paused, usage]);
+        let clock = state.ahead_ms.map_or("-".to_owned(), |ahead| format!("{:.1} s", ahead as f64 / 1_000.0));
+        table.add_row([name.to_string(), paused, usage, clock]);
     }
     output::print(&table);
     output::line("");

@@ -116,7 +116,7 @@ impl Plan {
             attributes: names.into_iter().zip(flows).chain([(AttributePath::active(), active)]).map(rule).collect(),
             create: Sides { a: two_way, b: true },
             leavers,
-            leads: Side::A,
+            leads: if two_way { default } else { Side::A },
             on_existing: OnExisting::Refuse,
             match_on: Vec::new(),
             write_only: Sides::default(),
@@ -125,6 +125,7 @@ impl Plan {
             budgets: Budgets::off(),
             protected: Protected::default(),
             busy: BusyPolicy::default(),
+            breaker: None,
             grain: Sides { a: GRAIN, b: GRAIN },
         };
         let on_b_alone = if two_way { fastrand::usize(3..7) } else { 0 };

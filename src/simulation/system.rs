@@ -162,6 +162,7 @@ impl Remote {
         let schema = Schema {
             attributes: paths.iter().map(attribute).collect(),
             grain: GRAIN,
+            stamps: shape.guard != Guard::Unstamped,
             batch: shape.batch,
             calls: shape.calls,
             writable: true,

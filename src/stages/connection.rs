@@ -83,7 +83,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         let rule = AttributeRule {
             names: mapped.names,
             flow,
-            policy: policy(config.direction, mapped.owner),
+            policy: policy(config.direction, mapped.owner, mapped.conflict.filter(|_| flow == Flow::Both)),
             drift: mapped.drift,
             occasion: mapped.occasion,
             comparison: Sides { a: a.comparison, b: b.comparison },
@@ -114,11 +114,14 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         let found = condition.problems(schemas[condition.side()]);
         problems.extend(found.into_iter().map(|problem| problem.replacen("scope", "protected", 1)));
     }
-    if let Direction::TwoWay { conflict: Conflict::LastWrite, .. } = config.direction {
-        // The domain can decide by time, but nobody compares the two systems' clocks yet.
-        problems.push(
-            "conflict = \"last_write\" is not offered yet; leave it out, so that the default system wins".to_owned(),
-        );
+    if attributes.values().any(|rule| matches!(rule.policy, Policy::LastWrite { .. })) {
+        for side in Side::BOTH.into_iter().filter(|side| !schemas[*side].stamps) {
+            problems.push(format!(
+                "conflict = \"last_write\" compares when accounts were changed, and {} does not say; leave it out, so that the \
+                 default system wins",
+                config.ends[side].system
+            ));
+        }
     }
     for side in Side::BOTH {
         if config.direction.flow().writes(side) && !schemas[side].writable {
@@ -189,6 +192,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         budgets: config.budgets.clone(),
         protected: protected(config, schemas),
         busy: config.busy.clone(),
+        breaker: config.loop_breaker,
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),
@@ -278,10 +282,14 @@ fn source(direction: Direction) -> Side {
     }
 }
 
-fn policy(direction: Direction, owner: Option<Side>) -> Policy {
+fn policy(direction: Direction, owner: Option<Side>, of_attribute: Option<Conflict>) -> Policy {
     match (direction, owner) {
         (_, Some(owner)) => Policy::DefaultSystem(owner),
-        (Direction::TwoWay { default_side, .. }, None) => Policy::DefaultSystem(default_side),
+        (Direction::TwoWay { default_side: default, conflict }, None) => match of_attribute.unwrap_or(conflict) {
+            Conflict::DefaultSystem => Policy::DefaultSystem(default),
+            // Whoever decides puts in by how much.
+            Conflict::LastWrite => Policy::LastWrite { default, a_ahead_ms: 0 },
+        },
         (direction, None) => Policy::DefaultSystem(source(direction)),
     }
 }

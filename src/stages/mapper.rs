@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 mod linking;
+mod loops;
 mod merging;
 
 pub use linking::INCOMPLETE_LINK;
@@ -146,7 +147,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             found => found?,
         };
         hit("mapper.found");
-        let rules = connection.rules(found.epoch);
+        let rules = self.rules_now(stop, connection, found.epoch).await?;
         let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now, lane };
         let mut mapped: Vec<_> = changes.iter().zip(found.items).map(|(change, item)| desk.map(change, item)).collect();
         let letters = mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open);
@@ -173,6 +174,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 continue;
             };
             self.metrics.change(name, mapped.outcome);
+            self.tell_of_loops(connection, change, &mapped.frozen);
             let Some(link) = mapped.link else {
                 self.close_owed(stop, change, mapped.outcome, owed).await?;
                 continue;
@@ -312,6 +314,8 @@ struct Mapped {
     emits: Sides<bool>,
     /// The sides whose command takes a right away: it travels live.
     urgent: Sides<bool>,
+    /// Attributes that the loop breaker has frozen (B4).
+    frozen: Vec<AttributePath>,
 }
 
 /// Where changes of one connection are mapped: what stays the same for a page.
@@ -399,6 +403,7 @@ impl Desk<'_> {
             link: None,
             emits: Sides::default(),
             urgent: Sides::default(),
+            frozen: Vec::new(),
         }
     }
 
@@ -411,7 +416,7 @@ impl Desk<'_> {
     }
 
     fn resolved(&self, change: &Change, resolution: Resolution, linking: Linking) -> Mapped {
-        let Resolution { mut link, mut changed, outcome, lost, reread, emits } = resolution;
+        let Resolution { mut link, mut changed, outcome, lost, reread, emits, frozen } = resolution;
         let id = link.id;
         let mut close = Vec::new();
         for side in Side::BOTH {
@@ -426,17 +431,7 @@ impl Desk<'_> {
         let urgent = Sides::from_fn(|side| {
             emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
         });
-        let journal = lost
-            .into_iter()
-            .map(|lost| JournalEntry {
-                link: id,
-                attribute: lost.path,
-                side: lost.side,
-                value: lost.value,
-                reason: lost.reason,
-                seen_at: self.now,
-            })
-            .collect();
+        let journal = lost.into_iter().map(|lost| JournalEntry::new(&link, lost, self.now)).collect();
         let Linking { claim, ended, reread: mut rereads } = linking;
         close.extend(ended.iter().flat_map(|ended| LetterId::of_refusals(&self.connection.name, ended)));
         if let Some(account) = change.account().filter(|_| reread) {
@@ -457,6 +452,7 @@ impl Desk<'_> {
             link: Some(id),
             emits,
             urgent,
+            frozen,
         }
     }
 

@@ -12,9 +12,10 @@ use tracing::{debug, info, warn};
 
 use super::{Connection, Halt, Pipeline, wait};
 use crate::broker::Broker;
+use crate::domain::link::Register;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::{Alert, AlertState, Ended, Sight, Standing};
-use crate::domain::{ConnectionName, Timestamp, Token};
+use crate::domain::{ConnectionName, Link, Timestamp, Token};
 use crate::failpoint::hit;
 use crate::store::{LeaseName, Run, RunKind, Store, StoreError};
 
@@ -29,6 +30,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The time between two counts of dead letters.
 const COUNTING: Duration = Duration::from_secs(10);
+
+/// The accounts that wait for a person of which it is asked why.
+const HELD: usize = 200;
 
 /// The latest runs that are looked at.
 const RUNS: usize = 50;
@@ -97,6 +101,7 @@ impl<B: Broker, S: Store> Watcher<B, S> {
         if leads && !counted {
             // Counting goes through all links of a file.
             sight.letters = Some(self.pipeline.ask(stop, || store.counts(name)).await?.letters);
+            sight.frozen = Some(self.pipeline.ask(stop, || frozen(store, name)).await?);
             self.counted_at = Some(Instant::now());
         }
         self.pipeline.metrics.standing(name, &watch.standing.now(&sight));
@@ -165,6 +170,7 @@ impl Seen {
             timetable: self.timetable.as_ref(),
             runs: &self.runs,
             letters: None,
+            frozen: None,
             now,
         }
     }
@@ -174,6 +180,18 @@ async fn look<S: Store>(store: &S, name: &ConnectionName) -> Result<Seen, StoreE
     let timetable = store.timetable(name).await?;
     let runs = store.runs(name, RUNS).await?.into_iter().filter_map(ended).collect();
     Ok(Seen { timetable, runs })
+}
+
+/// Accounts of which an attribute is frozen, among those that wait for a person the shortest.
+async fn frozen<S: Store>(store: &S, name: &ConnectionName) -> Result<u64, StoreError> {
+    let held = store.held(name).await?;
+    let latest: Vec<_> = held.iter().rev().take(HELD).map(|(link, _)| *link).collect();
+    if latest.is_empty() {
+        return Ok(0);
+    }
+    let links = store.load(name, &latest).await?.items;
+    let is_frozen = |link: &&Link| link.registers.values().any(Register::is_frozen);
+    Ok(links.iter().flatten().filter(is_frozen).count() as u64)
 }
 
 /// How a connection stands at `now`, also where nobody looks after it.

@@ -38,7 +38,7 @@ use serde::Serialize;
 
 use self::clock::Clock;
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
+    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
@@ -157,10 +157,11 @@ impl Store for EmbeddedStore {
     async fn journal(
         &self,
         connection: &ConnectionName,
-        link: LinkId,
+        link: Option<LinkId>,
+        from: Option<&EntryId>,
         limit: usize,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.journal_of(connection, link, limit).await
+    ) -> Result<Vec<Kept>, StoreError> {
+        self.journal_of(connection, link, from, limit).await
     }
 
     async fn lease(
@@ -339,6 +340,10 @@ impl Store for EmbeddedStore {
         urgent: bool,
     ) -> Result<Option<Duration>, StoreError> {
         self.take(system, bucket, windows, urgent).await
+    }
+
+    async fn note_clock(&self, system: &SystemName, clock: Timestamp) -> Result<(), StoreError> {
+        self.set_clock(system, clock).await
     }
 
     async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {

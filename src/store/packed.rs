@@ -6,16 +6,17 @@
 //!
 //! Versions are listed once and named by their place. An attribute has its name, what `a` and `b` were last seen to
 //! hold, and its register: twice the place of its version plus one if `b` set it, generation (or generation and the two
-//! applied ones, if these differ), value, hold.
+//! applied ones, if these differ), value, hold. What few links have comes last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::breaker::Turn;
 use crate::domain::deferral::Deferral;
 use crate::domain::hold::{Hold, Stop};
-use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Register, SideState};
+use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Pin, Register, SideState};
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
 mod by_look;
@@ -62,7 +63,29 @@ static NAMES: LazyLock<Vec<AttributePath>> =
     LazyLock::new(|| SHORT.iter().map(|name| name.parse().expect("the list has only names")).collect());
 
 #[derive(Serialize, Deserialize)]
-struct Packed(Epoch, Origin, (PackedSide, PackedSide), Vec<PackedVersion>, Vec<PackedAttribute>);
+struct Packed(
+    Epoch,
+    Origin,
+    (PackedSide, PackedSide),
+    Vec<PackedVersion>,
+    Vec<PackedAttribute>,
+    #[serde(default, skip_serializing_if = "PackedRest::is_empty")] PackedRest,
+);
+
+/// What few links have.
+#[derive(Default, Serialize, Deserialize)]
+struct PackedRest {
+    #[serde(rename = "p", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pins: BTreeMap<AttributePath, Pin>,
+    #[serde(rename = "l", default, skip_serializing_if = "BTreeMap::is_empty")]
+    turns: BTreeMap<AttributePath, Vec<Turn>>,
+}
+
+impl PackedRest {
+    fn is_empty(&self) -> bool {
+        self.pins.is_empty() && self.turns.is_empty()
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 struct PackedVersion(
@@ -154,7 +177,7 @@ pub(super) enum UnpackError {
 /// The link as it is stored under this revision.
 pub(super) fn pack(link: &Link, revision: u64) -> String {
     // Taken apart whole, so that a new field cannot be forgotten here.
-    let Link { id: _, revision: _, epoch, origin, sides, registers } = link;
+    let Link { id: _, revision: _, epoch, origin, sides, registers, pins, turns } = link;
     let mut versions = Vec::new();
     let mut place = |version: &Version| {
         versions.iter().position(|known| *known == version.clone()).unwrap_or_else(|| {
@@ -217,7 +240,8 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         .collect();
     let versions =
         versions.into_iter().map(|version| PackedVersion(version.modified_at, version.read_at, version.tag)).collect();
-    let document = serde_json::to_string(&Packed(*epoch, *origin, packed_sides, versions, attributes))
+    let rest = PackedRest { pins: pins.clone(), turns: turns.clone() };
+    let document = serde_json::to_string(&Packed(*epoch, *origin, packed_sides, versions, attributes, rest))
         .expect("domain types have string keys, so they are JSON");
     format!("{revision}:{document}")
 }
@@ -227,7 +251,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
     let text = std::str::from_utf8(stored).map_err(|error| UnpackError::Form { column: error.valid_up_to() })?;
     let (revision, document) = text.split_once(':').ok_or(UnpackError::Revision)?;
     let revision = revision.parse().map_err(|_| UnpackError::Revision)?;
-    let Packed(epoch, origin, (a, b), versions, attributes) =
+    let Packed(epoch, origin, (a, b), versions, attributes, PackedRest { pins, turns }) =
         serde_json::from_str(document).map_err(|error| UnpackError::Form { column: error.column() })?;
 
     let versions: Vec<Version> = versions
@@ -270,8 +294,8 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             deferral,
         })
     };
-    let mut link =
-        Link { id, revision, epoch, origin, sides: Sides { a: side(a)?, b: side(b)? }, registers: BTreeMap::new() };
+    let sides = Sides { a: side(a)?, b: side(b)? };
+    let mut link = Link { id, revision, epoch, origin, sides, registers: BTreeMap::new(), pins, turns };
 
     for PackedAttribute(name, Digests(seen), at_by, generations, value, hold) in attributes {
         let path = name.path()?;

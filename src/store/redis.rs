@@ -31,7 +31,7 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName, LinkCounts,
+    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::guard::Risk;
@@ -126,10 +126,11 @@ impl Store for RedisStore {
     async fn journal(
         &self,
         connection: &ConnectionName,
-        link: LinkId,
+        link: Option<LinkId>,
+        from: Option<&EntryId>,
         limit: usize,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
-        self.journal_of(connection, link, limit).await
+    ) -> Result<Vec<Kept>, StoreError> {
+        self.journal_of(connection, link, from, limit).await
     }
 
     async fn lease(
@@ -308,6 +309,10 @@ impl Store for RedisStore {
         urgent: bool,
     ) -> Result<Option<Duration>, StoreError> {
         self.take(system, bucket, windows, urgent).await
+    }
+
+    async fn note_clock(&self, system: &SystemName, clock: Timestamp) -> Result<(), StoreError> {
+        self.set_clock(system, clock).await
     }
 
     async fn note_usage(&self, system: &SystemName, used: u64, allowed: u64) -> Result<(), StoreError> {

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::journal::{JournalReason, Lost};
 use crate::domain::{
-    AccountId, ChangeOutcome, CommandOutcome, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides, Timestamp,
+    AccountId, AttributePath, ChangeOutcome, CommandOutcome, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
+    Sides, Timestamp, Value,
 };
 
 /// What uniquely belongs to one link of a connection.
@@ -132,19 +134,74 @@ pub enum Committed {
     },
 }
 
-/// A value that lost a clash, or that may have been a person's. Kept until `expires`.
+/// A value that did not win. Kept for a while, so that it can be given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// The link.
     pub link: LinkId,
     /// The attribute, as the link names it.
-    pub attribute: crate::domain::AttributePath,
+    pub attribute: AttributePath,
     /// The side whose value it was.
     pub side: Side,
     /// The value; `None` for a clear.
-    pub value: Option<crate::domain::Value>,
+    pub value: Option<Value>,
     /// Why it is kept.
-    pub reason: crate::domain::resolve::JournalReason,
-    /// When it was seen, in the system's clock.
+    pub reason: JournalReason,
+    /// When it was seen, in the store's clock.
     pub seen_at: Timestamp,
+    /// Generation of the register's value that it lost to.
+    #[serde(default)]
+    pub generation: u32,
+    /// The accounts of the link at that time, so that the entry can be named when the link is gone.
+    #[serde(default)]
+    pub accounts: Sides<Option<AccountId>>,
+    /// The entry whose value a person gave back in the place of this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gave_back: Option<GaveBack>,
+}
+
+impl JournalEntry {
+    /// The entry about a value that this link lost at `seen_at`.
+    pub fn new(link: &Link, lost: Lost, seen_at: Timestamp) -> Self {
+        let Lost { path, side, value, reason, generation } = lost;
+        let accounts = Sides::from_fn(|side| link.sides[side].account.clone());
+        Self { link: link.id, attribute: path, side, value, reason, seen_at, generation, accounts, gave_back: None }
+    }
+}
+
+/// A person gave a value back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GaveBack {
+    /// The entry that had it.
+    pub entry: EntryId,
+    /// Who: `user@host`.
+    pub by: String,
+    /// Whether the attribute was pinned to the side whose value it was.
+    pub pinned: bool,
+}
+
+/// Names an entry of a connection's journal: what a store calls it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct EntryId(pub(super) String);
+
+impl EntryId {
+    /// The entry of this id, if it has the form of one: digits, perhaps with a dash.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_id = (1..=40).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
+        is_id.then(|| Self(text.to_owned()))
+    }
+
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An entry of a connection's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its id.
+    pub id: EntryId,
+    /// What is kept.
+    pub entry: JournalEntry,
 }

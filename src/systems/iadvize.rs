@@ -200,6 +200,11 @@ impl System for Iadvize {
         self.transport.http().clock().now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        let clock = self.transport.http().clock();
+        clock.is_known().then(|| clock.now())
+    }
+
     fn remedy(&self, code: &Code) -> Option<&'static str> {
         errors::remedy(code)
     }

@@ -217,6 +217,11 @@ impl System for Salesforce {
         self.client.http.clock().now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        let clock = self.client.http.clock();
+        clock.is_known().then(|| clock.now())
+    }
+
     fn remedy(&self, code: &Code) -> Option<&'static str> {
         errors::remedy(code)
     }

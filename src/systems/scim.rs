@@ -125,6 +125,11 @@ impl System for Scim {
         self.client.http.clock().now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        let clock = self.client.http.clock();
+        clock.is_known().then(|| clock.now())
+    }
+
     fn remedy(&self, code: &Code) -> Option<&'static str> {
         errors::remedy(code)
     }

@@ -34,7 +34,10 @@ pub fn init(config: &TelemetryConfig) -> Result<(), LogError> {
 /// The same for a command at a terminal, whose own output says what matters: only errors, and who linked whom, unless
 /// `MUSTER_LOG` asks for more.
 pub fn init_quiet(config: &TelemetryConfig) -> Result<(), LogError> {
-    init(&TelemetryConfig { filter: "error,muster::ops::links=info".to_owned(), ..config.clone() })
+    init(&TelemetryConfig {
+        filter: "error,muster::ops::links=info,muster::ops::conflicts=info".to_owned(),
+        ..config.clone()
+    })
 }
 
 /// The filter to use: `wish` if there is one (an empty one counts as none), else the configured one.

@@ -25,6 +25,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 const FRESHNESS_BUCKETS: [f64; 15] =
     [0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 1_800.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0];
 
+/// The kind of what is held for no risk of its own.
+const NO_RISK: &str = "none";
+
 /// The metrics of one process. Cheap to change from many tasks at once.
 #[derive(Debug)]
 pub struct Metrics {
@@ -38,6 +41,7 @@ pub struct Metrics {
     held: IntCounterVec,
     deferred: IntGaugeVec,
     deferred_oldest: IntGaugeVec,
+    clock_ahead: IntGaugeVec,
     api_calls: IntCounterVec,
     api_quota_used: IntGaugeVec,
     api_quota_allowed: IntGaugeVec,
@@ -112,6 +116,12 @@ impl Metrics {
                 "muster_deferred_oldest_seconds",
                 "How long the first of them has waited; 0 if none waits.",
                 &["connection"],
+            ),
+            clock_ahead: gauges(
+                &registry,
+                "muster_clock_ahead_milliseconds",
+                "By how much the clock of a system is ahead of the store's; only where the later edit wins.",
+                &["system"],
             ),
             api_calls: counters(
                 &registry,
@@ -225,6 +235,7 @@ impl Metrics {
                 self.held.with_label_values(&[connection, Why::Protected.as_str(), risk.as_str()]);
             }
         }
+        self.held.with_label_values(&[connection, Why::Frozen.as_str(), NO_RISK]);
         for counters in [&self.commands_emitted, &self.letters_opened, &self.letters_healed, &self.missed_slots] {
             counters.with_label_values(&[connection]);
         }
@@ -270,6 +281,16 @@ impl Metrics {
     pub fn deferred(&self, connection: &ConnectionName, accounts: u64, oldest: Duration) {
         self.deferred.with_label_values(&[connection.as_str()]).set(whole(accounts));
         self.deferred_oldest.with_label_values(&[connection.as_str()]).set(whole(oldest.as_secs()));
+    }
+
+    /// The loop breaker has frozen an attribute of an account.
+    pub fn frozen(&self, connection: &ConnectionName) {
+        self.held.with_label_values(&[connection.as_str(), Why::Frozen.as_str(), NO_RISK]).inc();
+    }
+
+    /// By how much the clock of a system is ahead of the store's.
+    pub fn clock_ahead(&self, system: &SystemName, milliseconds: i64) {
+        self.clock_ahead.with_label_values(&[system.as_str()]).set(milliseconds);
     }
 
     /// Calls that a system's connector reported.
@@ -406,8 +427,10 @@ mod tests {
         metrics.fresh(&connection, Duration::from_millis(700));
         metrics.missed_slots(&connection, 3);
         let overdue = Some(crate::domain::Timestamp(1_500_000));
-        metrics.standing(&connection, &Standing { good_at: overdue, overdue, failing: None, letters: None });
+        metrics.standing(&connection, &Standing { good_at: overdue, overdue, ..Standing::default() });
         metrics.alert("webhook", true);
+        metrics.frozen(&connection);
+        metrics.clock_ahead(&"crm".parse().unwrap(), -1_500);
         metrics
     }
 

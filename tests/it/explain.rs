@@ -158,13 +158,14 @@ async fn a_conflict_is_explained(on: On) {
 
     let page = explain(&muster, &[&format!("directory:{}", id(&copy, "id"))]).await;
     assert_eq!(page.status, 0);
-    let names = [(&*people[1], "ACCOUNT"), (id(&copy, "id"), "ACCOUNT")];
+    let json = report(&muster, &[&format!("crm:{}", people[1]), "title", "--offline"]).await;
+    let conflict = json["kept"][0]["conflict"].as_str().unwrap();
+    let names = [(&*people[1], "ACCOUNT"), (id(&copy, "id"), "ACCOUNT"), (conflict, "CONFLICT")];
     // Where the loser was mapped first, a writer was sent to the winner's account and found it changed.
     let is_noise = |line: &&str| !line.contains("nothing was written, since somebody had just changed the account");
     let page = stable(&page.stdout, &names);
     let page: Vec<&str> = page.lines().filter(is_noise).collect();
     insta::assert_snapshot!("explain_conflict", page.join("\n"));
-    let json = report(&muster, &[&format!("crm:{}", people[1]), "title", "--offline"]).await;
     let kept = &json["kept"][0];
     assert_eq!(
         (&json["state"], &kept["value"], &kept["side"], &kept["reason"]),

@@ -17,6 +17,8 @@ use tokio::process::{Child, Command};
 
 use super::processes::{Installation, Mode, active_users, connection, crm, directory};
 
+mod both_ways;
+
 /// The program: named by `MUSTER_TEST_SCIM2_SERVER`, else on the `PATH`.
 fn program() -> PathBuf {
     let named = std::env::var_os("MUSTER_TEST_SCIM2_SERVER").map(PathBuf::from);

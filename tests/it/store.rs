@@ -50,6 +50,7 @@ macro_rules! suite {
             a_run_may_begin_with_its_end,
             how_a_connection_stands_is_noted_under_a_lease,
             a_longer_pause_stays,
+            the_clock_of_a_system_is_known,
             no_window_of_calls_is_ever_exceeded,
             no_budget_is_ever_exceeded,
             a_budget_grows_with_the_roster,

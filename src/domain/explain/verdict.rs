@@ -137,7 +137,7 @@ impl Facts<'_> {
         if let Some((side, how)) = Side::BOTH.into_iter().find_map(|side| Some((side, self.departure(side)?)))
             && !self.is_refused(side)
         {
-            let stop = state(side).stop.clone().filter(|stop| stop.risk == how.risk() && !stop.is_approved());
+            let stop = state(side).stop.clone().filter(|stop| stop.risk == Some(how.risk()) && !stop.is_approved());
             return Verdict::Leaving { side, how, stop };
         }
         if let Some(side) = first(&|side| state(side).is_gone()) {

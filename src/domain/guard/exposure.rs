@@ -53,7 +53,8 @@ pub fn exposures(link: &Link, side: Side, wanted: &Pending, rules: &Rules) -> Ve
     };
     let is_approved = |path: &AttributePath| {
         let hold = link.registers.get(path).and_then(|register| register.hold.as_ref());
-        matches!(hold, Some(Hold::Stopped(stop)) if stop.is_approved())
+        // A loop was let go on, whatever its values do.
+        matches!(hold, Some(Hold::Stopped(stop)) if stop.is_approved() && stop.why != Why::Frozen)
     };
     let is_protected = is_protected(link, rules);
     let of = |risk: Risk| -> Option<Exposure> {
@@ -81,7 +82,7 @@ pub fn exposures(link: &Link, side: Side, wanted: &Pending, rules: &Rules) -> Ve
         }
         Need::Part { how, .. } => {
             let risk = how.risk();
-            let stop = link.sides[side].stop.as_ref().filter(|stop| stop.risk == risk);
+            let stop = link.sides[side].stop.as_ref().filter(|stop| stop.risk == Some(risk));
             let may_pass = stop.is_some_and(Stop::is_approved) && !is_protected;
             if may_pass { Vec::new() } else { vec![Exposure { risk, paths: Vec::new() }] }
         }

@@ -86,6 +86,7 @@ impl Pair {
             budgets: Budgets::default(),
             protected: Protected::default(),
             busy: BusyPolicy::default(),
+            breaker: None,
             grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
             // Replaced once the epoch is known.
             digest_key: DigestKey::new(&self.name, Epoch(0)),

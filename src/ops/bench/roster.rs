@@ -74,6 +74,7 @@ impl Roster {
         let schema = Schema {
             attributes: attributes.collect(),
             grain: Duration::from_secs(1),
+            stamps: true,
             batch,
             // As the connector for SCIM does by default.
             calls: 8,

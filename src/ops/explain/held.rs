@@ -12,21 +12,26 @@ impl Teller<'_> {
     pub(super) fn stopped(&self, side: Side, paths: &[AttributePath], stop: &Stop) -> (&'static str, String) {
         let (name, since) = (self.words.name(side), self.words.when_here(stop.since));
         let what = match stop.risk {
-            Risk::Create => format!("the account is not created in {name}"),
-            Risk::Delete => format!("the account is not deleted in {name}"),
-            Risk::Relink if paths.is_empty() => "the link does not end".to_owned(),
-            Risk::Deactivate if paths.is_empty() => format!("the account is not removed from {name}"),
+            Some(Risk::Create) => format!("the account is not created in {name}"),
+            Some(Risk::Delete) => format!("the account is not deleted in {name}"),
+            Some(Risk::Relink) if paths.is_empty() => "the link does not end".to_owned(),
+            Some(Risk::Deactivate) if paths.is_empty() => format!("the account is not removed from {name}"),
             _ => {
                 let are = if paths.len() == 1 { "is" } else { "are" };
                 format!("{} {are} not written to {name}", list(paths))
             }
         };
-        let why = match stop.why {
-            Why::Protected => "the account is protected".to_owned(),
-            Why::OverBudget => {
-                let budget = self.rules.budgets.of(stop.risk);
+        let why = match (stop.why, stop.risk) {
+            (Why::Protected, _) => "the account is protected".to_owned(),
+            (Why::OverBudget, Some(risk)) => {
+                let budget = self.rules.budgets.of(risk);
                 let budget = budget.map_or("off by now".to_owned(), |budget| format!("\"{budget}\""));
-                format!("the budget of {} ({budget}) was used up", stop.risk)
+                format!("the budget of {risk} ({budget}) was used up")
+            }
+            (Why::OverBudget, None) => "a budget was used up".to_owned(),
+            (Why::Frozen, _) => {
+                let (a, b) = (self.words.name(Side::A), self.words.name(Side::B));
+                format!("it went to and fro between {a} and {b} too often and is frozen")
             }
         };
         match &stop.ruling {
@@ -60,6 +65,14 @@ impl Teller<'_> {
             (false, Why::Protected) => vec![
                 step("Should it be written all the same, take the account out of `protected`, and then:", "approve"),
                 step("If it shall stay as it is:", "reject"),
+            ],
+            (false, Why::Frozen) => vec![
+                step(
+                    "Find out what changes it in both systems and stop one of them. An edit after a quiet time ends the \
+                     freeze; to let the value flow now:",
+                    "approve",
+                ),
+                step("If each side shall keep its own:", "reject"),
             ],
             (false, Why::OverBudget) => {
                 vec![step("If it is meant:", "approve"), step("If it is a mistake:", "reject")]

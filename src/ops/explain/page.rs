@@ -147,7 +147,8 @@ impl Page {
             let origin = attribute.origin.as_deref().unwrap_or_default();
             let origin = origin.split(" (").next().unwrap_or_default();
             let (name, value) = (padded(name, names), padded(value, values.min(VALUE_WIDTH)));
-            let line = format!("{indent}{name}  {value}  from {origin}");
+            let pinned = if attribute.pinned_to.is_some() { ", pinned" } else { "" };
+            let line = format!("{indent}{name}  {value}  from {origin}{pinned}");
             self.lines.push(truncate_str(&line, WIDTH, "").into_owned());
         }
     }

@@ -6,6 +6,7 @@ use super::find::Meant;
 use super::teller::Teller;
 use super::words::{Words, short};
 use super::{Known, Look, lost};
+use crate::domain::Rules;
 use crate::domain::explain::{Facts, Sight, Standing, explain};
 use crate::domain::link::{LastWrite, Left, Parting, WriteAnswer};
 use crate::domain::rules::Departure;
@@ -15,6 +16,7 @@ use crate::domain::{
 };
 use crate::ops::dead;
 use crate::stages::Pipeline;
+use crate::stages::skew::a_ahead;
 
 /// An account on one connection.
 #[derive(Debug, Serialize)]
@@ -107,6 +109,8 @@ pub(super) struct AttributeReport {
     /// Whether both sides hold it and nothing follows.
     pub(super) in_step: bool,
     pub(super) rule: Option<String>,
+    /// The side that alone counts for it on this link, since a person said so.
+    pub(super) pinned_to: Option<Side>,
     pub(super) sides: Vec<AttributeSide>,
     /// Neither side has a value, as far as is known.
     #[serde(skip)]
@@ -141,6 +145,8 @@ pub(super) struct AttributeSide {
 /// A value that did not win.
 #[derive(Debug, Serialize)]
 pub(super) struct KeptReport {
+    /// Its id, as `conflicts list` prints it.
+    pub(super) conflict: String,
     pub(super) attribute: AttributePath,
     pub(super) side: Side,
     pub(super) value: Option<Value>,
@@ -177,7 +183,8 @@ impl Report {
     pub(super) fn new<B, S>(meant: &Meant, known: &Known, pipeline: &Pipeline<B, S>) -> Self {
         let connection = &meant.connection;
         let words = Words::new(connection, meant.now);
-        let rules = connection.rules(meant.epoch);
+        let a_ahead = a_ahead(Sides { a: &known.systems.a, b: &known.systems.b });
+        let rules = Rules::clone(&connection.rules(meant.epoch)).with_skew(a_ahead);
         let lost = lost(&known.kept);
         let today = Sides::from_fn(|side| match &known.today[side] {
             Look::Shown(snapshot) => Some(Sight::Shown(snapshot)),

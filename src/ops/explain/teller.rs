@@ -2,8 +2,8 @@
 
 use super::find::Meant;
 use super::report::{
-    AttributeReport, AttributeSide, DeferralReport, KeptReport, LastWriteReport, LetterReport, PartingReport, SideReport,
-    standing,
+    AttributeReport, AttributeSide, DeferralReport, KeptReport, LastWriteReport, LetterReport, PartingReport,
+    SideReport, standing,
 };
 use super::words::{Words, short};
 use super::{Known, Look, output};
@@ -11,6 +11,7 @@ use crate::domain::explain::{Explanation, Seen, Story, Verdict};
 use crate::domain::link::SideState;
 use crate::domain::rules::Rules;
 use crate::domain::{AttributePath, DeadLetter, LetterContent, LetterId, Side, Sides, Value};
+use crate::store::Kept;
 
 /// Tells the parts of a report.
 pub(super) struct Teller<'t> {
@@ -193,6 +194,7 @@ impl Teller<'_> {
             }
         };
         let register = story.register.as_ref();
+        let pin = self.meant.link.as_ref().and_then(|link| link.pins.get(&story.path));
         let set_at = register.map(|register| register.at.modified_at.unwrap_or(register.at.read_at));
         let by = register.map(|register| register.by);
         AttributeReport {
@@ -202,25 +204,38 @@ impl Teller<'_> {
             set_by: by,
             set_at,
             in_step: story.is_plain(),
-            rule: story.rule.as_ref().map(|rule| self.words.rule(rule)),
+            rule: match pin {
+                Some(pin) => Some(self.words.pin(pin)),
+                None => story.rule.as_ref().map(|rule| self.words.rule(rule)),
+            },
+            pinned_to: pin.map(|pin| pin.side),
             sides: Side::BOTH.into_iter().map(side).collect(),
             names: Sides::from_fn(|side| story.rule.as_ref().map(|rule| rule.names[side].clone())),
             origin: by.zip(set_at).map(|(by, at)| format!("{}, {}", self.words.name(by), self.words.when(by, at))),
         }
     }
 
-    pub(super) fn kept(&self, entry: &crate::store::JournalEntry) -> KeptReport {
+    pub(super) fn kept(&self, kept: &Kept) -> KeptReport {
+        let Kept { id, entry } = kept;
         let rule = self.rules.attributes.get(&entry.attribute);
-        let may_change = |side: &Side| rule.is_some_and(|rule| rule.flow.contributes(*side));
-        let enter_in = [entry.side, entry.side.other()].into_iter().find(may_change);
+        let conflict = format!("{}/{}", self.meant.connection.name, id.as_str());
+        let given = |kept: &&Kept| kept.entry.gave_back.as_ref().is_some_and(|gave_back| gave_back.entry == *id);
+        let given = self.known.kept.iter().find(given).and_then(|kept| kept.entry.gave_back.as_ref());
+        let counts = rule.is_some_and(|rule| rule.flow.contributes(entry.side));
+        let back = match given {
+            Some(gave_back) => format!("{} gave it back.", gave_back.by),
+            None if counts => format!("To have it back: muster conflicts give-back {conflict}"),
+            None => format!("To have it back, enter it again in {}.", self.words.name(entry.side.other())),
+        };
         KeptReport {
+            conflict,
             attribute: entry.attribute.clone(),
             side: entry.side,
             value: entry.value.clone(),
             reason: entry.reason,
             seen_at: entry.seen_at,
             text: self.words.kept(entry, rule),
-            back: format!("To have it back, enter it again in {}.", self.words.name(enter_in.unwrap_or(entry.side))),
+            back,
         }
     }
 

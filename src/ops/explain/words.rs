@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::domain::deferral::{AfterWait, BusyPolicy, Deferral};
 use crate::domain::explain::{NoAccount, Seen, Since, Standing, Story, Verdict};
-use crate::domain::link::{LastWrite, Left, Parting, WriteAnswer};
+use crate::domain::link::{LastWrite, Left, Parting, Pin, WriteAnswer};
 use crate::domain::resolve::{ABSENCE_PROOFS, Decision, JournalReason};
 use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Occasion, Policy};
 use crate::domain::{AttributePath, DeadLetter, FailureClass, Side, Sides, Timestamp, Value};
@@ -12,7 +12,7 @@ use crate::stages::Connection;
 use crate::store::JournalEntry;
 
 /// What the sentences are about: the names of the two sides, and what time it is where.
-pub(super) struct Words {
+pub(in crate::ops) struct Words {
     names: Sides<String>,
     /// Now, in each system's clock.
     clocks: Sides<Timestamp>,
@@ -21,7 +21,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) fn new(connection: &Connection, now: Timestamp) -> Self {
+    pub(in crate::ops) fn new(connection: &Connection, now: Timestamp) -> Self {
         let systems = &connection.systems;
         let names = Sides::from_fn(|side| match systems.a == systems.b {
             true => format!("{} ({side})", systems[side]),
@@ -30,7 +30,7 @@ impl Words {
         Self { names, clocks: Sides::from_fn(|side| connection.ends[side].clock()), now }
     }
 
-    pub(super) fn name(&self, side: Side) -> &str {
+    pub(in crate::ops) fn name(&self, side: Side) -> &str {
         &self.names[side]
     }
 
@@ -217,6 +217,9 @@ impl Words {
             Decision::OwnHand { .. } | Decision::InDoubt => {
                 Some("an older value that Muster wrote, the next sync writes it again".into())
             }
+            Decision::SetBack => Some(format!(
+                "changed since it was last read; a person pinned it to {other}, the next sync sets it back"
+            )),
             Decision::BaseLost => Some("which of the two is the later one is not known".into()),
             Decision::Agree | Decision::NoEdit | Decision::Noted | Decision::LeftAlone => None,
         });
@@ -294,8 +297,15 @@ impl Words {
         )
     }
 
+    /// That one side alone counts for an attribute of this account.
+    pub(in crate::ops) fn pin(&self, pin: &Pin) -> String {
+        let (own, other) = (self.name(pin.side), self.name(pin.side.other()));
+        let when = self.when_here(pin.at);
+        format!("pinned to {own} by {} {when}: only {own} counts, and what is changed in {other} is set back", pin.by)
+    }
+
     /// A value that did not win, and why.
-    pub(super) fn kept(&self, entry: &JournalEntry, rule: Option<&AttributeRule>) -> String {
+    pub(in crate::ops) fn kept(&self, entry: &JournalEntry, rule: Option<&AttributeRule>) -> String {
         let (name, other) = (self.name(entry.side), self.name(entry.side.other()));
         let (when, value) = (self.when_here(entry.seen_at), quoted(entry.value.as_ref(), true));
         match entry.reason {
@@ -310,6 +320,13 @@ impl Words {
             }
             JournalReason::Overruled => {
                 format!("{when}: {name} held {value} while nobody could tell which was later; a newer edit settled it.")
+            }
+            JournalReason::Pinned => {
+                format!("{when}: {name} had been changed to {value}, but a person had pinned it to {other}.")
+            }
+            JournalReason::GivenBack => {
+                let by = entry.gave_back.as_ref().map_or("a person", |gave_back| gave_back.by.as_str());
+                format!("{when}: it was {value}, from {name}, until {by} gave another value back.")
             }
         }
     }
@@ -327,7 +344,7 @@ pub(super) fn ago(since: Duration) -> String {
 }
 
 /// The name of an attribute for people: without the long prefix of an extension.
-pub(super) fn short(path: &AttributePath) -> &str {
+pub(in crate::ops) fn short(path: &AttributePath) -> &str {
     let path = path.as_str();
     match path.strip_prefix("urn:") {
         Some(urn) => urn.rsplit(':').next().unwrap_or(path),

@@ -378,6 +378,10 @@ impl System for Planned {
         self.real.clock()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        self.real.shown_clock()
+    }
+
     fn remedy(&self, code: &Code) -> Option<&'static str> {
         self.real.remedy(code)
     }

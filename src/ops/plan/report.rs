@@ -211,7 +211,10 @@ impl Report {
                 for waiting in link.held().filter(|held| held.stop.is_none_or(|stop| stop.ruling.is_none())) {
                     on_hold.attributes.extend(waiting.path.cloned());
                     on_hold.reasons.insert(match waiting.stop {
-                        Some(stop) => format!("{} {}", stop.risk, stop.why.as_str()),
+                        Some(crate::domain::hold::Stop { risk: Some(risk), why, .. }) => {
+                            format!("{risk} {}", why.as_str())
+                        }
+                        Some(stop) => stop.why.as_str().to_owned(),
                         None => "base_lost".to_owned(),
                     });
                 }

@@ -12,7 +12,7 @@ use crate::domain::{
     SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, ClaimPage, Commit, Committed, EpochState, Find, Found, Instance, JournalEntry, LeaseName,
+    AccountPage, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName,
     LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 
@@ -62,9 +62,26 @@ impl Store for MemoryStore {
         .await
     }
 
-    async fn journal(&self, _: &ConnectionName, link: LinkId, limit: usize) -> Result<Vec<JournalEntry>, StoreError> {
+    async fn journal(
+        &self,
+        _: &ConnectionName,
+        link: Option<LinkId>,
+        from: Option<&EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Kept>, StoreError> {
+        let from = from.and_then(|id| id.as_str().parse::<usize>().ok()).unwrap_or(usize::MAX);
         self.op("journal", |state, _| {
-            Ok(state.journal.iter().rev().filter(|entry| entry.link == link).take(limit).cloned().collect())
+            let kept = state
+                .journal
+                .iter()
+                .enumerate()
+                .rev()
+                .filter(|(place, entry)| *place <= from && link.is_none_or(|link| entry.link == link));
+            let kept = kept.map(|(place, entry)| Kept {
+                id: EntryId::parse(&place.to_string()).expect("digits are an id"),
+                entry: entry.clone(),
+            });
+            Ok(kept.take(limit).collect())
         })
         .await
     }
@@ -408,6 +425,14 @@ impl Store for MemoryStore {
 
     async fn take_call(&self, _: &SystemName, _: &str, _: &[Window], _: bool) -> Result<Option<Duration>, StoreError> {
         Ok(None)
+    }
+
+    async fn note_clock(&self, _: &SystemName, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn note_clock(&self, _: &SystemName, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

@@ -336,6 +336,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
             return Ok(true);
         }
         let name = &self.connection.name;
+        self.pipeline.note_clock(stop, &self.connection, self.side).await?;
         let count = u32::try_from(seen.len()).expect("a page has far fewer accounts");
         let reserved = self.reserve(stop, epoch, run, count, state).await?;
         let Some(first) = reserved else { return Ok(false) };

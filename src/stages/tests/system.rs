@@ -96,6 +96,7 @@ impl MemorySystem {
         let schema = Schema {
             attributes: vec![attribute],
             grain: Duration::from_secs(1),
+            stamps: true,
             batch: shape.batch,
             calls: shape.calls,
             writable: true,

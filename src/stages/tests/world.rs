@@ -72,6 +72,7 @@ pub fn rules() -> Rules {
         budgets: Budgets::off(),
         protected: Protected::default(),
         busy: BusyPolicy::default(),
+        breaker: None,
         grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
     }
 }

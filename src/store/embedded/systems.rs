@@ -6,20 +6,21 @@ use super::{EmbeddedStore, milliseconds, quantity, sql};
 use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
 use crate::store::retention::{INSTANCE_TTL, SUSPECT_TTL};
-use crate::store::{Instance, StoreError, SystemState};
+use crate::store::{CLOCK_KEPT, Instance, StoreError, SystemState};
 
 impl EmbeddedStore {
     /// See [`Store::system`](crate::store::Store::system).
     pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         let system = system.clone();
-        let find = "SELECT not_before, reason, used, allowed FROM systems WHERE name = ?1";
+        let find = "SELECT not_before, reason, used, allowed, ahead_ms FROM systems WHERE name = ?1";
         let found = self
             .read(move |file, _| {
                 sql::one(file, find, (system.as_str(),), |row| {
                     let not_before = row.get::<_, Option<i64>>(0)?.map(Timestamp);
                     let used = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
                     let allowed = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
-                    Ok(SystemState { not_before, reason: row.get(1)?, usage: used.zip(allowed) })
+                    let (reason, usage) = (row.get(1)?, used.zip(allowed));
+                    Ok(SystemState { not_before, reason, usage, ahead_ms: row.get(4)? })
                 })
             })
             .await?;
@@ -67,6 +68,22 @@ impl EmbeddedStore {
                 sql::run(file, "INSERT INTO calls (system, bucket, at) VALUES (?1, ?2, ?3)", (of.0, of.1, now.0))?;
             }
             Ok(wait)
+        })
+        .await
+    }
+
+    /// See [`Store::note_clock`](crate::store::Store::note_clock).
+    pub(super) async fn set_clock(&self, system: &SystemName, clock: Timestamp) -> Result<(), StoreError> {
+        let system = system.clone();
+        self.write(move |file, now| {
+            sql::run(
+                file,
+                "INSERT INTO systems (name, ahead_ms, ahead_at) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT DO UPDATE SET ahead_ms = excluded.ahead_ms, ahead_at = excluded.ahead_at \
+                 WHERE ahead_ms IS NULL OR ahead_ms < excluded.ahead_ms OR ahead_at <= ?4",
+                (system.as_str(), clock.0 - now.0, now.0, (now - CLOCK_KEPT).0),
+            )?;
+            Ok(())
         })
         .await
     }

@@ -33,10 +33,10 @@ fn values() -> impl Strategy<Value = Value> {
 }
 
 fn stops() -> impl Strategy<Value = Stop> {
-    (any::<bool>(), 0..Risk::ALL.len(), 0_i64..3, proptest::option::of(any::<bool>())).prop_map(
+    (any::<bool>(), 0..=Risk::ALL.len(), 0_i64..3, proptest::option::of(any::<bool>())).prop_map(
         |(protected, risk, since, approved)| Stop {
             why: if protected { Why::Protected } else { Why::OverBudget },
-            risk: Risk::ALL[risk],
+            risk: Risk::ALL.get(risk).copied(),
             since: Timestamp(since),
             ruling: approved.map(|approved| Ruling {
                 verdict: if approved { Verdict::Approved } else { Verdict::Rejected },
@@ -144,14 +144,27 @@ fn links() -> impl Strategy<Value = Link> {
             },
         );
     let registers = proptest::collection::btree_map(paths(), registers, 0..6);
-    (any::<u64>(), any::<u64>(), sides(), sides(), registers).prop_map(|(id, epoch, a, b, registers)| Link {
-        id: LinkId(id),
-        revision: 7,
-        epoch: Epoch(epoch),
-        origin: Origin::Rebuilt,
-        sides: Sides { a, b },
-        registers,
-    })
+    let pin = any::<bool>().prop_map(|b| Pin {
+        side: if b { Side::B } else { Side::A },
+        by: "ada@host".to_owned(),
+        at: Timestamp(3),
+    });
+    let pins = proptest::collection::btree_map(paths(), pin, 0..2);
+    let turn =
+        any::<(bool, u64)>().prop_map(|(counts, digest)| Turn { at: Timestamp(4), replaced: Digest(digest), counts });
+    let turns = proptest::collection::btree_map(paths(), proptest::collection::vec(turn, 1..3), 0..2);
+    (any::<u64>(), any::<u64>(), sides(), sides(), registers, pins, turns).prop_map(
+        |(id, epoch, a, b, registers, pins, turns)| Link {
+            id: LinkId(id),
+            revision: 7,
+            epoch: Epoch(epoch),
+            origin: Origin::Rebuilt,
+            sides: Sides { a, b },
+            registers,
+            pins,
+            turns,
+        },
+    )
 }
 
 proptest! {

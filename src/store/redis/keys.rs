@@ -25,7 +25,7 @@
 //! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:letters` | hash | letters about messages, as above | never |
-//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed` | never |
+//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |

@@ -10,7 +10,7 @@ use super::pool::failed;
 use super::script::{Call, PAUSE, STAMP, TAKE_CALL};
 use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
-use crate::store::{Instance, StoreError, SystemState};
+use crate::store::{CLOCK_KEPT, Instance, StoreError, SystemState};
 
 /// An [`Instance`] without its time.
 #[derive(Serialize, Deserialize)]
@@ -28,14 +28,14 @@ impl RedisStore {
     /// See [`Store::system`](crate::store::Store::system).
     pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         let mut server = self.pool.lend().await?;
-        let (not_before, reason, used, allowed): (Option<i64>, Option<String>, Option<u64>, Option<u64>) =
-            redis::cmd("HMGET")
-                .arg(keys::system(&self.prefix, system))
-                .arg(&["not_before", "reason", "used", "allowed"])
-                .query_async(&mut *server)
-                .await
-                .map_err(failed)?;
-        Ok(SystemState { not_before: not_before.map(Timestamp), reason, usage: used.zip(allowed) })
+        type Known = (Option<i64>, Option<String>, Option<u64>, Option<u64>, Option<i64>);
+        let (not_before, reason, used, allowed, ahead_ms): Known = redis::cmd("HMGET")
+            .arg(keys::system(&self.prefix, system))
+            .arg(&["not_before", "reason", "used", "allowed", "ahead_ms"])
+            .query_async(&mut *server)
+            .await
+            .map_err(failed)?;
+        Ok(SystemState { not_before: not_before.map(Timestamp), reason, usage: used.zip(allowed), ahead_ms })
     }
 
     /// See [`Store::pause_system`](crate::store::Store::pause_system).
@@ -65,6 +65,25 @@ impl RedisStore {
         }
         let wait: u64 = TAKE_CALL.run(&mut *self.pool.lend().await?, &call).await?;
         Ok((wait > 0).then(|| Duration::from_millis(wait)))
+    }
+
+    /// See [`Store::note_clock`](crate::store::Store::note_clock). Not one step: two processes that measure at once may
+    /// keep the lesser of two good measures, until the next one.
+    pub(super) async fn set_clock(&self, system: &SystemName, clock: Timestamp) -> Result<(), StoreError> {
+        let key = keys::system(&self.prefix, system);
+        let mut server = self.pool.lend().await?;
+        let mut ask = redis::pipe();
+        ask.cmd("TIME").cmd("HMGET").arg(&key).arg(&["ahead_ms", "ahead_at"]);
+        let ((seconds, micros), (known, known_at)): ((i64, i64), (Option<i64>, Option<i64>)) =
+            ask.query_async(&mut *server).await.map_err(failed)?;
+        let now = seconds * 1000 + micros / 1000;
+        let ahead = clock.0 - now;
+        let stands = known_at.is_some_and(|at| Timestamp(now).since(Timestamp(at)) < CLOCK_KEPT);
+        if stands && known.is_some_and(|known| known >= ahead) {
+            return Ok(());
+        }
+        let note = redis::cmd("HSET").arg(key).arg("ahead_ms").arg(ahead).arg("ahead_at").arg(now).to_owned();
+        note.query_async(&mut *server).await.map_err(failed)
     }
 
     /// See [`Store::note_usage`](crate::store::Store::note_usage).

@@ -339,6 +339,7 @@ pub fn schema(wire: Wire, filled: &[&str], concurrency: usize) -> Schema {
     Schema {
         attributes: attributes.collect(),
         grain: Duration::from_secs(1),
+        stamps: false,
         batch: 1,
         calls: concurrency.max(1),
         writable: true,

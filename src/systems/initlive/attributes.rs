@@ -120,6 +120,7 @@ pub fn schema(concurrency: usize, defaults: &BTreeMap<String, Value>) -> Schema 
     Schema {
         attributes: attributes.collect(),
         grain: Duration::from_secs(1),
+        stamps: true,
         batch: 1,
         calls: concurrency,
         writable: true,

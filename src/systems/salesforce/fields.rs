@@ -239,6 +239,7 @@ impl FieldSet {
         Schema {
             attributes: mapped.chain(read).chain(missing).collect(),
             grain: Duration::from_secs(1),
+            stamps: true,
             batch: BATCH,
             calls: super::CONCURRENCY,
             writable: true,

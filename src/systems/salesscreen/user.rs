@@ -36,6 +36,7 @@ pub fn schema(concurrency: usize) -> Schema {
     Schema {
         attributes: attributes.collect(),
         grain: Duration::from_secs(1),
+        stamps: false,
         batch: 1,
         calls: concurrency,
         writable: true,

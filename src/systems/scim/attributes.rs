@@ -110,6 +110,7 @@ pub fn schema(concurrency: usize) -> Schema {
     Schema {
         attributes: attributes.collect(),
         grain: Duration::from_secs(1),
+        stamps: true,
         batch: 1,
         calls: concurrency.max(1),
         writable: true,

@@ -128,6 +128,9 @@ async fn keys_are_tagged_and_expire_as_documented() {
         value: None,
         reason: resolve::JournalReason::ConflictLost,
         seen_at: Timestamp(1),
+        generation: 2,
+        accounts: Sides { a: Some("005".parse().unwrap()), b: None },
+        gave_back: None,
     };
     let emits = Sides { a: true, b: false };
     let step = Commit {

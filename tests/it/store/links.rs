@@ -179,6 +179,9 @@ pub async fn a_failed_step_leaves_no_trace<S: Store>(store: S) {
             value: Some("lost".into()),
             reason: JournalReason::ConflictLost,
             seen_at: Timestamp(1),
+            generation: 1,
+            accounts: Sides::default(),
+            gave_back: None,
         }],
         ..link
     };
@@ -250,7 +253,7 @@ pub async fn all_claims_are_listed_page_by_page<S: Store>(store: S) {
     assert_eq!(claims(&store).await, expected);
 }
 
-/// What lost is kept, and found by its link.
+/// B5: what lost is kept, and found by its link, by its connection from any entry on, and by its id.
 pub async fn the_journal_of_a_link_is_its_own_and_the_newest_comes_first<S: Store>(store: S) {
     let epoch = epoch(&store).await;
     let entry = |link: u64, value: &str| JournalEntry {
@@ -260,24 +263,44 @@ pub async fn the_journal_of_a_link_is_its_own_and_the_newest_comes_first<S: Stor
         value: Some(value.into()),
         reason: JournalReason::ConflictLost,
         seen_at: Timestamp(5),
+        generation: 3,
+        accounts: Sides { a: Some("005".parse().unwrap()), b: None },
+        gave_back: None,
     };
     for id in [1, 2] {
         commit(&store, epoch, new_link(epoch, id)).await;
     }
     let journal = |entries: Vec<JournalEntry>| Commit { journal: entries, ..Commit::default() };
     commit(&store, epoch, journal(vec![entry(1, "first"), entry(2, "of another"), entry(1, "second")])).await;
-    let cleared = JournalEntry { value: None, ..entry(1, "") };
+    let kept = store.journal(&connection(), None, None, 1).await.unwrap().remove(0);
+    let gave_back = GaveBack { entry: kept.id, by: "ada@host".to_owned(), pinned: true };
+    let cleared = JournalEntry { value: None, gave_back: Some(gave_back), ..entry(1, "") };
     // It outlives the replacement of its link.
     let link = load(&store, 1).await.unwrap();
     commit(&store, epoch, Commit { link: Some(link), ..journal(vec![cleared.clone()]) }).await;
 
-    let newest = store.journal(&connection(), LinkId(1), 10).await.unwrap();
-    assert_eq!(newest, [cleared.clone(), entry(1, "second"), entry(1, "first")]);
-    assert_eq!(store.journal(&connection(), LinkId(1), 1).await.unwrap(), [cleared]);
-    assert_eq!(store.journal(&connection(), LinkId(1), 0).await.unwrap(), []);
-    assert_eq!(store.journal(&connection(), LinkId(2), 10).await.unwrap(), [entry(2, "of another")]);
-    assert_eq!(store.journal(&connection(), LinkId(3), 10).await.unwrap(), []);
-    assert_eq!(store.journal(&"other".parse().unwrap(), LinkId(1), 10).await.unwrap(), []);
+    let of = async |link: Option<u64>, limit| {
+        let kept = store.journal(&connection(), link.map(LinkId), None, limit).await.unwrap();
+        kept.into_iter().map(|kept| kept.entry).collect::<Vec<_>>()
+    };
+    assert_eq!(of(Some(1), 10).await, [cleared.clone(), entry(1, "second"), entry(1, "first")]);
+    assert_eq!(of(Some(1), 1).await, std::slice::from_ref(&cleared));
+    assert_eq!(of(Some(1), 0).await, []);
+    assert_eq!(of(Some(2), 10).await, [entry(2, "of another")]);
+    assert_eq!(of(Some(3), 10).await, []);
+    assert_eq!(store.journal(&"other".parse().unwrap(), Some(LinkId(1)), None, 10).await.unwrap(), []);
+
+    let all = store.journal(&connection(), None, None, 10).await.unwrap();
+    let entries: Vec<_> = all.iter().map(|kept| kept.entry.clone()).collect();
+    assert_eq!(entries, [cleared, entry(1, "second"), entry(2, "of another"), entry(1, "first")]);
+    for (place, kept) in all.iter().enumerate() {
+        let from = store.journal(&connection(), None, Some(&kept.id), 10).await.unwrap();
+        assert_eq!(from, all[place..], "from entry {place} on, itself included");
+        assert_eq!(EntryId::parse(kept.id.as_str()), Some(kept.id.clone()), "a person can write it");
+    }
+    let later = store.journal(&connection(), Some(LinkId(1)), Some(&all[1].id), 10).await.unwrap();
+    assert_eq!(later, [all[1].clone(), all[3].clone()]);
+    assert_eq!(EntryId::parse("1; DROP"), None);
 }
 
 /// A dry run works on a copy: what it is told there must be what the original says.

@@ -73,7 +73,7 @@ pub async fn how_a_connection_stands_is_noted_under_a_lease<S: Store>(store: S) 
     let (connection, minute) = (connection(), Duration::from_secs(60));
     assert_eq!(store.watch(&connection).await.unwrap(), Watch::default());
     let failing = Some(Ended { run: run_id("r1"), began_at: Timestamp(7), failed: Some("crm: 503".to_owned()) });
-    let standing = Standing { good_at: Some(Timestamp(3)), overdue: None, failing, letters: None };
+    let standing = Standing { good_at: Some(Timestamp(3)), overdue: None, failing, ..Standing::default() };
     let watch = Watch { standing, unsent: Vec::new() };
     assert!(!store.set_watch(&connection, Token(1), &watch).await.unwrap(), "nobody holds the lease");
     assert!(store.lease(&connection, &LeaseName::Watch, Token(1), minute).await.unwrap());

@@ -7,6 +7,8 @@ use muster::domain::rate::Window;
 use muster::domain::*;
 use muster::store::*;
 
+use super::connection;
+
 /// B19: all writers of a system obey the longest wait that it asked of any.
 pub async fn a_longer_pause_stays<S: Store>(store: S) {
     let crm: SystemName = "crm".parse().unwrap();
@@ -21,6 +23,26 @@ pub async fn a_longer_pause_stays<S: Store>(store: S) {
     assert!(longer.not_before > long.not_before);
     assert_eq!((longer.reason.as_deref(), longer.usage), (Some("unauthorised"), Some((7, 15_000))));
     assert_eq!(store.system(&"chat".parse().unwrap()).await.unwrap(), SystemState::default());
+}
+
+/// R73: how far a system's clock is ahead of the store's is known to all; of two measures the later time counts.
+pub async fn the_clock_of_a_system_is_known<S: Store>(store: S) {
+    let crm: SystemName = "crm".parse().unwrap();
+    let now = store.epoch(&connection()).await.unwrap().now;
+    let ahead = async || store.system(&crm).await.unwrap().ahead_ms;
+    assert_eq!(ahead().await, None);
+    store.note_clock(&crm, now + Duration::from_secs(3_600)).await.unwrap();
+    let hour = ahead().await.unwrap();
+    assert!((3_540_000..=3_600_000).contains(&hour), "{hour}");
+    store.note_clock(&crm, now + Duration::from_secs(1_800)).await.unwrap();
+    assert_eq!(ahead().await, Some(hour), "a lower bound says less");
+    store.note_clock(&crm, now + Duration::from_secs(7_200)).await.unwrap();
+    assert!(ahead().await.unwrap() > hour);
+    store.pause_system(&crm, Duration::from_secs(60), "throttled").await.unwrap();
+    assert!(ahead().await.is_some());
+    let chat: SystemName = "chat".parse().unwrap();
+    store.note_clock(&chat, now - Duration::from_secs(60)).await.unwrap();
+    assert!(store.system(&chat).await.unwrap().ahead_ms.unwrap() <= -60_000);
 }
 
 /// B19: however many take calls at once, every window holds, what is kept for urgent work is kept, and kinds of calls and

@@ -105,6 +105,8 @@ fn last_write_compares_edits_on_one_clock() {
         ("later b", A, 0, 105.0, 110.0, "2"),
         ("a's clock is ahead", A, 10_000, 110.0, 105.0, "2"),
         ("a's clock is behind", B, -10_000, 105.0, 110.0, "1"),
+        ("closer than the clocks are known", A, 0, 105.0, 106.0, "1"),
+        ("a little later", A, 0, 105.0, 106.1, "2"),
         ("tie, default a", A, 0, 100.0, 100.0, "1"),
         ("tie, default b", B, 0, 100.0, 100.0, "2"),
         ("a's stamp is from the future", B, 0, 9_000.0, 105.0, "2"),
@@ -113,8 +115,8 @@ fn last_write_compares_edits_on_one_clock() {
         for a_first in [true, false] {
             let mut play = synced(rules(Flow::Both, Policy::LastWrite { default, a_ahead_ms }, &["x"]));
             play.now_s = 120.0;
-            let see_a = |play: &mut Play| play.see(A, at(a_at, 9_060.0), &[("x", "1")]);
-            let see_b = |play: &mut Play| play.see(B, at(b_at, 9_060.0), &[("x", "2")]);
+            let see_a = |play: &mut Play| play.see(A, at(a_at, 160.0), &[("x", "1")]);
+            let see_b = |play: &mut Play| play.see(B, at(b_at, 160.0), &[("x", "2")]);
             if a_first {
                 see_a(&mut play);
                 see_b(&mut play);

@@ -91,6 +91,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
         budgets: Budgets::off(),
         protected: Protected::default(),
         busy: BusyPolicy::default(),
+        breaker: None,
         grain: Sides { a: GRAIN, b: GRAIN },
     }
 }
@@ -157,6 +158,8 @@ impl Play {
                 JournalReason::ConflictLost => "lost",
                 JournalReason::MayBeAPersons => "maybe",
                 JournalReason::Overruled => "overruled",
+                JournalReason::Pinned => "pinned",
+                JournalReason::GivenBack => "given back",
             };
             format!("{} {}={} {reason}", lost.side, lost.path, text(lost.value.as_ref()))
         }));
