@@ -343,6 +343,7 @@ impl Remote {
                 }
                 account.clone()
             }
+            Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
         };
         if faults.strike(Fault::RowDoneAndFailed) {
             return Written::Failed(failed(FailureClass::Transient, "row_timeout").in_doubt());
@@ -364,6 +365,9 @@ impl Remote {
         (records.collect(), last, all.len() as u64)
     }
 }
+
+/// Why no request ends an account here.
+const NOBODY_PARTS: &str = "no connection of a world parts leavers from their partners";
 
 /// What stands for the values that an account holds, where a system has no version of its own.
 fn digest(attributes: &Attributes) -> String {

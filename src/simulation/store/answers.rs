@@ -431,10 +431,6 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn note_clock(&self, _: &SystemName, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {
         Ok(())
     }

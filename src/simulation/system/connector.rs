@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Account, GRAIN, Guard, Remote};
+use super::{Account, GRAIN, Guard, NOBODY_PARTS, Remote};
 use crate::clock;
 use crate::domain::{AccountId, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version};
 use crate::simulation::executor::{Owner, Spawner};
@@ -95,6 +95,7 @@ impl Connector {
                         Some(remote.snapshot(account, &remote.account(account)?, read_at))
                     }
                     Action::Create { .. } => None,
+                    Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
                 };
                 (writes.iter().map(look).collect::<Vec<_>>(), remote.clock.now())
             })
@@ -146,6 +147,7 @@ impl Connector {
         let targets = writes.iter().flat_map(|(write, _)| match &write.action {
             Action::Update { account, .. } => write.values.keys().map(|path| (account.clone(), path.clone())).collect(),
             Action::Create { .. } => Vec::new(),
+            Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
         });
         remote.state().on_the_way.insert(number, targets.collect());
         if self.faults.strike(Fault::LeftBehind) {
@@ -172,7 +174,9 @@ impl Connector {
             let unheard = lost || answer.send((date, written.clone())).is_err();
             for ((write, _), written) in writes.iter().zip(&written) {
                 if unheard || matches!(written, Written::Failed(_)) {
-                    let (Action::Create { partner: id } | Action::Update { account: id, .. }) = &write.action;
+                    let (Action::Create { partner: id } | Action::Update { account: id, .. }) = &write.action else {
+                        unreachable!("{NOBODY_PARTS}")
+                    };
                     let mut state = remote.state();
                     *state.unanswered.entry(id.clone()).or_default() += 1;
                     state.unheard.insert(number);

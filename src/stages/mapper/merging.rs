@@ -26,6 +26,7 @@ impl Desk<'_> {
             lost: Vec::new(),
             reread,
             emits: Sides::default(),
+            frozen: Vec::new(),
         };
         match merge(&link, side, into, other.as_ref(), self.epoch, self.now) {
             Merge::Busy => self.resolved(change, nothing(true), Linking::default()),
