@@ -410,6 +410,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         spend: &Spend,
     ) -> impl Future<Output = Result<Vec<bool>, StoreError>> + Send;
 
+    /// The writes of one kind to one side that have a place in their budget, each with the time when it got it, in the
+    /// store's clock. Some may be of a window that has passed.
+    fn spent(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        risk: Risk,
+    ) -> impl Future<Output = Result<Vec<(String, Timestamp)>, StoreError>> + Send;
+
     /// The links of which something waits for a person's approval and has not expired, the longest waiting first.
     fn held(
         &self,

@@ -303,6 +303,15 @@ impl Store for EmbeddedStore {
         self.take_places(connection, spend).await
     }
 
+    async fn spent(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        risk: Risk,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.places_taken(connection, side, risk).await
+    }
+
     async fn held(&self, connection: &ConnectionName) -> Result<Vec<(LinkId, Timestamp)>, StoreError> {
         self.held_links(connection).await
     }

@@ -307,12 +307,11 @@ async fn a_pause_stops_every_write(mode: Mode) {
     until("some are written", async || written(&admin).len() > before).await;
     let paused = installation.muster(&["pause", "--all"]).await;
     assert!(paused.status == 0 && paused.stdout.contains("all connections"), "{paused:?}");
-    // One that was under way may still land; so long a request may take.
-    let mut last = usize::MAX;
-    until("no write lands any more", async || {
-        let now = written(&admin).len();
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        std::mem::replace(&mut last, now) == now
+    // One that was under way may still land; the link says so until its answer has come.
+    until("no write is under way any more", async || {
+        let links = installation.muster(&["links", "list", "--json"]).await.stdout;
+        assert_eq!(links.lines().count(), users.len(), "{links}");
+        !links.contains("\"writing\"")
     })
     .await;
     let stopped = written(&admin).len();
@@ -395,4 +394,16 @@ async fn creations_over_their_budget_wait() {
     until("and the last one", async || copies(&admin).len() == 12).await;
     let wrong = installation.muster(&["held", "approve"]).await;
     assert_eq!(wrong.status, 2, "{wrong:?}");
+
+    // The places of the first five are taken for an hour, and a plan knows it.
+    later(&admin, 2);
+    for newcomer in ["one", "two"] {
+        let address = format!("{newcomer}@newcomers.example");
+        let fields = json!({ "Username": address, "Email": address, "LastName": "Newcomer", "Alias": newcomer,
+                             "CommunityNickname": newcomer, "IsActive": true });
+        admin.create(System::Salesforce, &fields).unwrap();
+    }
+    let plan = installation.muster(&["plan", "--json"]).await;
+    let on_hold = plan.stdout.lines().filter(|line| line.contains(r#""reasons":["create over_budget"]"#));
+    assert_eq!(on_hold.count(), 2, "{plan:?}");
 }

@@ -86,6 +86,11 @@ async fn two_partners_of_merged_contacts_wait_for_a_person() {
     let removed = muster.muster(&["links", "remove", CONNECTION, &format!("crm:{}", id(&lost))]).await;
     assert_eq!(removed.status, 0, "{removed:?}");
     assert_eq!(muster.letters().await, Vec::<Value>::new());
+    // As the command says: else the user, who names the contact that is gone, would be linked with it again.
+    let user = user_of(&admin, &lost["Email"]).unwrap();
+    assert!(removed.stdout.contains("clear the field there"), "{removed:?}");
+    let number = user["id"].as_str().map_or_else(|| user["id"].to_string(), str::to_owned);
+    admin.edit(System::InitLive, &number, &json!({"externalId": null})).unwrap();
     muster.sync_of(CONNECTION, &["--full"]).await;
     assert_eq!((muster.letters().await, partners(&muster).await.len()), (Vec::new(), 2));
     assert_eq!(admin.accounts(System::InitLive).len(), 3, "nobody is deleted, and nobody made");

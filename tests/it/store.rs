@@ -55,6 +55,7 @@ macro_rules! suite {
             no_budget_is_ever_exceeded,
             a_budget_grows_with_the_roster,
             places_of_a_window_that_has_passed_are_free,
+            places_in_budgets_are_listed,
             what_is_held_is_listed,
             what_is_deferred_is_counted,
             a_pause_stays_until_it_is_ended,

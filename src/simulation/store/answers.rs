@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::MemoryStore;
-use crate::domain::guard::decide;
+use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
@@ -362,6 +362,13 @@ impl Store for MemoryStore {
                 fits
             };
             Ok(acts.iter().map(place).collect())
+        })
+        .await
+    }
+
+    async fn spent(&self, _: &ConnectionName, side: Side, risk: Risk) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        self.op("spent", |state, _| {
+            Ok(state.spent.get(&(side, risk)).into_iter().flatten().map(|(act, at)| (act.clone(), *at)).collect())
         })
         .await
     }

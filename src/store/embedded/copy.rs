@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::links::claim_key;
 use super::memory::{Known, home};
 use super::{EmbeddedStore, letters, readers, signed, sql};
+use crate::domain::guard::Risk;
 use crate::domain::{ConnectionName, Link, LinkId, Side};
 use crate::store::packed::pack;
 use crate::store::{Claim, ReaderState, Store, StoreError};
@@ -14,7 +15,7 @@ const REREADS: usize = 100_000;
 
 impl EmbeddedStore {
     /// Copies what `source` holds of a connection into this store, which must not know the connection yet: its epoch,
-    /// links, claims, open letters, accounts to read again, and how far each side was read. The source is only asked.
+    /// links, claims, open letters, accounts to read again, places taken in budgets, and how far each side was read. The source is only asked.
     /// A connection that it does not know is left unknown here.
     ///
     /// A read under way is not copied: what it has published is in queues that the copy has no part in, so the copy
@@ -66,6 +67,17 @@ impl EmbeddedStore {
                     sql::run(file, ask, (known.connection, side.as_str(), account.as_str(), asked_at.0))?;
                 }
                 readers::put(file, &known, side, &ReaderState { watermark, active: None })
+            })
+            .await?;
+        }
+        for (side, risk) in Side::BOTH.into_iter().flat_map(|side| Risk::ALL.map(|risk| (side, risk))) {
+            let spent = source.spent(connection, side, risk).await?;
+            self.write(move |file, _| {
+                for (act, at) in spent {
+                    let add = "INSERT OR IGNORE INTO spent VALUES (?1, ?2, ?3, ?4, ?5)";
+                    sql::run(file, add, (home, side.as_str(), risk.as_str(), act, at.0))?;
+                }
+                Ok(())
             })
             .await?;
         }

@@ -5,9 +5,9 @@ use rusqlite::Connection;
 use super::links::{account_kind, link_id};
 use super::memory::{home, number};
 use super::{EmbeddedStore, milliseconds, sql};
-use crate::domain::guard::decide;
+use crate::domain::guard::{Risk, decide};
 use crate::domain::hold::HOLD_TTL;
-use crate::domain::{ConnectionName, LinkId, Timestamp};
+use crate::domain::{ConnectionName, LinkId, Side, Timestamp};
 use crate::store::{Pause, Spend, StoreError};
 
 impl EmbeddedStore {
@@ -38,6 +38,23 @@ impl EmbeddedStore {
                 answers.push(fits);
             }
             Ok(answers)
+        })
+        .await
+    }
+
+    /// See [`Store::spent`](crate::store::Store::spent).
+    pub(super) async fn places_taken(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        risk: Risk,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let name = connection.clone();
+        self.read(move |file, _| {
+            let Some(connection) = number(file, &name)? else { return Ok(Vec::new()) };
+            let taken = "SELECT act, at FROM spent WHERE connection = ?1 AND side = ?2 AND risk = ?3 ORDER BY at, act";
+            let of = (connection, side.as_str(), risk.as_str());
+            sql::all(file, taken, of, |row| Ok((row.get(0)?, Timestamp(row.get(1)?))))
         })
         .await
     }

@@ -8,8 +8,9 @@ use super::RedisStore;
 use super::keys;
 use super::pool::failed;
 use super::script::{Call, PAUSE_WRITES, SPEND};
+use crate::domain::guard::Risk;
 use crate::domain::hold::HOLD_TTL;
-use crate::domain::{ConnectionName, LinkId, Timestamp};
+use crate::domain::{ConnectionName, LinkId, Side, Timestamp};
 use crate::store::{Pause, Spend, StoreError};
 
 /// Writes in one script: a script runs alone, and must not keep others waiting.
@@ -42,6 +43,23 @@ impl RedisStore {
             answers.extend(SPEND.run::<Vec<bool>>(&mut server, &call).await?);
         }
         Ok(answers)
+    }
+
+    /// See [`Store::spent`](crate::store::Store::spent).
+    pub(super) async fn places_taken(
+        &self,
+        connection: &ConnectionName,
+        side: Side,
+        risk: Risk,
+    ) -> Result<Vec<(String, Timestamp)>, StoreError> {
+        let mut server = self.pool.lend().await?;
+        let taken: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(self.keys(connection).spent(side, risk))
+            .arg(&["0", "-1", "WITHSCORES"])
+            .query_async(&mut *server)
+            .await
+            .map_err(failed)?;
+        Ok(taken.into_iter().map(|(act, at)| (act, Timestamp(at as i64))).collect())
     }
 
     /// See [`Store::held`](crate::store::Store::held).

@@ -84,6 +84,22 @@ pub async fn places_of_a_window_that_has_passed_are_free<S: Store>(store: S) {
     assert_eq!(spent(&store, &spend(Risk::Create, "1/1h", &["second", "third"])).await, [true, false]);
 }
 
+/// B10, B15: what has a place in a budget is listed, so that a plan can count on from there.
+pub async fn places_in_budgets_are_listed<S: Store>(store: S) {
+    epoch(&store).await;
+    let listed = async |risk| {
+        let listed = store.spent(&connection(), Side::A, risk).await.unwrap();
+        listed.into_iter().map(|(act, _)| act).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(Risk::Create).await, [] as [String; 0]);
+    let before = store.epoch(&connection()).await.unwrap().now;
+    assert_eq!(spent(&store, &spend(Risk::Create, "1/1h", &["first", "second"])).await, [true, false]);
+    assert_eq!(listed(Risk::Create).await, ["first"]);
+    assert_eq!(listed(Risk::Deactivate).await, [] as [String; 0]);
+    let (_, at) = store.spent(&connection(), Side::A, Risk::Create).await.unwrap().remove(0);
+    assert!(at >= before, "{at} {before}");
+}
+
 /// B11: what waits for a person is listed as long as it does, and no longer.
 pub async fn what_is_held_is_listed<S: Store>(store: S) {
     let epoch = epoch(&store).await;
