@@ -53,12 +53,17 @@ pub enum Plan {
 /// What to do about `side` at `now` (store clock).
 pub fn plan(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Plan {
     let state = &link.sides[side];
+    let wanted = pending(link, side, rules);
+    // Nothing is written to an account that stays as it is.
+    let detaches =
+        wanted.as_ref().is_some_and(|wanted| matches!(wanted.need, Need::Part { how: Departure::Detach, .. }));
     if let (Some(account), None, false) = (&state.account, &state.seen_at, rules.write_only[side])
         && !state.is_gone()
+        && !detaches
     {
         return Plan::Unseen { account: account.clone() };
     }
-    let Some(wanted) = pending(link, side, rules) else {
+    let Some(wanted) = wanted else {
         if lacking(link, side, rules).is_some() {
             return Plan::Buried;
         }

@@ -10,7 +10,7 @@ use crate::domain::link::{Left, Link, Parting};
 use crate::domain::pending::{Need, held, pending};
 use crate::domain::resolve::resolve_absence;
 use crate::domain::rules::{Departure, Flow, Leavers, Occasion, Policy, Rules};
-use crate::domain::write::{part, plan};
+use crate::domain::write::{Plan, part, plan};
 use crate::domain::{Snapshot, Timestamp};
 
 const ALL: [Departure; 3] = [Departure::Detach, Departure::Remove, Departure::Delete];
@@ -178,6 +178,21 @@ fn an_approval_is_about_one_leaving() {
     }
 }
 
+/// Where only the link ends, nobody has to read the partner first; where the partner is deleted, somebody has.
+#[test]
+fn a_partner_that_was_never_read_is_detached() {
+    for how in ALL {
+        let mut play = Play::of(rules_for(Leavers::Part(how)));
+        play.now_s = 100.0;
+        seen(&mut play, 10.0, Some(false), "1");
+        let next = play.plan(B);
+        match how {
+            Departure::Detach => assert!(matches!(next, Plan::Write(_)), "{next:?}"),
+            Departure::Remove | Departure::Delete => assert_eq!(next, Plan::Unseen { account: account(B) }),
+        }
+    }
+}
+
 /// Protected accounts part from nobody, whoever approves.
 #[test]
 fn the_protected_stay() {
@@ -206,7 +221,7 @@ fn a_deletion_without_an_answer_is_remembered() {
     let mut play = in_step(Leavers::Part(Departure::Delete));
     seen(&mut play, 200.0, Some(false), "1");
     let going = play.begin(B);
-    assert!(matches!(play.plan(B), crate::domain::write::Plan::Leased { .. }));
+    assert!(matches!(play.plan(B), Plan::Leased { .. }));
     let stranger = Parting {
         account: account(B),
         how: Departure::Delete,
@@ -222,7 +237,7 @@ fn a_deletion_without_an_answer_is_remembered() {
     assert_eq!(play.link.sides.b.intents.len(), 1, "it may still be carried out");
     play.see(B, at(10.0, 150.0), &[("x", "1")]);
     assert_eq!(play.link.sides.b.intents.len(), 0, "it was not");
-    assert!(matches!(plan(&play.link, B, &play.rules, Timestamp(900_000)), crate::domain::write::Plan::Write(_)));
+    assert!(matches!(plan(&play.link, B, &play.rules, Timestamp(900_000)), Plan::Write(_)));
 }
 
 /// The id of an account that we deleted is overwritten by that of the next one, where ids are written back.
