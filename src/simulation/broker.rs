@@ -113,10 +113,15 @@ impl MemoryBroker {
         Some(MemoryDelivery { broker, queue, tag: Some(tag), held })
     }
 
-    /// Whether nothing waits and nothing is in anybody's hands.
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state();
-        state.waiting.is_empty() && state.unsettled.is_empty() && state.queues.values().all(VecDeque::is_empty)
+        state.waiting.is_empty() && state.queues.values().all(VecDeque::is_empty)
+    }
+
+    /// Whether everything that was handed out is settled.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state().unsettled.is_empty()
     }
 }
 

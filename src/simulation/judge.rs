@@ -58,6 +58,10 @@ type Origin = Option<usize>;
 /// is asked for again and again.
 const UNNOTED: Duration = Duration::from_secs(60);
 
+/// How long after a loss of memory an account may not have been read again: the quarantine of the new memory, and a reader that
+/// died meanwhile.
+const UNREAD: Duration = Duration::from_secs(120);
+
 /// Everything that is not as it must be.
 pub(crate) fn judge(world: &World) -> Vec<Violation> {
     let records = Records::of(world);
@@ -169,14 +173,15 @@ impl<'w> Records<'w> {
 
     /// Where leavers are deactivated, whoever is removed on one side is not active on the other.
     ///
-    /// Unless the store lost its memory after the removal: then the account was never seen in the memory that is left, and
-    /// that somebody is named who is not there does not prove that they ever were.
+    /// Unless the store lost its memory after the removal, or so shortly before that nobody had read the account again: then
+    /// it was never seen in the memory that is left, and that somebody is named who is not there does not prove that they
+    /// ever were.
     fn stays_active(&self, person: usize, who: &Person, partner: &Account) -> Option<Violation> {
         let rules = &self.world.plan.rules;
         let removed_at = self.removed.get(&person)?;
         let follows =
             rules.attributes.get(&AttributePath::active()).is_some_and(|rule| rule.flow.contributes(who.home));
-        let is_forgotten = self.losses.iter().any(|lost_at| lost_at >= removed_at);
+        let is_forgotten = self.losses.iter().any(|lost_at| *lost_at + UNREAD >= *removed_at);
         let must_leave = rules.leavers == Leavers::Deactivate && follows && !is_forgotten;
         let what = || format!("was removed, and is still active on {}", who.home.other());
         (must_leave && !is_off(&partner.attributes)).then(|| violation("I1 convergence", who, what()))

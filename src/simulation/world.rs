@@ -313,6 +313,7 @@ impl World {
         self.store.nothing_is_asked_for()
             && self.store.rereads_are_done()
             && self.broker.is_empty()
+            && self.broker.is_settled()
             && crate::domain::Side::BOTH.iter().all(|side| self.remotes[*side].is_quiet())
             && self.store.all_runs().iter().all(is_over)
     }
