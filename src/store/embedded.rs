@@ -42,6 +42,7 @@ use super::{
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;

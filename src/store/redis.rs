@@ -34,6 +34,7 @@ use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
     Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;

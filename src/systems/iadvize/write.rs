@@ -31,7 +31,9 @@ impl Iadvize {
             Action::Update { account, unless_changed_since } => {
                 self.update(account, &write.values, unless_changed_since, in_use, haste).await
             }
-            Action::Delete { account, unless_changed_since } => self.delete(account, unless_changed_since, haste).await,
+            Action::Delete { account, unless_changed_since } => {
+                self.delete(account, unless_changed_since, in_use, haste).await
+            }
             Action::Remove { .. } => Err(not_offered()),
         };
         result.unwrap_or_else(Written::Failed)
@@ -105,8 +107,14 @@ impl Iadvize {
     }
 
     /// Deletes an operator (R25): their conversations and statistics stay, under the name "Deleted User". Who is logged in
-    /// is left alone like for any change that is not urgent.
-    async fn delete(&self, account: &AccountId, decided_on: &Version, haste: Haste) -> Result<Written, Failure> {
+    /// is left alone like for any change that may wait.
+    async fn delete(
+        &self,
+        account: &AccountId,
+        decided_on: &Version,
+        in_use: InUse,
+        haste: Haste,
+    ) -> Result<Written, Failure> {
         let before = match self.transport.fetch("get", account, Some(haste)).await? {
             Fetched::Absent(asked_at) => return Ok(Written::Gone(asked_at)),
             Fetched::Found(seen) => self.usable(seen, haste).await?.1,
@@ -114,7 +122,7 @@ impl Iadvize {
         if moved(&before, decided_on) {
             return Ok(Written::Moved(before));
         }
-        if self.presence == Presence::Respect && !haste.urgent && self.transport.is_connected(account, haste).await? {
+        if in_use == InUse::Spare && self.transport.is_connected(account, haste).await? {
             return Err(busy("logged_in", "the operator is logged in and would be thrown out"));
         }
         match self.transport.delete(account, haste).await? {

@@ -759,21 +759,21 @@ async fn an_operator_is_deleted_once() {
     for api in BOTH {
         let world = World::start(api).await;
         let account = world.add("ada");
-        let delete = async |version: Version, urgent| {
+        let delete = async |version: Version, in_use| {
             let action = Action::Delete { account: account.clone(), unless_changed_since: version };
-            world.iadvize.write(&[Write { action, values: Attributes::new(), urgent }], soon()).await.remove(0)
+            world.iadvize.write(&[Write { in_use, ..Write::new(action, Attributes::new()) }], soon()).await.remove(0)
         };
         let seen = world.look(&account).await;
         world.sandbox.admin().edit(CHAT, account.as_str(), &json!({"pseudo": "Lady"})).unwrap();
-        assert!(matches!(delete(seen.version, true).await, Written::Moved(_)), "{api:?}");
+        assert!(matches!(delete(seen.version, InUse::Override).await, Written::Moved(_)), "{api:?}");
         let seen = world.look(&account).await;
         world.presence(&account, "online");
-        match delete(seen.version.clone(), false).await {
+        match delete(seen.version.clone(), InUse::Spare).await {
             Written::Failed(failure) => assert_eq!(failure.class, FailureClass::Busy, "{api:?}"),
             other => panic!("{api:?} {other:?}"),
         }
-        assert_eq!(delete(seen.version.clone(), true).await, Written::Ended, "{api:?}");
-        assert!(matches!(delete(seen.version, true).await, Written::Gone(_)), "{api:?}");
+        assert_eq!(delete(seen.version.clone(), InUse::Override).await, Written::Ended, "{api:?}");
+        assert!(matches!(delete(seen.version, InUse::Override).await, Written::Gone(_)), "{api:?}");
         assert_eq!(world.client_writes(), 1);
         assert!(
             matches!(world.iadvize.get(std::slice::from_ref(&account)).await.unwrap()[..], [Lookup::Absent(_)]),

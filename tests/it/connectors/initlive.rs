@@ -473,10 +473,9 @@ async fn a_membership_is_ended_once() {
     let account = enter(&sandbox, &[INITLIVE_ORGANIZATION, 7]);
     enter_somebody_else(&sandbox);
     let seen = found(&connector, &account).await;
-    let remove = |unless_changed_since: &Version| Write {
-        action: Action::Remove { account: id(&account), unless_changed_since: unless_changed_since.clone() },
-        values: Attributes::new(),
-        urgent: true,
+    let remove = |unless_changed_since: &Version| {
+        let unless_changed_since = unless_changed_since.clone();
+        Write::new(Action::Remove { account: id(&account), unless_changed_since }, Attributes::new())
     };
     // Its stamps tell seconds apart, and no less.
     sandbox.admin().set_clock(Imitated::InitLive, 60_000);
@@ -487,7 +486,7 @@ async fn a_membership_is_ended_once() {
     assert!(matches!(write(&connector, remove(&seen.version)).await, Written::Gone(_)));
     assert_eq!(user(&sandbox, &account)["organizations"], json!([7]), "the person stays in the other one");
     let delete = Action::Delete { account: id(&account), unless_changed_since: seen.version };
-    let refused = failed(&connector, Write { action: delete, values: Attributes::new(), urgent: true }).await;
+    let refused = failed(&connector, Write::new(delete, Attributes::new())).await;
     assert_eq!(refused.code.as_str(), "not_offered");
 }
 

@@ -616,7 +616,7 @@ async fn contacts_are_deleted_and_users_are_not() {
     let rig = Rig::with(3, 3).await;
     let delete = |seen: &Snapshot| {
         let (account, unless_changed_since) = (seen.account.clone(), seen.version.clone());
-        Write { action: Action::Delete { account, unless_changed_since }, values: Attributes::new(), urgent: true }
+        Write::new(Action::Delete { account, unless_changed_since }, Attributes::new())
     };
     let people = rig.contacts().await;
     rig.admin().set_clock(Imitated::Salesforce, 120_000);

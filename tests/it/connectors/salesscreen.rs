@@ -333,7 +333,7 @@ async fn who_left_is_moved_to_the_team_of_leavers() {
     let account = "005RM000001iKYtYAM";
     write(&connector, create(account, &ada())).await;
     let unless_changed_since = Version { modified_at: None, read_at: Timestamp(0), tag: None };
-    let leave = |action| Write { action, values: values(&ada()), urgent: true };
+    let leave = |action| Write::new(action, values(&ada()));
     let remove = Action::Remove { account: id(account), unless_changed_since: unless_changed_since.clone() };
     assert_eq!(write(&connector, leave(remove)).await, Written::Ended);
     let shown = user(&sandbox, account);

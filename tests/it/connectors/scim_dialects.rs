@@ -282,10 +282,8 @@ async fn live(name: &str, dialect: Dialect) {
     }
 
     // A deletion is of the state that was seen, and done once.
-    let deletion = |unless_changed_since| Write {
-        action: Action::Delete { account: account.clone(), unless_changed_since },
-        values: Attributes::new(),
-        urgent: true,
+    let deletion = |unless_changed_since| {
+        Write::new(Action::Delete { account: account.clone(), unless_changed_since }, Attributes::new())
     };
     if name == "none" {
         let moved = world.write(deletion(base.version.clone())).await;
