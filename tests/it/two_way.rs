@@ -35,12 +35,13 @@ async fn the_later_edit_wins_whatever_the_clocks_say(mode: Mode) {
     const HOUR: i64 = 3_600_000;
     for (skew, default, later) in [(HOUR, "crm", "directory"), (-HOUR, "directory", "crm")] {
         let ((a, crm_admin), (b, directory_admin)) = (sandbox().await, sandbox().await);
-        let people = crm_admin.seed(System::Scim, 2, 7).unwrap();
         let clocks = |seconds: i64| {
             crm_admin.set_clock(System::Scim, seconds * 1_000 + skew);
             directory_admin.set_clock(System::Scim, seconds * 1_000);
         };
         clocks(0);
+        // By that clock: the stamp of an account never goes back.
+        let people = crm_admin.seed(System::Scim, 2, 7).unwrap();
         let both = directory(&a.scim_url()).replace("systems.directory", "systems.crm") + &directory(&b.scim_url());
         let mapped =
             format!("[connections.{CONNECTION}.attributes]\nuserName = {{}}\ntitle = {{ conflict = \"last_write\" }}");
@@ -96,7 +97,7 @@ async fn a_ring_of_connections_is_frozen_once() {
     let mut minutes = 0;
     let mut later = || {
         minutes += 1;
-        [&crm_admin, &directory_admin].map(|admin| admin.set_clock(System::Scim, minutes * 5_000));
+        [&crm_admin, &directory_admin].iter().for_each(|admin| admin.set_clock(System::Scim, minutes * 5_000));
     };
     // Each system is there twice, as far as Muster knows.
     let named = |url: &str, name: &str| directory(url).replace("systems.directory", &format!("systems.{name}"));
@@ -111,11 +112,9 @@ async fn a_ring_of_connections_is_frozen_once() {
         "loop_breaker = \"2/10m\"\n[connections.{CONNECTION}.attributes]\nuserName = {{}}\nnickName = {{}}\ntitle = {{ values = \
          {{ One = \"Two\", Two = \"One\" }} }}\n"
     ));
-    let back = format!(
-        "[connections.back]\na = \"directory-again\"\nb = \"crm-again\"\ndirection = \"a_to_b\"\nloop_breaker = \"2/10m\"\nmatch = \
-         [\"title\"]\n[connections.back.attributes]\ntitle = {{}}\n"
-    );
-    let muster = Installation::on(Mode::File, &(systems + &there + &back), WRITER).await;
+    let back = "[connections.back]\na = \"directory-again\"\nb = \"crm-again\"\ndirection = \"a_to_b\"\nloop_breaker = \"2/10m\"\nmatch = \
+         [\"title\"]\n[connections.back.attributes]\ntitle = {}\n";
+    let muster = Installation::on(Mode::File, &(systems + &there + back), WRITER).await;
     later();
     muster.sync(&["--full"]).await;
     let copy = id_of_copy(&directory_admin, &people[0]);
@@ -181,7 +180,7 @@ async fn a_directory_with_forms_of_its_own_comes_to_rest_both_ways() {
     }
     crm_admin.edit(System::Scim, &people[0], &fields).unwrap();
     for seconds in [120_000, 180_000, 240_000] {
-        [&crm_admin, &directory_admin].map(|admin| admin.set_clock(System::Scim, seconds));
+        [&crm_admin, &directory_admin].iter().for_each(|admin| admin.set_clock(System::Scim, seconds));
         muster.sync(&["--full"]).await;
     }
     assert!(written(&directory_admin).len() <= 2, "{:?}", written(&directory_admin));
@@ -194,7 +193,7 @@ async fn a_directory_with_forms_of_its_own_comes_to_rest_both_ways() {
     // What a person makes of it there is an edit all the same.
     directory_admin.set_clock(System::Scim, 300_000);
     directory_admin.edit(System::Scim, &copy, &json!({"title": "Boss"})).unwrap();
-    [&crm_admin, &directory_admin].map(|admin| admin.set_clock(System::Scim, 360_000));
+    [&crm_admin, &directory_admin].iter().for_each(|admin| admin.set_clock(System::Scim, 360_000));
     muster.sync(&["--full"]).await;
     assert_eq!(title(&crm_admin, &people[0]), "Boss");
 }
@@ -211,8 +210,9 @@ async fn an_edit_just_before_a_write_is_seen(mode: Mode) {
     let copy = json!({"userName": "ada@x.example", "title": contacts[0]["Title"], "active": true,
         "name": {"familyName": contacts[0]["LastName"]}});
     let account = admin.create(System::Scim, &copy).unwrap();
-    let clocks =
-        |minute: i64| [System::Salesforce, System::Scim].map(|system| admin.set_clock(system, minute * 60_000));
+    let clocks = |minute: i64| {
+        [System::Salesforce, System::Scim].iter().for_each(|system| admin.set_clock(*system, minute * 60_000));
+    };
     let two_way = format!(
         "[connections.{CONNECTION}]\na = {{ system = \"crm\", object = \"Contact\" }}\nb = \"directory\"\ndirection = \
          \"two_way\"\ndefault_system = \"crm\"\nbudgets = \"off\"\nmatch = [\"name.familyName\"]\n\

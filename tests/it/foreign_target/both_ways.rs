@@ -12,7 +12,8 @@ impl Service {
         let request = reqwest::Client::new().request(method, format!("{}/v2/{path}", self.own_url));
         let request = request.bearer_auth(DEFAULT_SCIM_TOKEN).header("content-type", "application/scim+json");
         let answer = request.body(body.to_string()).send().await.unwrap();
-        serde_json::from_str(&answer.error_for_status().unwrap().text().await.unwrap()).unwrap()
+        // A change is answered without a body.
+        serde_json::from_str(&answer.error_for_status().unwrap().text().await.unwrap()).unwrap_or_default()
     }
 
     async fn edit(&self, user: &str, values: &Value) {
