@@ -72,6 +72,13 @@ fn what_is_known_of_another_epoch_and_of_lost_creations_is_forgotten() {
 
     let mut link = alone(1, Side::A, "a1");
     let (writes, times) = (Default::default(), Timestamp(5));
-    link.sides.b.intents = vec![Intent { token: Token(1), writes, conditioned_on: None, over_at: times, until: times }];
+    link.sides.b.intents = vec![Intent {
+        token: Token(1),
+        writes,
+        texts: Default::default(),
+        conditioned_on: None,
+        over_at: times,
+        until: times,
+    }];
     assert!(assert_new(check(Some(&link), None), 1, None).sides.b.intents.is_empty());
 }

@@ -50,7 +50,8 @@ fn sides() -> impl Strategy<Value = SideState> {
     let intents = (any::<u64>(), paths(), digests.clone(), any::<u32>(), proptest::option::of(versions())).prop_map(
         |(token, path, digest, generation, conditioned_on)| Intent {
             token: Token(token),
-            writes: [(path, (digest, generation))].into(),
+            writes: [(path.clone(), (digest, generation))].into(),
+            texts: [(path, "Anna".into())].into(),
             conditioned_on,
             over_at: Timestamp(5),
             until: Timestamp(6),
