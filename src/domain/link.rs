@@ -15,6 +15,7 @@ use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, RunId, Side, Sides, Token};
 use super::rules::Departure;
 use super::time::Timestamp;
+use super::write::may_be_kept_as;
 
 /// What is known of one pair of accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -265,6 +266,9 @@ pub struct Intent {
     /// What it may put on the side: digest and generation of each attribute.
     #[serde(rename = "w")]
     pub writes: BTreeMap<AttributePath, (Digest, u32)>,
+    /// The texts among it: a system may keep another form of one than it was sent, of which the digest says nothing.
+    #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub texts: BTreeMap<AttributePath, Value>,
     /// The side's `seen_at` on which the write was conditioned; absent for a creation.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub conditioned_on: Option<Version>,
@@ -396,6 +400,14 @@ impl SideState {
         self.intents.iter().rev().find_map(|intent| match intent.writes.get(path) {
             Some((intended, generation)) if *intended == digest => Some(*generation),
             _ => None,
+        })
+    }
+
+    /// The generation that some write, begun and not known to be over, may have put here in the form that the side gave it.
+    pub fn intended_otherwise(&self, path: &AttributePath, value: Option<&Value>) -> Option<u32> {
+        self.intents.iter().rev().find_map(|intent| {
+            let (_, generation) = intent.writes.get(path)?;
+            may_be_kept_as(intent.texts.get(path), value).then_some(*generation)
         })
     }
 

@@ -95,6 +95,10 @@ pub fn decide(question: Question<'_>) -> Decision {
     if let Some(generation) = state.intended(path, digest) {
         return Decision::OwnHand { generation };
     }
+    // The answer that shows what the side makes of it is lost, or on its way.
+    if let Some(generation) = state.intended_otherwise(path, value) {
+        return Decision::OwnHand { generation };
+    }
     let contributes = question.counts(side);
     let is_pinned_away = !contributes && rule.flow.contributes(side);
     if base.is_none() {

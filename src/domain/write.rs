@@ -121,9 +121,14 @@ pub fn begin(link: &Link, side: Side, token: Token, wanted: &Pending, rules: &Ru
         })
         .collect();
     state.lease = Some(Lease { token, until: deadlines.lease_until });
+    let is_text = |(path, value): (&AttributePath, &Option<Value>)| {
+        let text = value.clone().filter(|value| value.as_text().is_some());
+        text.map(|text| (path.clone(), text))
+    };
     state.intents.push(Intent {
         token,
         writes,
+        texts: wanted.values.iter().filter_map(is_text).collect(),
         conditioned_on: state.seen_at.clone(),
         begun_at: deadlines.begun_at,
         over_at: deadlines.over_at,
@@ -230,7 +235,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
 
 /// Whether a system that was sent one text may keep it as the other one: trimmed, cut short, in other letter case or
 /// punctuation. Such a value is at rest on its side; it must not flow back as if a person had typed it.
-fn may_be_kept_as(sent: Option<&Value>, kept: Option<&Value>) -> bool {
+pub(super) fn may_be_kept_as(sent: Option<&Value>, kept: Option<&Value>) -> bool {
     let letters = |value: Option<&Value>| -> Option<String> {
         let text = value?.as_text()?;
         Some(text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect())

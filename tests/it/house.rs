@@ -127,3 +127,36 @@ fn names(doc: &str, rule: &str) -> bool {
     };
     words.contains(&rule) || words.windows(3).any(within)
 }
+
+/// Every mutant can still be made: the lines that its patch takes away or leaves as they are, are in the sources as it has
+/// them. `tests/mutants/run` applies them and shows what catches each.
+#[test]
+fn every_mutant_still_applies() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let patches: Vec<_> = fs::read_dir(root.join("tests/mutants"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "patch"))
+        .collect();
+    assert!(patches.len() >= 8, "{patches:?}");
+    for path in patches {
+        let patch = fs::read_to_string(&path).unwrap();
+        let caught_by = patch.lines().find_map(|line| line.strip_prefix("Caught-By: "));
+        assert!(matches!(caught_by, Some("model" | "simulation")), "{}: {caught_by:?}", path.display());
+        let mut source = String::new();
+        for part in patch.split("\n@@ ") {
+            // A hunk without its first line, which says where it is, or what comes before the first hunk of a file.
+            let (_, lines) = part.split_once('\n').unwrap();
+            let before = lines.lines().take_while(|line| !line.starts_with("diff --git "));
+            let before: String = before
+                .filter_map(|line| line.strip_prefix([' ', '-']))
+                .fold(String::new(), |text, line| text + line + "\n");
+            if !source.is_empty() {
+                assert!(source.contains(&before), "{} no longer applies at\n{before}", path.display());
+            }
+            if let Some(file) = part.lines().find_map(|line| line.strip_prefix("+++ b/")) {
+                source = fs::read_to_string(root.join(file)).unwrap();
+            }
+        }
+    }
+}

@@ -117,14 +117,16 @@ fn restored_store() {
     explore(Setup { writers: 1, restores: true, reuse: true, ..troubled("restore, values put back", trouble) }, to(14));
 }
 
-/// A target that trims, lower-cases and cuts.
+/// A target that trims, lower-cases and cuts, whichever side wins.
 #[test]
 fn normalising_target() {
     let normalises = Sides { a: false, b: true };
-    let setup = Setup { normalises, ..troubled("normalising", TWO_EDITS) };
-    explore(setup, to(18));
-    let trouble = Trouble { crashes: 1, ..ONE_EDIT };
-    explore(Setup { normalises, ..troubled("normalising, crash", trouble) }, to(20));
+    for (policy, name) in [(A, "normalising, a wins"), (B, "normalising, b wins")] {
+        let policy = Policy::DefaultSystem(policy);
+        explore(Setup { normalises, policy, ..troubled(name, TWO_EDITS) }, to(18));
+        let trouble = Trouble { crashes: 1, ..ONE_EDIT };
+        explore(Setup { normalises, policy, ..troubled("normalising, crash", trouble) }, to(22));
+    }
 }
 
 /// The later edit wins, and the two clocks differ.

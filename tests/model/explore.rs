@@ -64,6 +64,9 @@ pub fn comes_to_rest(setup: Setup) {
             let count = u32::try_from(numbers.len()).unwrap();
             let to = *numbers.entry(next.code).or_insert(count);
             if to == count {
+                for property in model.properties() {
+                    assert!((property.condition)(&model, &next), "{name}: {} after {action:?}", property.name);
+                }
                 edges.push(Vec::new());
                 queue.push_back((to, next));
             }

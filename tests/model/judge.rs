@@ -20,6 +20,8 @@ pub struct Judge {
     writes: [u8; 3],
     /// Writes that were begun and whose answer was not committed.
     unfinished: u8,
+    /// Values that went into the journal.
+    pub journalled: usize,
     /// The store was lost.
     pub lost: bool,
     /// What was seen to go wrong on the way.
@@ -76,6 +78,7 @@ impl Judge {
 
     /// These values went into the journal.
     pub fn journal(&mut self, lost: &[Lost]) {
+        self.journalled += lost.len();
         for lost in lost {
             self.excuse(edit_of(lost.value.as_ref()).unwrap_or(0));
         }

@@ -167,6 +167,7 @@ fn v7_a_person_who_takes_a_write_back_is_journalled() {
             Condition::Stamp | Condition::Tag => &[Take(B), LoseAnswer(0)],
         };
         story.play(&A_IS_EDITED).play(begin).play(&[Tick, PutBack(B, 0), Tick, Read(B), Map(0)]);
+        assert_eq!(story.state.judge.journalled, 1, "{condition:?}");
         story.rest().holds(0, 1, 1);
     }
 }
@@ -207,6 +208,15 @@ fn v10_a_request_from_before_a_loss_is_no_edit_after_it() {
         .cannot(Read(B));
     story.play(&[Land(0)]).rest().holds(0, 2, 1);
     assert!(story.is_held());
+}
+
+/// R86: a read from before a loss, delivered after it, is no base.
+#[test]
+fn v10_a_read_from_before_a_loss_is_not_used() {
+    let mut story = Story::of(setup());
+    story.play(&[Edit(B, 0), Tick, Read(B), LoseStore, Map(0)]);
+    assert!(story.state.link.sides.b.seen_at.is_none());
+    story.rest().holds(0, 0, 1);
 }
 
 /// V11: what cannot be ordered asks for a read, and for no command.
@@ -265,4 +275,16 @@ fn v15_a_restored_base_is_not_used() {
     story.play(&A_IS_EDITED).play(&[Take(B), Go(0), Go(0), Tick, PutBack(B, 0), LoseStore]);
     story.rest().holds(0, 1, 0);
     assert!(story.is_held());
+}
+
+/// A target that trims, lower-cases and cuts: the answer to a write was lost, and what is read there later is not what was
+/// sent. It is our own hand, and no edit that nobody made.
+#[test]
+fn what_a_target_makes_of_a_value_is_our_own_hand() {
+    for default in [A, B] {
+        let normalises = Sides { a: false, b: true };
+        let mut story = Story::of(Setup { normalises, policy: Policy::DefaultSystem(default), ..setup() });
+        story.play(&A_IS_EDITED).play(&[Take(B), LoseAnswer(0), Tick, Read(B), Map(0)]);
+        story.rest().holds(0, 1, 1);
+    }
 }

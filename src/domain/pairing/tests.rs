@@ -72,8 +72,15 @@ fn what_is_known_of_another_epoch_and_of_lost_creations_is_forgotten() {
 
     let mut link = alone(1, Side::A, "a1");
     let (writes, times) = (Default::default(), Timestamp(5));
-    link.sides.b.intents =
-        vec![Intent { token: Token(1), writes, conditioned_on: None, begun_at: times, over_at: times, until: times }];
+    link.sides.b.intents = vec![Intent {
+        token: Token(1),
+        writes,
+        texts: Default::default(),
+        conditioned_on: None,
+        begun_at: times,
+        over_at: times,
+        until: times,
+    }];
     assert!(assert_new(check(Some(&link), None), 1, None).sides.b.intents.is_empty());
 }
 
@@ -110,8 +117,15 @@ fn two_partners_of_merged_accounts_are_a_persons_case() {
 #[test]
 fn a_creation_under_way_is_waited_for_before_links_are_merged() {
     let (writes, times) = (Default::default(), Timestamp(5));
-    let creation =
-        Intent { token: Token(1), writes, conditioned_on: None, begun_at: times, over_at: times, until: times };
+    let creation = Intent {
+        token: Token(1),
+        writes,
+        texts: Default::default(),
+        conditioned_on: None,
+        begun_at: times,
+        over_at: times,
+        until: times,
+    };
     let mut own = alone(2, Side::A, "a2");
     own.sides.b.intents = vec![creation];
     assert_eq!(merged(&paired(1, "a1", "b1"), Some(&own)), Merge::Busy);

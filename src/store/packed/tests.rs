@@ -57,7 +57,8 @@ fn sides() -> impl Strategy<Value = SideState> {
         |(token, path, digest, generation, conditioned_on)| Intent {
             begun_at: Timestamp(3),
             token: Token(token),
-            writes: [(path, (digest, generation))].into(),
+            writes: [(path.clone(), (digest, generation))].into(),
+            texts: [(path, "Anna".into())].into(),
             conditioned_on,
             over_at: Timestamp(5),
             until: Timestamp(6),

@@ -84,6 +84,31 @@ fn a_late_write_of_ours_does_not_undo_the_newer_edit() {
     assert_eq!(play.journal, ["b x=1 maybe"]);
 }
 
+/// B2: what a target makes of a value that it was sent is no edit either, where the answer that shows it was lost, and not
+/// even where its side wins.
+#[test]
+fn what_a_target_makes_of_a_lost_write_is_our_own_hand() {
+    for default in [A, B] {
+        let mut play = synced(default);
+        play.see(A, at(100.0, 160.0), &[("x", "Anna-Maria "), ("y", "0")]);
+        play.begin(B);
+        assert_eq!(play.see(B, at(23.0, 25.0), &[("x", "anna"), ("y", "0")]).outcome, Unchanged);
+        assert_eq!((&*play.value("x"), play.behind(A), play.behind(B)), ("Anna-Maria ", "".into(), "".into()));
+        assert_eq!(play.see(B, at(30.0, 35.0), &[("x", "annabel"), ("y", "0")]).outcome, Accepted, "a person's");
+    }
+}
+
+/// V5: nor is it one that undoes a newer edit of the other side.
+#[test]
+fn what_a_target_makes_of_an_older_write_undoes_nothing() {
+    let mut play = synced(B);
+    play.see(A, at(100.0, 160.0), &[("x", "Anna-Maria "), ("y", "0")]);
+    play.begin(B);
+    play.see(A, at(170.0, 172.0), &[("x", "Berta"), ("y", "0")]);
+    assert_eq!(play.see(B, at(23.0, 25.0), &[("x", "anna"), ("y", "0")]).outcome, Unchanged);
+    assert_eq!((&*play.value("x"), play.behind(A), play.behind(B)), ("Berta", "".into(), "x=Berta".into()));
+}
+
 /// V6 (mask): an edit of another attribute that the answer shows is a change like any other.
 #[test]
 fn an_edit_shown_by_the_answer_is_not_swallowed() {
