@@ -290,8 +290,8 @@ pub fn exhume(link: &Link, side: Side) -> Link {
 /// linked before, unless somebody else's open creation may have made it. What it holds is a change like any other. `None`:
 /// the lease moved on, nothing is touched.
 pub fn adopt(link: &Link, side: Side, token: Token, found: &Snapshot, remembered: bool, rules: &Rules) -> Option<Link> {
-    let others = link.sides[side].intents.iter().filter(|intent| intent.token != token);
-    let ours_in_flight = others.into_iter().any(|intent| intent.may_have_created(&found.version, rules.grain[side]));
+    let mut others = link.sides[side].intents.iter().filter(|intent| intent.token != token);
+    let ours_in_flight = others.any(|intent| intent.may_have_created(&found.version, rules.grain[side]));
     let mut after = withdraw(link, side, token)?;
     after.sides[side].account = Some(found.account.clone());
     if remembered && !ours_in_flight {

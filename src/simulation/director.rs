@@ -138,7 +138,12 @@ fn decide(world: &World) -> bool {
                 Flow::Towards(target) => target.other(),
                 _ => people[person].home,
             };
-            world.people.edit(person, side, &path, false);
+            if path.is_active() {
+                // Two words cannot say anything new, but both sides can say the same.
+                Side::BOTH.iter().for_each(|side| world.people.edit(person, *side, &path, false));
+            } else {
+                world.people.edit(person, side, &path, false);
+            }
             decided = true;
         }
     }

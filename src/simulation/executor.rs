@@ -183,8 +183,7 @@ impl Executor {
         };
         if dies {
             self.spawner.orders().doomed.remove(&owner);
-            let dead: Vec<_> = self.tasks.extract_if(.., |_, task| task.owner == owner).collect();
-            drop(dead);
+            self.tasks.retain(|_, task| task.owner != owner);
             killed(owner);
         }
     }

@@ -8,24 +8,24 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Clock;
-use super::broker::MemoryBroker;
+use super::broker::{MemoryBroker, MemoryDelivery};
 use super::events::Timeline;
 use super::executor::{Owner, Spawner};
 use super::faults::{Fault, Faults};
 use super::people::People;
 use super::plan::Plan;
-use super::store::MemoryStore;
+use super::store::{Backup, MemoryStore};
 use super::system::Remote;
 use super::system::connector::Connector;
 use crate::broker::Queue;
 use crate::clock;
-use crate::domain::{RunId, Sides, Timestamp, Token};
+use crate::domain::{RunId, Side, Sides, Timestamp, Token};
 use crate::stages::producer::Step;
 use crate::stages::producer::clerk::{Clerk, new_run_id};
 use crate::stages::producer::reader::Reader;
 use crate::stages::writer::Turns;
 use crate::stages::{Connection, Handful, Pipeline, Settings};
-use crate::store::{RunKind, Store, SyncRequest};
+use crate::store::{Run, RunKind, Store, SyncRequest};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
 
@@ -162,43 +162,20 @@ impl World {
         };
         let stop = CancellationToken::new();
         match role {
-            Role::Producer => {
-                let clerk = Clerk::new(pipeline.clone(), Arc::clone(&connection), Token(fastrand::u64(..)));
-                self.spawner.spawn(owner, {
-                    let (stop, mut idle) = (stop.clone(), self.idle());
-                    async move {
-                        loop {
-                            let step = clerk.step(&stop).await;
-                            idle.after(matches!(step, Ok(Step::Worked))).await;
+            Role::Producer => self.start_producer(owner, &pipeline, &connection, &stop),
+            Role::Mapper => {
+                let mut idle = self.idle();
+                self.spawner.spawn(owner, async move {
+                    let queues = pipeline.change_queues();
+                    loop {
+                        let handful = take_handful(&pipeline.broker, &queues, 20);
+                        let worked = handful.is_some();
+                        if let Some(deliveries) = handful {
+                            pipeline.map_deliveries(deliveries, stop.clone()).await;
                         }
+                        idle.after(worked).await;
                     }
                 });
-                for side in crate::domain::Side::BOTH {
-                    let reader = Reader::new(pipeline.clone(), Arc::clone(&connection), side);
-                    let (stop, mut idle) = (stop.clone(), self.idle());
-                    self.spawner.spawn(owner, async move {
-                        loop {
-                            let step = reader.step(&stop).await;
-                            idle.after(matches!(step, Ok(Step::Worked))).await;
-                        }
-                    });
-                }
-            }
-            Role::Mapper => {
-                for _ in 0..1 {
-                    let (pipeline, stop, mut idle) = (pipeline.clone(), stop.clone(), self.idle());
-                    self.spawner.spawn(owner, async move {
-                        let queues = pipeline.change_queues();
-                        loop {
-                            let handful = take_handful(&pipeline.broker, &queues, 20);
-                            let worked = handful.is_some();
-                            if let Some(deliveries) = handful {
-                                pipeline.map_deliveries(deliveries, stop.clone()).await;
-                            }
-                            idle.after(worked).await;
-                        }
-                    });
-                }
             }
             Role::Writer => {
                 let turns = Arc::new(Turns::new(&pipeline));
@@ -218,6 +195,33 @@ impl World {
                     });
                 }
             }
+        }
+    }
+
+    fn start_producer(
+        &self,
+        owner: Owner,
+        pipeline: &Pipeline<MemoryBroker, MemoryStore>,
+        connection: &Arc<Connection>,
+        stop: &CancellationToken,
+    ) {
+        let clerk = Clerk::new(pipeline.clone(), Arc::clone(connection), Token(fastrand::u64(..)));
+        let (stop_clerk, mut idle) = (stop.clone(), self.idle());
+        self.spawner.spawn(owner, async move {
+            loop {
+                let step = clerk.step(&stop_clerk).await;
+                idle.after(matches!(step, Ok(Step::Worked))).await;
+            }
+        });
+        for side in Side::BOTH {
+            let reader = Reader::new(pipeline.clone(), Arc::clone(connection), side);
+            let (stop, mut idle) = (stop.clone(), self.idle());
+            self.spawner.spawn(owner, async move {
+                loop {
+                    let step = reader.step(&stop).await;
+                    idle.after(matches!(step, Ok(Step::Worked))).await;
+                }
+            });
         }
     }
 
@@ -246,7 +250,7 @@ impl World {
     }
 
     /// One blow out of many.
-    pub(crate) fn strike(&self, copies: &mut Vec<super::store::Backup>) {
+    pub(crate) fn strike(&self, copies: &mut Vec<Backup>) {
         let alive: Vec<_> = self.state().alive.iter().map(|(owner, role)| (*owner, *role)).collect();
         if fastrand::u8(..100) < self.plan.memory_blows {
             return self.strike_memory(copies);
@@ -276,7 +280,7 @@ impl World {
         }
     }
 
-    fn strike_memory(&self, copies: &mut Vec<super::store::Backup>) {
+    fn strike_memory(&self, copies: &mut Vec<Backup>) {
         let fault = match fastrand::u8(..3) {
             0 => Fault::MemoryDoubted,
             1 => Fault::MemoryEmptied,
@@ -306,7 +310,7 @@ impl World {
     /// Whether nothing is under way anywhere.
     pub(crate) fn is_at_rest(&self) -> bool {
         let cut = self.cut_runs();
-        let is_over = |run: &crate::store::Run| {
+        let is_over = |run: &Run| {
             let counted = cut.contains(&run.id) || (run.changes_in_flight() == 0 && run.commands_in_flight() == 0);
             counted && !run.reading.a && !run.reading.b
         };
@@ -314,7 +318,7 @@ impl World {
             && self.store.rereads_are_done()
             && self.broker.is_empty()
             && self.broker.is_settled()
-            && crate::domain::Side::BOTH.iter().all(|side| self.remotes[*side].is_quiet())
+            && Side::BOTH.iter().all(|side| self.remotes[*side].is_quiet())
             && self.store.all_runs().iter().all(is_over)
     }
 
@@ -382,7 +386,7 @@ impl Idle {
 }
 
 /// A few deliveries of one queue, as many as may be worked on together.
-fn take_handful(broker: &MemoryBroker, queues: &[Queue], room: usize) -> Option<Vec<super::broker::MemoryDelivery>> {
+fn take_handful(broker: &MemoryBroker, queues: &[Queue], room: usize) -> Option<Vec<MemoryDelivery>> {
     let mut handful = Handful::new(broker.take(queues)?);
     for _ in 0..fastrand::usize(..4) {
         let refused = broker.take(queues).and_then(|delivery| handful.add(delivery, room));
