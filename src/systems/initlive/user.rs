@@ -202,6 +202,7 @@ mod tests {
         assert_eq!((snapshot.account.as_str(), snapshot.partner), ("42", Some("003x".parse().unwrap())));
         let mut expected = values(&[
             ("emails", Some("Ada@x.example")),
+            ("externalId", Some("003x")),
             ("name.givenName", Some("Ada")),
             ("phoneNumbers", None),
             ("native.gender", None),
