@@ -104,6 +104,25 @@ impl Connection {
         Self { name, systems, ends, schedule, overdue_after, scope: None, protected: None, partners, template, keyed }
     }
 
+    /// The same connection between other connectors.
+    pub fn between(&self, ends: Sides<SharedSystem>) -> Self {
+        // Taken apart whole, so that a new rule cannot be forgotten here.
+        let Self { name, systems, ends: _, schedule, overdue_after, scope, protected, partners, template, keyed: _ } =
+            self;
+        Self {
+            name: name.clone(),
+            systems: systems.clone(),
+            ends,
+            schedule: schedule.clone(),
+            overdue_after: *overdue_after,
+            scope: scope.clone(),
+            protected: protected.clone(),
+            partners: partners.clone(),
+            template: template.clone(),
+            keyed: Mutex::new(None),
+        }
+    }
+
     /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
     /// told.
     pub fn fits(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {

@@ -39,6 +39,19 @@ async fn who_is_ticked_is_kept_in_step() {
         assert!(copies.len() < 2, "{} has one account at most", id(user));
         copies.pop()
     };
+    let plan = async || {
+        let plan = home.muster(&["plan", CONNECTION, "--json"]).await;
+        let mut items: Vec<Value> = plan.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(items.pop().unwrap()["summary"].is_object(), "{plan:?}");
+        items
+    };
+    let planned = plan().await;
+    let ticked = |item: &Value| people[..10].iter().any(|user| item["partner"] == user["Id"]);
+    assert_eq!(
+        (planned.len(), planned.iter().all(ticked)),
+        (10, true),
+        "the others are planned for as little: {planned:?}"
+    );
     let first = home.sync(&[]).await;
     // Read again within its stamp's second, an account may be asked for twice.
     assert_eq!((first.commands("applied"), first.commands("dead")), (10, 0), "{first:?}");
@@ -47,6 +60,7 @@ async fn who_is_ticked_is_kept_in_step() {
 
     admin.set_clock(System::Salesforce, 60_000);
     tick(&people[0], false, "Missed");
+    assert_eq!(plan().await, [Value::Null; 0]);
     let without = home.sync(&[]).await;
     assert_eq!((without.emitted, without.failed), (0, None));
     let copy = copy_of(&people[0]).unwrap();

@@ -219,6 +219,10 @@ impl Encoder<'_> {
         }
         self.version(side, intent.conditioned_on.as_ref());
         self.number(Kind::Clock(side), intent.over_at.0);
+        if intent.conditioned_on.is_none() {
+            // Of a creation alone: what was there before is none of it.
+            self.number(Kind::Clock(side), intent.begun_at.0);
+        }
         self.number(Kind::Store, intent.until.0);
     }
 

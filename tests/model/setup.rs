@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muster::domain::attribute::DigestKey;
+use muster::domain::deferral::BusyPolicy;
 use muster::domain::guard::{Budgets, Protected};
 use muster::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use muster::domain::{AccountId, AttributePath, Epoch, Side, Sides, Value};
@@ -164,6 +165,7 @@ impl Setup {
             attributes: self.paths().map(rule).collect(),
             create: Sides { a: false, b: true },
             leavers: if self.leaver { Leavers::Deactivate } else { Leavers::Report },
+            leads: Side::A,
             on_existing: OnExisting::Refuse,
             match_on: Vec::new(),
             write_only: Sides::default(),
@@ -171,6 +173,8 @@ impl Setup {
             whole: Sides::default(),
             budgets: Budgets::off(),
             protected: Protected::default(),
+            busy: BusyPolicy::default(),
+            breaker: None,
             grain: Sides { a: GRAIN, b: GRAIN },
         }
     }

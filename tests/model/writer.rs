@@ -16,7 +16,7 @@ impl OneLink {
         state.commands[side] = state.commands[side].checked_sub(1)?;
         let rules = self.rules(state.epoch);
         match course(&state.link, side, rules, state.epoch, Timestamp(state.now), false) {
-            Course::Over(_) | Course::Heal => Some(Writer::Idle),
+            Course::Over(_) | Course::Heal | Course::EndWait => Some(Writer::Idle),
             Course::Leased { .. } | Course::Wait { .. } => None,
             Course::Look { settled, .. } => {
                 let seen_at = state.link.sides[side].seen_at.as_ref();
@@ -36,6 +36,7 @@ impl OneLink {
                 let base = match wanted.need {
                     Need::Update { .. } => Some(base(&state.link, side, rules, target).expect("it was read")),
                     Need::Create { .. } | Need::Find { .. } => None,
+                    Need::Part { .. } => unreachable!("no configuration parts leavers from their partners"),
                 };
                 state.link = begin(&state.link, side, token, &wanted, rules, deadlines);
                 // A creation lands while its lease lasts, as the wait for a search takes for granted. An update gets the
@@ -111,7 +112,7 @@ impl OneLink {
             Existing::Adopt { account, remembered } => {
                 let adopted = self
                     .owned(state, &work)
-                    .and_then(|link| adopt(link, work.side, work.token, account.account.clone(), remembered));
+                    .and_then(|link| adopt(link, work.side, work.token, &account, remembered, rules));
                 match adopted {
                     Some(link) => {
                         state.link = link;

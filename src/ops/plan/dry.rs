@@ -94,7 +94,7 @@ impl Dry {
             Arc::new(Planned::new(Arc::clone(&connection.ends[side]), matched))
         });
         let shared = Sides::from_fn(|side| Arc::clone(&ends[side]) as crate::systems::SharedSystem);
-        let connection = Arc::new(Connection::new(connection.systems.clone(), shared, connection.template().clone()));
+        let connection = Arc::new(connection.between(shared));
         let pipeline = Pipeline {
             broker: EmbeddedBroker::open(&database),
             store,
