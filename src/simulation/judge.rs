@@ -75,8 +75,13 @@ pub(crate) fn judge(world: &World) -> Vec<Violation> {
         let (own, partner) = match (held(home), held(other)) {
             (Some(own), Some(partner)) => (own, partner),
             (Some(own), None) => {
-                // Nobody is created for somebody who has left.
-                if world.plan.rules.create[other] && !is_off(&own.attributes) {
+                // Nobody is created for somebody who has left, or of whom there is nothing to say.
+                let is_told = |(path, rule): (&AttributePath, &AttributeRule)| {
+                    let has_value = own.attributes.get(path).is_some_and(Option::is_some);
+                    has_value && rule.flow.contributes(home) && rule.flow.writes(other)
+                };
+                let is_known = world.plan.rules.attributes.iter().any(is_told);
+                if world.plan.rules.create[other] && is_known && !is_off(&own.attributes) {
                     let what = format!("{} has no partner on {other}", who.account);
                     violations.push(violation("I1 convergence", who, what));
                 }

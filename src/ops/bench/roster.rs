@@ -329,6 +329,10 @@ impl System for Roster {
         now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        Some(now())
+    }
+
     fn remedy(&self, _code: &Code) -> Option<&'static str> {
         None
     }

@@ -313,6 +313,10 @@ impl System for Connector {
         self.clock.now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        self.clock.is_known().then(|| self.clock.now())
+    }
+
     fn remedy(&self, _code: &Code) -> Option<&'static str> {
         None
     }

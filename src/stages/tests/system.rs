@@ -386,6 +386,10 @@ impl System for MemorySystem {
         self.clock.now()
     }
 
+    fn shown_clock(&self) -> Option<Timestamp> {
+        Some(self.clock.now())
+    }
+
     fn remedy(&self, _code: &Code) -> Option<&'static str> {
         None
     }

@@ -26,7 +26,7 @@ use crate::stages::letters::wall_clock;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::stages::validate::validate;
 use crate::store::{Claim, Commit, Committed, Store};
-use crate::systems::{Action, Lookup, Write, Written};
+use crate::systems::{Action, Lookup, SearchKey, Write, Written};
 
 /// The wait of a command that finds its side leased, once that lease is over.
 pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(200);
@@ -117,6 +117,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                             return Ok(fate);
                         }
                     }
+                    if let Some(fate) = Box::pin(self.learn_clock(&wanted)).await? {
+                        return Ok(fate);
+                    }
                     match self.begin(link, wanted).await? {
                         Ok((begun, link)) => return self.carry_out(begun, link, values, turn).await,
                         Err(moved) => (link, known_at) = (moved, clock::now()),
@@ -177,6 +180,30 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
         };
         Ok(Fate::Change(Box::new(seen)))
+    }
+
+    /// Sees to it that the target's clock is known, from an answer: what is noted with a write counts in it. Where it is ahead
+    /// of ours, a write would otherwise count as over while it is on its way, and its effect as an edit made there.
+    async fn learn_clock(&self, wanted: &Pending) -> Result<Option<Fate>, Halt> {
+        let (wave, system) = (self.wave, self.wave.system());
+        if system.shown_clock().is_some() || !system.schema().readable {
+            return Ok(None);
+        }
+        let deadline = clock::now() + wave.pipeline.settings.deadline;
+        let answer = match &wanted.need {
+            Need::Update { account } | Need::Part { account, .. } => wave.get(account.clone()).await.map(drop),
+            Need::Create { partner } | Need::Find { partner } => {
+                wave.search(SearchKey::Partner(partner.clone()), deadline).await.map(drop)
+            }
+        };
+        let Err(failure) = answer else { return Ok(None) };
+        self.note_failure(&failure).await?;
+        let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
+        Ok(match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
+            Verdict::Retry { after, attempt } => Some(Fate::Later { after, attempt }),
+            // The write says what is wrong.
+            Verdict::Dead => None,
+        })
     }
 
     /// Takes the lease and notes the intent. An error holds the link as somebody else left it.
