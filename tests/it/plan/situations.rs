@@ -42,7 +42,7 @@ async fn a_plan_over_an_older_file_is_what_a_sync_does() {
         let (items, summary) = assert_done_as_planned(&muster, &admin, &[]).await;
         assert_eq!(
             summary["b"],
-            json!({"create": 0, "change": 2, "deactivate": 0, "reactivate": 0}),
+            json!({"create": 0, "change": 2, "deactivate": 0, "reactivate": 0, "delete": 0, "remove": 0, "detach": 0}),
             "{older}: {items:?}"
         );
         assert_eq!(item(&items, &users[round + 1]["Id"])["values"]["title"]["after"], "Captain", "{older}");
