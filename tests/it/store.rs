@@ -30,6 +30,7 @@ macro_rules! suite {
             of_two_links_that_race_for_a_claim_one_wins,
             claims_are_released_only_by_their_holder,
             a_link_ends_in_the_step_that_takes_its_place,
+            a_batch_is_its_steps_one_after_the_other,
             a_failed_step_leaves_no_trace,
             a_commit_of_another_epoch_is_refused,
             an_outcome_is_counted_once,

@@ -308,9 +308,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             };
             let mut commit = Commit { count: Some(count(self.command, outcome)), ..Commit::default() };
             let mut follow = None;
+            // Whose the account is was settled when it became the link's.
+            let is_known = link.sides[side].account.as_ref() == Some(&answer.account);
             match write::finish(&link, side, begun.token, &begun.wanted, answer, &wave.rules) {
                 Finish::Done { link, rest } => {
-                    commit.claim = vec![Claim::Account(side, answer.account.clone())];
+                    if !is_known {
+                        commit.claim = vec![Claim::Account(side, answer.account.clone())];
+                    }
                     commit.close = vec![letter.clone()];
                     commit.link = Some(write::note(link, side, said.clone()));
                     if let Some(rest) = rest {

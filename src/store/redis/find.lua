@@ -7,6 +7,8 @@
 local status, tick = guard()
 if status ~= 'ok' then return {status} end
 
+-- Mostly there is none, so that none needs to be looked for.
+local letters = redis.call('EXISTS', KEYS[7]) == 1
 local at, answers = 5, {}
 while ARGV[at] do
   local letter, claims = ARGV[at], tonumber(ARGV[at + 1])
@@ -21,7 +23,7 @@ while ARGV[at] do
     end
   end
   at = at + 2 * claims
-  if letter ~= '' then answer[4] = redis.call('HEXISTS', KEYS[7], letter) end
+  if letters and letter ~= '' then answer[4] = redis.call('HEXISTS', KEYS[7], letter) end
   answers[#answers + 1] = answer
 end
 return {status, tick, now_ms(), answers}

@@ -104,6 +104,11 @@ impl RedisStore {
             let (_, answers) = self
                 .guarded_in(Some(epoch), &COMMIT, connection, named, |call| {
                     call.number(JOURNAL_ENTRIES).number(JOURNAL_TTL.as_millis());
+                    let about = || commits.iter().flat_map(ids);
+                    call.number(about().count());
+                    about().for_each(|link| {
+                        call.text(link);
+                    });
                     commits.iter().for_each(|commit| push_commit(call, commit, &run_keys));
                 })
                 .await?;
@@ -288,6 +293,12 @@ fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap
         });
     }
     (named, places)
+}
+
+/// The links that a commit is about.
+fn ids(commit: &Commit) -> impl Iterator<Item = LinkId> {
+    let link = commit.link.as_ref().map(|link| link.id);
+    link.into_iter().chain(commit.ended.as_ref().map(|ended| ended.id))
 }
 
 /// 1 for `a`, 2 for `b`: Lua counts from one.

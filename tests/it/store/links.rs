@@ -1,6 +1,8 @@
 //! Links, claims, and the commit.
 
 use futures_util::future::join_all;
+use muster::domain::guard::{Exposure, Risk, stop};
+use muster::domain::hold::Why;
 use muster::domain::link::{Link, Origin, Register};
 use muster::domain::resolve::JournalReason;
 use muster::domain::*;
@@ -159,6 +161,95 @@ pub async fn a_link_ends_in_the_step_that_takes_its_place<S: Store>(store: S) {
     assert_eq!(commit(&store, epoch, end).await, DONE);
     let left = vec![(claim(Side::A, "a2"), LinkId(2)), (claim(Side::B, "b2"), LinkId(4))];
     assert_eq!((claims(&store).await, load(&store, 1).await), (left, None));
+}
+
+/// A batch is its steps, one after the other: each sees what the ones before it did, to the links, the claims, the lists of
+/// what waits, the letters and the counts.
+pub async fn a_batch_is_its_steps_one_after_the_other<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let now = store.epoch(&connection()).await.unwrap().now;
+    let steps = |from: u64, run: &RunId| {
+        let [one, two, three] = [1, 2, 3].map(|id| new_link(epoch, from + id));
+        let read = |step: &Commit, revision| step.link.clone().map(|link| Link { revision, ..link });
+        let creation = Exposure { risk: Risk::Create, paths: Vec::new() };
+        let held = |step, revision| {
+            let link = read(step, revision).map(|link| stop(&link, Side::B, &creation, Why::OverBudget, now));
+            Commit { link, ..Commit::default() }
+        };
+        let letter = letter(LetterId::of_link(&connection(), Side::B, LinkId(from + 2)), 1);
+        let counted = |step: Commit, count: Commit| Commit { count: count.count, ..step };
+        let mut takes_over = three.clone();
+        takes_over.claim.push(claim(Side::A, format!("a{}", from + 2)));
+        vec![
+            counted(one.clone(), change(run, 0, ChangeOutcome::Accepted, false, true)),
+            one.clone(),
+            held(&one, 1),
+            Commit { link: read(&one, 1), ..Commit::default() },
+            counted(two.clone(), change(run, 1, ChangeOutcome::Accepted, true, true)),
+            takes_over.clone(),
+            Commit { link: read(&two, 1), open: vec![letter.clone()], ..Commit::default() },
+            command(run, 1, Side::A, CommandOutcome::Dead),
+            change(run, 1, ChangeOutcome::Unchanged, true, true),
+            command(run, 1, Side::A, CommandOutcome::Applied),
+            Commit { close: vec![letter.id.clone()], link: read(&two, 2), ..Commit::default() },
+            Commit { ended: read(&two, 3), ..Commit::default() },
+            takes_over,
+            held(&three, 1),
+            Commit { link: read(&one, 2), ..Commit::default() },
+            command(run, 2, Side::B, CommandOutcome::Merged),
+            Commit { ended: read(&one, 3), ..command(run, 0, Side::B, CommandOutcome::Applied) },
+            Commit { link: read(&one, 3), ..Commit::default() },
+        ]
+    };
+    let mut ends = Vec::new();
+    for (from, batch) in [(0, 1), (100, 3), (200, 100)] {
+        let held = store.counts(&connection()).await.unwrap().held;
+        let run = begin(&store, &format!("r{from}"), RunKind::Sync, 3).await;
+        let mut answers = Vec::new();
+        for steps in steps(from, &run).chunks(batch) {
+            answers.extend(store.commit(&connection(), epoch, steps).await.unwrap());
+        }
+        let short = |answer: &Committed| match answer {
+            Committed::Done { owed } => format!("done, owed {} {}", owed.a, owed.b),
+            Committed::Moved => "moved".to_owned(),
+            Committed::Taken { holder, .. } => format!("taken by {}", holder.0 - from),
+        };
+        let answers: Vec<String> = answers.iter().map(short).collect();
+        let run = look(&store, &run).await;
+        let claims = claims(&store).await.into_iter().filter(|(_, link)| (from..from + 100).contains(&link.0)).count();
+        let counts = store.counts(&connection()).await.unwrap();
+        let three = load(&store, from + 3).await.map(|link| link.revision);
+        ends.push((answers, run.changes, run.emitted, run.commands, claims, counts.held - held, counts.letters, three));
+    }
+    let (answers, changes, emitted, commands, claims, held, letters, three) = &ends[0];
+    let done = "done, owed false false";
+    let owes_b = "done, owed false true";
+    let expected = [
+        done,
+        "moved",
+        done,
+        "moved",
+        done,
+        "taken by 2",
+        done,
+        done,
+        owes_b,
+        done,
+        done,
+        done,
+        done,
+        done,
+        done,
+        done,
+        done,
+        "moved",
+    ];
+    assert_eq!(*answers, expected);
+    assert_eq!((changes.as_slice(), *emitted), ([(ChangeOutcome::Accepted, 2)].as_slice(), 4));
+    let each = [CommandOutcome::Applied, CommandOutcome::Merged, CommandOutcome::Dead].map(|outcome| (outcome, 1));
+    assert_eq!(*commands, each);
+    assert_eq!((*claims, *held, *letters, *three), (2, 1, 0, Some(2)));
+    assert!(ends.iter().all(|end| *end == ends[0]), "{ends:#?}");
 }
 
 /// B3: a step that does not happen does not happen at all.
