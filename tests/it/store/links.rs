@@ -183,7 +183,7 @@ pub async fn a_batch_is_its_steps_one_after_the_other<S: Store>(store: S) {
         vec![
             counted(one.clone(), change(run, 0, ChangeOutcome::Accepted, false, true)),
             one.clone(),
-            held(&one, 1),
+            Commit { close: vec![letter.id.clone()], ..held(&one, 1) },
             Commit { link: read(&one, 1), ..Commit::default() },
             counted(two.clone(), change(run, 1, ChangeOutcome::Accepted, true, true)),
             takes_over.clone(),
@@ -202,7 +202,8 @@ pub async fn a_batch_is_its_steps_one_after_the_other<S: Store>(store: S) {
         ]
     };
     let mut ends = Vec::new();
-    for (from, batch) in [(0, 1), (100, 3), (200, 100)] {
+    // The whole batch first, while there is nothing yet.
+    for (from, batch) in [(200, 100), (100, 3), (0, 1)] {
         let held = store.counts(&connection()).await.unwrap().held;
         let run = begin(&store, &format!("r{from}"), RunKind::Sync, 3).await;
         let mut answers = Vec::new();
