@@ -245,12 +245,20 @@ impl Case<'_> {
         Some(self.violation("I1 convergence", what))
     }
 
+    /// Who typed the value of this number, up to then: more than one edit, where somebody put it back.
+    fn typed(&self, number: usize, until: Timestamp) -> Vec<usize> {
+        let is_of = |(_, edit): &(usize, &Edit)| self::number(edit.value.as_ref()) == Some(number) && edit.at <= until;
+        self.edits().filter(is_of).map(|(index, _)| index).collect()
+    }
+
     /// The edits whose values the author of this one could see. Each person sees what they replace.
     fn seen_by(&self, edit: usize) -> BTreeSet<usize> {
         let mut seen = BTreeSet::from([edit]);
-        let mut over = number(self.records.edits[edit].over.as_ref());
-        while let Some(before) = over.filter(|before| seen.insert(*before)) {
-            over = number(self.records.edits[before].over.as_ref());
+        let mut at = edit;
+        while let Some(number) = number(self.records.edits[at].over.as_ref()) {
+            let before = self.typed(number, self.records.edits[at].at).into_iter().rfind(|before| *before < at);
+            let Some(before) = before.filter(|before| seen.insert(*before)) else { break };
+            at = before;
         }
         seen
     }
@@ -299,14 +307,15 @@ impl Case<'_> {
         lost
     }
 
-    /// A person who puts back what Muster last saw, before anybody read, made no edit (design, section 5): a clear, where
-    /// the side had no value before people began to type one after the other. No other value is ever typed twice.
+    /// A person who puts back what Muster last saw, before anybody read, made no edit (design, section 5): what the side had
+    /// before people began to type one after the other.
     fn is_put_back(&self, index: usize, edit: &Edit) -> bool {
         let log = self.log(edit.side);
         let own = log.iter().position(|entry| entry.author == Author::Person(index));
         let typed = |entry: &Entry| matches!(entry.author, Author::Person(_));
-        let Some(own) = own.filter(|_| edit.value.is_none()) else { return false };
-        log[..=own].iter().rev().take_while(|entry| typed(entry)).any(|entry| entry.before.is_none())
+        let Some(own) = own else { return false };
+        let before = |entry: &&Entry| number(entry.before.as_ref()) == number(edit.value.as_ref());
+        log[..=own].iter().rev().take_while(|entry| typed(entry)).any(before)
     }
 
     /// Whether a person typed this value over one that Muster had put there so shortly before that nobody had noted it, and
@@ -315,19 +324,20 @@ impl Case<'_> {
     /// with an account that Muster created and nobody has read yet.
     fn is_clash_in_appearance(&self, side: Side, log: &[&Entry], typed: usize, preferred: usize) -> bool {
         let Policy::DefaultSystem(winner) = self.rule.policy else { return false };
-        let author = self.records.edits[preferred].side;
-        let is_kept = self.records.journal.contains(&(self.path.clone(), Some(typed)));
-        let put_there = log.iter().find(|entry| {
-            matches!(entry.author, Author::Muster { .. }) && number(entry.after.as_ref()) == Some(preferred)
+        let [typed, preferred] = [typed, preferred].map(|edit| (edit, &self.records.edits[edit]));
+        let number_of = |edit: &Edit| number(edit.value.as_ref());
+        let is_kept = self.records.journal.contains(&(self.path.clone(), number_of(typed.1)));
+        let mut put_there = log.iter().filter(|entry| {
+            matches!(entry.author, Author::Muster { .. }) && number(entry.after.as_ref()) == number_of(preferred.1)
         });
-        let is_unnoted = put_there.is_none_or(|entry| match entry.author {
+        let is_unnoted = |entry: &&&Entry| match entry.author {
             Author::Muster { request, .. } => {
-                let since = self.records.edits[typed].at.since(entry.at);
-                self.records.unheard[side].contains(&request) || since <= UNNOTED
+                self.records.unheard[side].contains(&request) || typed.1.at.since(entry.at) <= UNNOTED
             }
             Author::Person(_) => false,
-        });
-        author == winner && is_kept && is_unnoted
+        };
+        let is_unread = put_there.clone().next().is_none() || put_there.any(|entry| is_unnoted(&entry));
+        preferred.1.side == winner && is_kept && is_unread
     }
 
     /// I5, I6: no write puts an older value in the place of a newer one, unless the newer one was typed in the window that
@@ -341,14 +351,20 @@ impl Case<'_> {
                 let (Some(before), Some(after)) = (number(entry.before.as_ref()), number(entry.after.as_ref())) else {
                     continue;
                 };
-                if before == after || !self.seen_by(before).contains(&after) {
+                if before == after {
                     continue;
                 }
+                // Of a value that was put back nobody can tell which of its edits it comes from.
+                let pairs = |before: usize| self.typed(after, entry.at).into_iter().map(move |after| (before, after));
+                let mut pairs = self.typed(before, entry.at).into_iter().flat_map(pairs);
+                let is_older = pairs.clone().all(|(before, after)| self.seen_by(before).contains(&after));
                 // Drift on the receiving side is overwritten by what it replaced.
-                let is_drift = !self.rule.flow.contributes(self.records.edits[before].side);
+                let is_drift =
+                    pairs.clone().any(|(before, _)| !self.rule.flow.contributes(self.records.edits[before].side));
                 let placed_at = index.checked_sub(1).map_or(Timestamp(0), |before| log[before].at);
                 let in_window = self.remote(side).shape.guard.has_window() && placed_at >= looked_at;
-                if !is_drift && !in_window && !self.is_clash_in_appearance(side, &log, before, after) {
+                let is_clash = pairs.any(|(before, after)| self.is_clash_in_appearance(side, &log, before, after));
+                if is_older && !is_drift && !in_window && !is_clash {
                     let what = format!(
                         "{} on {side} is overwritten by the older {}",
                         shown(entry.before.as_ref()),

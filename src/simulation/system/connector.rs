@@ -22,6 +22,10 @@ use crate::systems::{
 /// How far behind the watermark an incremental read begins, in milliseconds: longer than any call takes.
 const OVERLAP_MS: i64 = 15_000;
 
+/// How long after its sender's deadline a request may still be carried out, in milliseconds: shorter than the rest of the
+/// sender's lease ([`super::super::world`]), as the design takes for granted.
+const MOST_LATE_MS: u64 = 4_500;
+
 /// The connector of one process.
 pub(crate) struct Connector {
     remote: Arc<Remote>,
@@ -140,6 +144,11 @@ impl Connector {
         let way = match self.faults.strike(Fault::CallSlow) {
             true => fastrand::u64(..longest),
             false => fastrand::u64(..120).min(longest - 1),
+        };
+        // The sender gives up at its deadline; what it noted with the write counts the request for as long as its lease.
+        let way = match self.faults.strike(Fault::LandsLate) {
+            true => longest + fastrand::u64(100..MOST_LATE_MS),
+            false => way,
         };
         let (answer, answered) = oneshot::channel();
         let (remote, faults) = (Arc::clone(&self.remote), self.faults.clone());
