@@ -38,11 +38,14 @@ pub(crate) enum Fault {
     WriteRefusedByCondition,
     KeptOtherwise,
     PutBack,
+    Deleted,
+    Detached,
+    LaterWins,
 }
 
 impl Fault {
     /// Every fault, in the order of the histogram.
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::ProducerKilled,
         Self::MapperKilled,
         Self::WriterKilled,
@@ -74,6 +77,9 @@ impl Fault {
         Self::WriteRefusedByCondition,
         Self::KeptOtherwise,
         Self::PutBack,
+        Self::Deleted,
+        Self::Detached,
+        Self::LaterWins,
     ];
 
     /// What people call it; `--json` too.
@@ -110,6 +116,9 @@ impl Fault {
             Self::WriteRefusedByCondition => "account moved before the write",
             Self::KeptOtherwise => "value kept otherwise than sent",
             Self::PutBack => "person puts back what was there before",
+            Self::Deleted => "leaver's partner deleted or removed",
+            Self::Detached => "leaver detached",
+            Self::LaterWins => "clash that the later edit won",
         }
     }
 }

@@ -8,7 +8,7 @@ use super::events::Timeline;
 use super::faults::{Fault, Faults};
 use super::plan::Plan;
 use super::system::{Entry, Remote};
-use crate::domain::rules::Flow;
+use crate::domain::rules::{Flow, Leavers};
 use crate::domain::{AccountId, AttributePath, Side, Sides, Timestamp, Value};
 
 /// A person, by the account that was made first.
@@ -176,10 +176,15 @@ impl People {
             }
         }
         match fastrand::u8(..100) {
-            0..8 => {
-                return self.edit(person, Side::BOTH[fastrand::usize(..2)], &AttributePath::active(), fastrand::bool());
+            moves if moves < plan.moves => {
+                let side = match rules.leavers {
+                    Leavers::Part(_) => rules.leads,
+                    _ => Side::BOTH[fastrand::usize(..2)],
+                };
+                *last = Some((person, path));
+                return self.edit(person, side, &AttributePath::active(), fastrand::bool());
             }
-            8 if !plan.needs_no_complete_read() => return self.leave(person),
+            99 if !plan.needs_no_complete_read() => return self.leave(person),
             _ => {}
         }
         let side = match rules.attributes[&path].flow {

@@ -6,7 +6,7 @@ use super::faults::{Fault, Faults};
 use super::system::{GRAIN, Guard, Keeping, Shape};
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{AttributePath, Comparison, DigestKey, Epoch, Side, Sides};
 
 /// How a world is made.
@@ -33,6 +33,8 @@ pub(crate) struct Plan {
     pub(crate) complete_runs: u8,
     /// Of a hundred edits, how many are of whom was edited last.
     pub(crate) sticky: u8,
+    /// Of a hundred edits, how many say of somebody that they left or came back.
+    pub(crate) moves: u8,
     /// Of a hundred edits, how many wait for a request that is on its way, and are typed where it is about to write.
     pub(crate) under_way: u8,
     /// The longest wait of a process that found nothing to do, in milliseconds.
@@ -58,15 +60,17 @@ pub(crate) enum Focus {
     OldCopies,
     /// Lists that lack accounts, where whoever leaves is deactivated.
     Lists,
+    /// People leave and come back, one way, where leavers part from their partners.
+    Leavers,
 }
 
 impl Focus {
     fn draw() -> Self {
-        use Focus::{Everything, LateRequests, Lists, LostUnderWay, OldCopies, Seconds, SlowCommits};
+        use Focus::{Everything, LateRequests, Leavers, Lists, LostUnderWay, OldCopies, Seconds, SlowCommits};
         if chance(50) {
             return Everything;
         }
-        pick(&[Seconds, LateRequests, SlowCommits, LostUnderWay, OldCopies, Lists])
+        pick(&[Seconds, LateRequests, SlowCommits, LostUnderWay, OldCopies, Lists, Leavers])
     }
 
     /// Whether all that happens is seen without complete reads: nobody leaves by being removed, no list lacks accounts, and
@@ -122,7 +126,7 @@ impl Plan {
         let focus = Focus::draw();
         let shapes = Sides { a: shape(focus), b: shape(focus) };
         // A side that only receives is read by complete reads.
-        let two_way = chance(75) || focus.needs_no_complete_read();
+        let two_way = focus != Focus::Leavers && (chance(75) || focus.needs_no_complete_read());
         let default = pick(&Side::BOTH);
         let [title, display_name, department, nick_name] = texts();
         let flows = match two_way {
@@ -133,6 +137,7 @@ impl Plan {
             let folded = shapes[side].keeping == Keeping::Folded;
             Comparison { fold_case: folded, trim: folded, empty_is_clear: false }
         });
+        let later_wins = two_way && chance(25);
         let rule = |(name, flow): (AttributePath, Flow)| {
             let winner = match flow {
                 Flow::Both if !name.is_active() && chance(25) => default.other(),
@@ -143,7 +148,13 @@ impl Plan {
             let rule = AttributeRule {
                 names: Sides { a: name.clone(), b: name.clone() },
                 flow,
-                policy: Policy::DefaultSystem(winner),
+                policy: match flow {
+                    // How far the clocks are apart, the producers measure.
+                    Flow::Both if later_wins && !name.is_active() => {
+                        Policy::LastWrite { default: winner, a_ahead_ms: 0 }
+                    }
+                    _ => Policy::DefaultSystem(winner),
+                },
                 drift: if chance(30) { Drift::Enforce } else { Drift::Keep },
                 occasion: Occasion::Always,
                 comparison,
@@ -154,6 +165,7 @@ impl Plan {
         let names = [title, display_name, department, nick_name];
         let leavers = match focus {
             Focus::Lists => Leavers::Deactivate,
+            Focus::Leavers => Leavers::Part(pick(&[Departure::Detach, Departure::Remove, Departure::Delete])),
             _ if focus.needs_no_complete_read() => Leavers::Report,
             _ if chance(40) => Leavers::Deactivate,
             _ => Leavers::Report,
@@ -202,6 +214,7 @@ impl Plan {
             complete_runs: 10,
             sticky: 60,
             under_way: 15,
+            moves: 8,
             idle_ms: 2_500,
             focus,
         };
@@ -228,6 +241,7 @@ impl Plan {
             Focus::OldCopies => {
                 Self { memory_blows: 50, gaps_ms: vec![500, 5_000, 30_000, 80_000], sticky: 90, runs_ms: 8_000, ..self }
             }
+            Focus::Leavers => Self { moves: 40, sticky: 75, runs_ms: 2_000, ..self },
             Focus::Lists => Self { memory_blows: 0, runs_ms: 2_000, complete_runs: 70, ..self },
         }
     }
@@ -265,7 +279,7 @@ impl Plan {
             [Fault::ListCutShort, Fault::ListEmpty].into_iter().for_each(|fault| faults.set(fault, 0));
         }
         match self.focus {
-            Focus::Everything | Focus::Seconds | Focus::OldCopies => {}
+            Focus::Everything | Focus::Seconds | Focus::OldCopies | Focus::Leavers => {}
             Focus::LateRequests => faults.set(Fault::LandsLate, 200),
             Focus::SlowCommits => faults.set(Fault::StoreSlow, 100),
             Focus::LostUnderWay => faults.set(Fault::CallSlow, 300),
