@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::executor::Owner;
-use super::plan::{Plan, texts};
+use super::plan::{Focus, texts};
 use super::world::World;
 use crate::clock;
 use crate::domain::Side;
@@ -25,7 +25,7 @@ pub(crate) async fn direct(world: World) {
 
 async fn course(world: &World) -> Result<(), String> {
     populate(world);
-    Plan::unleash(&world.faults);
+    world.plan.unleash(&world.faults);
     storm(world).await;
     world.faults.calm();
     world.tell("from here on nothing goes wrong".to_owned());
@@ -33,8 +33,9 @@ async fn course(world: &World) -> Result<(), String> {
     clock::sleep(Duration::from_secs(60)).await;
     world.ask(RunKind::Sync).await;
     world.come_to_rest().await?;
+    let kind = if world.plan.needs_no_complete_read() { RunKind::Sync } else { RunKind::Reconcile };
     for round in 0.. {
-        world.ask(RunKind::Reconcile).await;
+        world.ask(kind).await;
         world.come_to_rest().await?;
         // Two proofs make somebody gone, each from a complete read of its own.
         if !decide(world) && round >= 2 {
@@ -72,7 +73,8 @@ async fn storm(world: &World) {
         let world = world.clone();
         async move {
             while !world.faults.is_calm() {
-                world.ask(if fastrand::u8(..10) == 0 { RunKind::Reconcile } else { RunKind::Sync }).await;
+                let is_complete = fastrand::u8(..100) < world.plan.complete_runs;
+                world.ask(if is_complete { RunKind::Reconcile } else { RunKind::Sync }).await;
                 clock::sleep(Duration::from_millis(world.plan.runs_ms + fastrand::u64(..2_000))).await;
             }
         }
@@ -92,6 +94,9 @@ async fn storm(world: &World) {
                 if fastrand::bool() {
                     copies.push(world.store.back_up());
                 }
+                if world.plan.focus == Focus::LostUnderWay {
+                    something_is_under_way(&world).await;
+                }
                 world.strike(&mut copies);
             }
         }
@@ -102,12 +107,22 @@ async fn storm(world: &World) {
     for _ in 0..world.plan.edits {
         let gap = world.plan.gaps_ms[fastrand::usize(..world.plan.gaps_ms.len())];
         clock::sleep(Duration::from_millis(gap)).await;
-        if fastrand::u8(..100) < 15 && edits_under_way(world).await {
+        if fastrand::u8(..100) < world.plan.under_way && edits_under_way(world).await {
             continue;
         }
-        world.people.edit_somewhere(&world.plan.rules, &mut last);
+        world.people.edit_somewhere(&world.plan, &world.faults, &mut last);
     }
     clock::sleep(Duration::from_secs(fastrand::u64(..40))).await;
+}
+
+/// Waits for a request that is on its way, for a few seconds at most.
+async fn something_is_under_way(world: &World) {
+    for _ in 0..200 {
+        if Side::BOTH.iter().any(|side| !world.remotes[*side].is_quiet()) {
+            return;
+        }
+        clock::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Somebody waits for a request that is on its way, and types where it is about to write.

@@ -30,17 +30,22 @@ pub(crate) enum Fault {
     RowDoneAndFailed,
     LeftBehind,
     DoneForTheDead,
+    LandsLate,
     ListCutShort,
     ListEmpty,
     SearchTooEarly,
     EditInWindow,
     WriteRefusedByCondition,
     KeptOtherwise,
+    PutBack,
+    Deleted,
+    Detached,
+    LaterWins,
 }
 
 impl Fault {
     /// Every fault, in the order of the histogram.
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::ProducerKilled,
         Self::MapperKilled,
         Self::WriterKilled,
@@ -64,12 +69,17 @@ impl Fault {
         Self::RowDoneAndFailed,
         Self::LeftBehind,
         Self::DoneForTheDead,
+        Self::LandsLate,
         Self::ListCutShort,
         Self::ListEmpty,
         Self::SearchTooEarly,
         Self::EditInWindow,
         Self::WriteRefusedByCondition,
         Self::KeptOtherwise,
+        Self::PutBack,
+        Self::Deleted,
+        Self::Detached,
+        Self::LaterWins,
     ];
 
     /// What people call it; `--json` too.
@@ -98,12 +108,17 @@ impl Fault {
             Self::RowDoneAndFailed => "row of a write done and reported as failed",
             Self::LeftBehind => "writer killed while its request is on the way",
             Self::DoneForTheDead => "write done after its sender was gone",
+            Self::LandsLate => "write done after its sender gave up waiting",
             Self::ListCutShort => "list cut short",
             Self::ListEmpty => "list empty",
             Self::SearchTooEarly => "search that cannot find what was just created",
             Self::EditInWindow => "edit between the last look and the write",
             Self::WriteRefusedByCondition => "account moved before the write",
             Self::KeptOtherwise => "value kept otherwise than sent",
+            Self::PutBack => "person puts back what was there before",
+            Self::Deleted => "leaver's partner deleted or removed",
+            Self::Detached => "leaver detached",
+            Self::LaterWins => "clash that the later edit won",
         }
     }
 }

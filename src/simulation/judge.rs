@@ -5,12 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::faults::Fault;
-use super::people::{Edit, Person, number, shown};
-use super::system::{Account, Author, Entry, Remote};
+use super::people::{Edit, Person, number};
+use super::system::Entry;
 use super::world::World;
 use crate::domain::pending::pending;
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Policy};
-use crate::domain::{AccountId, AttributePath, Attributes, Side, Sides, Timestamp, Value};
+use crate::domain::rules::{AttributeRule, Departure};
+use crate::domain::{AccountId, AttributePath, Attributes, Link, Side, Sides, Timestamp, Value};
+
+use case::Case;
+
+mod case;
+mod leavers;
 
 /// What must be true, and is not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,24 +44,8 @@ struct Records<'w> {
     unnoted: usize,
 }
 
-/// One attribute of one person, as the judge sees it.
-struct Case<'w> {
-    records: &'w Records<'w>,
-    person: usize,
-    who: &'w Person,
-    accounts: &'w Sides<Option<AccountId>>,
-    path: &'w AttributePath,
-    rule: &'w AttributeRule,
-    /// What is held in the end, on the side of the person's first account, and on the other.
-    held: [Option<Value>; 2],
-}
-
 /// A person's edit, or that somebody cleared the attribute: which of several clears one is cannot be told from a value.
 type Origin = Option<usize>;
-
-/// How long after a write its answer may still be on the way to the store: the deadline of the request, and a commit that
-/// is asked for again and again.
-const UNNOTED: Duration = Duration::from_secs(60);
 
 /// How long after a loss of memory an account may not have been read again: the quarantine of the new memory, and a reader that
 /// died meanwhile.
@@ -70,6 +59,8 @@ pub(crate) fn judge(world: &World) -> Vec<Violation> {
         let accounts = Sides::from_fn(|side| world.people.account(who, side));
         violations.extend(records.created_twice(who));
         violations.extend(records.deactivated_for_nothing(person, who, &accounts));
+        violations.extend(records.deleted_for_nothing(person, who));
+        violations.extend(records.is_left_behind(person, who));
         let (home, other) = (who.home, who.home.other());
         let held = |side: Side| accounts[side].as_ref().and_then(|id| world.remotes[side].account(id));
         let (own, partner) = match (held(home), held(other)) {
@@ -100,6 +91,7 @@ pub(crate) fn judge(world: &World) -> Vec<Violation> {
             violations.extend(case.has_lost_nothing());
             violations.extend(case.was_not_overwritten_by_older());
             violations.extend(case.was_not_written_too_often());
+            violations.extend(case.was_not_won_by_the_earlier());
         }
     }
     violations.extend(books(world));
@@ -146,234 +138,11 @@ impl<'w> Records<'w> {
         let created = self.world.remotes[who.home.other()].created();
         let of: Vec<_> =
             created.iter().filter(|(partner, _)| *partner == who.account).map(|(_, id)| id.as_str()).collect();
+        // Whose account was ended by us, and who came back, has another one.
+        let ended = self.world.remotes[who.home.other()].deleted();
+        let ended = ended.iter().filter(|(partner, ..)| *partner == who.account).count();
         let what = || format!("was created {} times: {}", of.len(), of.join(", "));
-        (of.len() > 1).then(|| violation("I3 no duplicate create", who, what()))
-    }
-
-    /// I7: nobody is deactivated who did not leave: whom no person deactivated or removed before.
-    fn deactivated_for_nothing(
-        &self,
-        person: usize,
-        who: &Person,
-        accounts: &Sides<Option<AccountId>>,
-    ) -> Option<Violation> {
-        let off = Some(Value::Bool(false));
-        let removed_at = self.removed.get(&person);
-        for side in Side::BOTH {
-            let by_muster = |entry: &&Entry| {
-                let is_meant = Some(&entry.account) == accounts[side].as_ref() && entry.path.is_active();
-                is_meant && entry.after == off && matches!(entry.author, Author::Muster { .. })
-            };
-            for entry in self.logs[side].iter().filter(by_muster) {
-                let left = |edit: &Edit| edit.person == person && edit.path.is_active() && edit.value == off;
-                let is_removed = removed_at.is_some_and(|removed_at| *removed_at <= entry.at);
-                if !is_removed && !self.edits.iter().any(|edit| left(edit) && edit.at <= entry.at) {
-                    let what = format!("{} is deactivated on {side} for nothing", entry.account);
-                    return Some(violation("I7 no mass harm", who, what));
-                }
-            }
-        }
-        None
-    }
-
-    /// Where leavers are deactivated, whoever is removed on one side is not active on the other.
-    ///
-    /// Unless the store lost its memory after the removal, or so shortly before that nobody had read the account again: then
-    /// it was never seen in the memory that is left, and that somebody is named who is not there does not prove that they
-    /// ever were.
-    fn stays_active(&self, person: usize, who: &Person, partner: &Account) -> Option<Violation> {
-        let rules = &self.world.plan.rules;
-        let removed_at = self.removed.get(&person)?;
-        let follows =
-            rules.attributes.get(&AttributePath::active()).is_some_and(|rule| rule.flow.contributes(who.home));
-        let is_forgotten = self.losses.iter().any(|lost_at| *lost_at + UNREAD >= *removed_at);
-        let must_leave = rules.leavers == Leavers::Deactivate && follows && !is_forgotten;
-        let what = || format!("was removed, and is still active on {}", who.home.other());
-        (must_leave && !is_off(&partner.attributes)).then(|| violation("I1 convergence", who, what()))
-    }
-}
-
-impl Case<'_> {
-    fn violation(&self, invariant: &'static str, what: String) -> Violation {
-        violation(invariant, self.who, format!("{}: {what}", self.path))
-    }
-
-    fn remote(&self, side: Side) -> &Remote {
-        &self.records.world.remotes[side]
-    }
-
-    fn edits(&self) -> impl DoubleEndedIterator<Item = (usize, &Edit)> {
-        let is_meant = |(_, edit): &(usize, &Edit)| edit.person == self.person && edit.path == *self.path;
-        self.records.edits.iter().enumerate().filter(is_meant)
-    }
-
-    fn held_on(&self, side: Side) -> Option<&Value> {
-        self.held[usize::from(side != self.who.home)].as_ref()
-    }
-
-    /// What was written and typed of it on a side, in order.
-    fn log(&self, side: Side) -> Vec<&Entry> {
-        let account = self.accounts[side].as_ref();
-        let is_meant = |entry: &&Entry| Some(&entry.account) == account && entry.path == *self.path;
-        self.records.logs[side].iter().filter(is_meant).collect()
-    }
-
-    /// I1: both sides hold the same, as far as both can keep it.
-    ///
-    /// Where an attribute flows one way and drift is kept, a value that somebody typed on the receiving side may stand (R56).
-    fn has_converged(&self) -> Option<Violation> {
-        let [own, partner] = &self.held;
-        let alike = match (own, partner) {
-            (Some(Value::Text(_)), Some(Value::Text(_))) => number(own.as_ref()) == number(partner.as_ref()),
-            (own, partner) => own == partner,
-        };
-        if alike || matches!(self.rule.flow, Flow::WatchedOn(_)) {
-            return None;
-        }
-        if let Flow::Towards(target) = self.rule.flow {
-            let (log, source) = (self.log(target), self.log(target.other()));
-            let last_by_person = log.last().is_some_and(|entry| matches!(entry.author, Author::Person(_)));
-            // Nothing is cleared on a first sight, and each memory has one; and from a side that never had a value nothing
-            // flows.
-            let is_first_sight = log.is_empty() || source.is_empty() || !self.records.losses.is_empty();
-            let is_spared = self.held_on(target.other()).is_none() && is_first_sight;
-            if is_spared || (self.rule.drift == Drift::Keep && last_by_person) {
-                return None;
-            }
-        }
-        let what = format!("ends as {} and {}", shown(own.as_ref()), shown(partner.as_ref()));
-        Some(self.violation("I1 convergence", what))
-    }
-
-    /// The edits whose values the author of this one could see. Each person sees what they replace.
-    fn seen_by(&self, edit: usize) -> BTreeSet<usize> {
-        let mut seen = BTreeSet::from([edit]);
-        let mut over = number(self.records.edits[edit].over.as_ref());
-        while let Some(before) = over.filter(|before| seen.insert(*before)) {
-            over = number(self.records.edits[before].over.as_ref());
-        }
-        seen
-    }
-
-    /// Values that were overwritten between the last look and the write, at a system that knows no conditions. Nothing
-    /// can prevent it (design, section 5): the bound is that window of one call.
-    fn overwritten_in_window(&self) -> BTreeSet<Origin> {
-        let mut unseen = BTreeSet::new();
-        for side in Side::BOTH.into_iter().filter(|side| self.remote(*side).shape.guard.has_window()) {
-            let log = self.log(side);
-            for (index, entry) in log.iter().enumerate() {
-                if let Author::Muster { looked_at, .. } = entry.author
-                    && let Some(before) = index.checked_sub(1).map(|before| &log[before])
-                    && before.at >= looked_at
-                {
-                    self.records.world.faults.count(Fault::EditInWindow);
-                    unseen.insert(number(entry.before.as_ref()));
-                }
-            }
-        }
-        unseen
-    }
-
-    /// No lost edit: each is held in the end, was replaced by somebody who saw it, or is in the journal.
-    ///
-    /// Whether somebody is active is said by two words only, so that no edit can be told from another.
-    fn has_lost_nothing(&self) -> Vec<Violation> {
-        if self.path.is_active() {
-            return Vec::new();
-        }
-        let mut kept = self.overwritten_in_window();
-        kept.extend(self.held.iter().map(|value| number(value.as_ref())));
-        let of_path = self.records.journal.iter().filter(|(path, _)| path == self.path);
-        kept.extend(of_path.map(|(_, origin)| *origin));
-        let mut lost = Vec::new();
-        for (index, edit) in self.edits().rev() {
-            let origin = number(edit.value.as_ref());
-            // What the receiving side of a one-way attribute types does not count (R56).
-            let is_kept = kept.contains(&origin) || self.is_put_back(index, edit);
-            if self.rule.flow.contributes(edit.side) && !is_kept {
-                let what = format!("edit {index}, {} on {}, is lost unseen", shown(edit.value.as_ref()), edit.side);
-                lost.push(self.violation("no lost edit", what));
-            }
-            kept.insert(number(edit.over.as_ref()));
-        }
-        lost
-    }
-
-    /// A person who puts back what Muster last saw, before anybody read, made no edit (design, section 5): a clear, where
-    /// the side had no value before people began to type one after the other. No other value is ever typed twice.
-    fn is_put_back(&self, index: usize, edit: &Edit) -> bool {
-        let log = self.log(edit.side);
-        let own = log.iter().position(|entry| entry.author == Author::Person(index));
-        let typed = |entry: &Entry| matches!(entry.author, Author::Person(_));
-        let Some(own) = own.filter(|_| edit.value.is_none()) else { return false };
-        log[..=own].iter().rev().take_while(|entry| typed(entry)).any(|entry| entry.before.is_none())
-    }
-
-    /// Whether a person typed this value over one that Muster had put there so shortly before that nobody had noted it, and
-    /// which the policy prefers. Then it cannot be told from a clash, which the policy decides and the journal keeps: a
-    /// window of one call and its commit, or of a request whose answer was lost (design, section 5; finding V14). So it is
-    /// with an account that Muster created and nobody has read yet.
-    fn is_clash_in_appearance(&self, side: Side, log: &[&Entry], typed: usize, preferred: usize) -> bool {
-        let Policy::DefaultSystem(winner) = self.rule.policy else { return false };
-        let author = self.records.edits[preferred].side;
-        let is_kept = self.records.journal.contains(&(self.path.clone(), Some(typed)));
-        let put_there = log.iter().find(|entry| {
-            matches!(entry.author, Author::Muster { .. }) && number(entry.after.as_ref()) == Some(preferred)
-        });
-        let is_unnoted = put_there.is_none_or(|entry| match entry.author {
-            Author::Muster { request, .. } => {
-                let since = self.records.edits[typed].at.since(entry.at);
-                self.records.unheard[side].contains(&request) || since <= UNNOTED
-            }
-            Author::Person(_) => false,
-        });
-        author == winner && is_kept && is_unnoted
-    }
-
-    /// I5, I6: no write puts an older value in the place of a newer one, unless the newer one was typed in the window that
-    /// no rule can close. Which of two values is the older is told by who saw what: a clear tells nothing.
-    fn was_not_overwritten_by_older(&self) -> Vec<Violation> {
-        let mut stale = Vec::new();
-        for side in Side::BOTH {
-            let log = self.log(side);
-            for (index, entry) in log.iter().enumerate() {
-                let Author::Muster { looked_at, .. } = entry.author else { continue };
-                let (Some(before), Some(after)) = (number(entry.before.as_ref()), number(entry.after.as_ref())) else {
-                    continue;
-                };
-                if before == after || !self.seen_by(before).contains(&after) {
-                    continue;
-                }
-                // Drift on the receiving side is overwritten by what it replaced.
-                let is_drift = !self.rule.flow.contributes(self.records.edits[before].side);
-                let placed_at = index.checked_sub(1).map_or(Timestamp(0), |before| log[before].at);
-                let in_window = self.remote(side).shape.guard.has_window() && placed_at >= looked_at;
-                if !is_drift && !in_window && !self.is_clash_in_appearance(side, &log, before, after) {
-                    let what = format!(
-                        "{} on {side} is overwritten by the older {}",
-                        shown(entry.before.as_ref()),
-                        shown(entry.after.as_ref())
-                    );
-                    stale.push(self.violation("I5 no older version over a newer one", what));
-                }
-            }
-        }
-        stale
-    }
-
-    /// I4: Muster changes the value at most once for each edit, once more, and once for each request that ended without
-    /// an answer that its sender could note.
-    fn was_not_written_too_often(&self) -> Option<Violation> {
-        let by_muster = |entry: &&&Entry| matches!(entry.author, Author::Muster { .. }) && entry.before != entry.after;
-        let writes: usize = Side::BOTH.iter().map(|side| self.log(*side).iter().filter(by_muster).count()).sum();
-        let edits = self.edits().count();
-        let unanswered: usize = Side::BOTH
-            .iter()
-            .filter_map(|side| Some(self.remote(*side).unanswered(self.accounts[*side].as_ref()?)))
-            .sum();
-        let bound = edits + 1 + unanswered + self.records.unnoted;
-        let what = || format!("{writes} writes for {edits} edits and {unanswered} requests without an answer");
-        (writes > bound).then(|| self.violation("I4 no ping-pong", what()))
+        (of.len() > 1 + ended).then(|| violation("I3 no duplicate create", who, what()))
     }
 }
 
@@ -412,6 +181,10 @@ fn books(world: &World) -> Vec<Violation> {
                 wrong("one link an account", format!("account {account} of {side} belongs to two links"));
             }
         }
+    }
+    let detached = |link: &Link| link.sides.b.parting.as_ref().is_some_and(|parting| parting.how == Departure::Detach);
+    for _ in world.store.all_links().iter().filter(|link| detached(link)) {
+        world.faults.count(Fault::Detached);
     }
     let people = world.people.all();
     let gone: BTreeSet<_> = world.people.removed().keys().map(|person| people[*person].account.clone()).collect();

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Clock;
 use super::events::Timeline;
-use super::system::Remote;
-use crate::domain::rules::{Flow, Rules};
+use super::faults::{Fault, Faults};
+use super::plan::Plan;
+use super::system::{Entry, Remote};
+use crate::domain::rules::{Flow, Leavers};
 use crate::domain::{AccountId, AttributePath, Side, Sides, Timestamp, Value};
 
 /// A person, by the account that was made first.
@@ -123,31 +125,50 @@ impl People {
     pub(crate) fn edit(&self, person: usize, side: Side, path: &AttributePath, clears: bool) {
         let Some(who) = self.state().people.get(person).cloned() else { return };
         let Some(account) = self.account(&who, side) else { return };
-        let mut state = self.state();
-        if state.removed.contains_key(&person) {
+        if self.state().removed.contains_key(&person) {
             return;
         }
         let typed = match path.is_active() {
             true => Some(Value::Bool(!clears)),
-            false => (!clears).then(|| Self::text(state.edits.len())),
+            false => (!clears).then(|| Self::text(self.state().edits.len())),
         };
-        let Some(over) = self.remotes[side].edit(&account, path, typed.clone(), state.edits.len()) else { return };
+        self.types(person, (side, &account), path, typed);
+    }
+
+    fn types(&self, person: usize, (side, account): (Side, &AccountId), path: &AttributePath, typed: Option<Value>) {
+        let mut state = self.state();
+        let Some(over) = self.remotes[side].edit(account, path, typed, state.edits.len()) else { return };
         let value =
-            self.remotes[side].account(&account).and_then(|account| account.attributes.get(path).cloned()).flatten();
+            self.remotes[side].account(account).and_then(|account| account.attributes.get(path).cloned()).flatten();
         let told = format!("types {} over {} in {path} on {side}", shown(value.as_ref()), shown(over.as_ref()));
         state.edits.push(Edit { person, side, path: path.clone(), value, over, at: self.clock.now() });
         drop(state);
         self.tell(person, told);
     }
 
+    /// The person puts back what was there before the last change, whoever made it. `false`: there was nothing else.
+    fn put_back(&self, person: usize, side: Side, path: &AttributePath) -> bool {
+        let Some(who) = self.state().people.get(person).cloned() else { return false };
+        let Some(account) = self.account(&who, side) else { return false };
+        let log = self.remotes[side].log();
+        let is_meant = |entry: &&Entry| entry.account == account && entry.path == *path;
+        let Some(last) = log.iter().rev().find(is_meant) else { return false };
+        let differs = last.before.is_some() && number(last.before.as_ref()) != number(last.after.as_ref());
+        if differs && !self.state().removed.contains_key(&person) {
+            self.types(person, (side, &account), path, last.before.clone());
+        }
+        differs
+    }
+
     /// Somebody types something somewhere.
-    pub(crate) fn edit_somewhere(&self, rules: &Rules, last: &mut Option<(usize, AttributePath)>) {
+    pub(crate) fn edit_somewhere(&self, plan: &Plan, faults: &Faults, last: &mut Option<(usize, AttributePath)>) {
+        let rules = &plan.rules;
         let people = self.state().people.len();
         let paths: Vec<_> = rules.attributes.iter().filter(|(path, _)| !path.is_active()).collect();
         let (mut person, mut path) = (fastrand::usize(..people), paths[fastrand::usize(..paths.len())].0.clone());
         // Often at what was just edited, so that edits meet.
         if let Some((last_person, last_path)) = last
-            && fastrand::u8(..10) < 6
+            && fastrand::u8(..100) < plan.sticky
         {
             person = *last_person;
             if fastrand::bool() {
@@ -155,10 +176,15 @@ impl People {
             }
         }
         match fastrand::u8(..100) {
-            0..8 => {
-                return self.edit(person, Side::BOTH[fastrand::usize(..2)], &AttributePath::active(), fastrand::bool());
+            moves if moves < plan.moves => {
+                let side = match rules.leavers {
+                    Leavers::Part(_) => rules.leads,
+                    _ => Side::BOTH[fastrand::usize(..2)],
+                };
+                *last = Some((person, path));
+                return self.edit(person, side, &AttributePath::active(), fastrand::bool());
             }
-            8 => return self.leave(person),
+            99 if !plan.needs_no_complete_read() => return self.leave(person),
             _ => {}
         }
         let side = match rules.attributes[&path].flow {
@@ -166,7 +192,11 @@ impl People {
             Flow::Towards(target) if fastrand::u8(..10) > 0 => target.other(),
             _ => Side::BOTH[fastrand::usize(..2)],
         };
-        self.edit(person, side, &path, fastrand::u8(..100) < 6);
+        if fastrand::u8(..100) < 6 && self.put_back(person, side, &path) {
+            faults.count(Fault::PutBack);
+        } else {
+            self.edit(person, side, &path, fastrand::u8(..100) < 6);
+        }
         *last = Some((person, path));
     }
 
@@ -189,6 +219,8 @@ impl People {
         let people = self.all();
         let is_theirs = |person: &Person| self.account(person, side).as_ref() == Some(account);
         let Some(person) = people.iter().position(is_theirs) else { return false };
+        // Now and then on the side that the value comes from.
+        let side = if fastrand::u8(..10) < 3 { side.other() } else { side };
         self.edit(person, side, path, fastrand::u8(..100) < 6);
         true
     }

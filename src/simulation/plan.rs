@@ -6,7 +6,7 @@ use super::faults::{Fault, Faults};
 use super::system::{GRAIN, Guard, Keeping, Shape};
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{AttributePath, Comparison, DigestKey, Epoch, Side, Sides};
 
 /// How a world is made.
@@ -29,6 +29,55 @@ pub(crate) struct Plan {
     pub(crate) gaps_ms: Vec<u64>,
     /// The wait between two runs, in milliseconds.
     pub(crate) runs_ms: u64,
+    /// Of a hundred runs that are asked for in the storm, how many are complete reads.
+    pub(crate) complete_runs: u8,
+    /// Of a hundred edits, how many are of whom was edited last.
+    pub(crate) sticky: u8,
+    /// Of a hundred edits, how many say of somebody that they left or came back.
+    pub(crate) moves: u8,
+    /// Of a hundred edits, how many wait for a request that is on its way, and are typed where it is about to write.
+    pub(crate) under_way: u8,
+    /// The longest wait of a process that found nothing to do, in milliseconds.
+    pub(crate) idle_ms: u64,
+    pub(crate) focus: Focus,
+}
+
+/// What a world has most of. Some faults do harm only in rare meetings, and are rare among all others; so half of the worlds are
+/// about one kind of meeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Focus {
+    /// Everything, evenly.
+    Everything,
+    /// Edits within one second, where writes are guarded by stamps of whole seconds and accounts are read at once.
+    Seconds,
+    /// Requests that are carried out after their sender gave up waiting, by systems that know no conditions.
+    LateRequests,
+    /// Commits that take seconds, while people type just where a request writes.
+    SlowCommits,
+    /// The store loses its memory while a request is on its way.
+    LostUnderWay,
+    /// The store gets a memory of a while ago, with a minute or so between the edits of a few people.
+    OldCopies,
+    /// Lists that lack accounts, where whoever leaves is deactivated.
+    Lists,
+    /// People leave and come back, one way, where leavers part from their partners.
+    Leavers,
+}
+
+impl Focus {
+    fn draw() -> Self {
+        use Focus::{Everything, LateRequests, Leavers, Lists, LostUnderWay, OldCopies, Seconds, SlowCommits};
+        if chance(50) {
+            return Everything;
+        }
+        pick(&[Seconds, LateRequests, SlowCommits, LostUnderWay, OldCopies, Lists, Leavers])
+    }
+
+    /// Whether all that happens is seen without complete reads: nobody leaves by being removed, no list lacks accounts, and
+    /// the store keeps its memory.
+    fn needs_no_complete_read(self) -> bool {
+        matches!(self, Self::Seconds | Self::LateRequests | Self::SlowCommits)
+    }
 }
 
 /// The least that a world has.
@@ -53,8 +102,12 @@ fn pick<T: Clone>(of: &[T]) -> T {
     of[fastrand::usize(..of.len())].clone()
 }
 
-fn shape() -> Shape {
-    let guard = pick(&[Guard::Tag, Guard::Tag, Guard::Stamp, Guard::LookFirst, Guard::Unstamped]);
+fn shape(focus: Focus) -> Shape {
+    let guard = match focus {
+        Focus::Seconds => Guard::Stamp,
+        Focus::LateRequests => pick(&[Guard::LookFirst, Guard::Unstamped]),
+        _ => pick(&[Guard::Tag, Guard::Tag, Guard::Stamp, Guard::LookFirst, Guard::Unstamped]),
+    };
     let (page, batch, calls) = pick(&[(4, 1, 3), (10, 3, 2), (50, 200, 1)]);
     Shape {
         guard,
@@ -70,8 +123,10 @@ fn shape() -> Shape {
 impl Plan {
     /// Draws one.
     pub(crate) fn draw() -> Self {
-        let shapes = Sides { a: shape(), b: shape() };
-        let two_way = chance(75);
+        let focus = Focus::draw();
+        let shapes = Sides { a: shape(focus), b: shape(focus) };
+        // A side that only receives is read by complete reads.
+        let two_way = focus != Focus::Leavers && (chance(75) || focus.needs_no_complete_read());
         let default = pick(&Side::BOTH);
         let [title, display_name, department, nick_name] = texts();
         let flows = match two_way {
@@ -82,6 +137,7 @@ impl Plan {
             let folded = shapes[side].keeping == Keeping::Folded;
             Comparison { fold_case: folded, trim: folded, empty_is_clear: false }
         });
+        let later_wins = two_way && chance(25);
         let rule = |(name, flow): (AttributePath, Flow)| {
             let winner = match flow {
                 Flow::Both if !name.is_active() && chance(25) => default.other(),
@@ -92,7 +148,13 @@ impl Plan {
             let rule = AttributeRule {
                 names: Sides { a: name.clone(), b: name.clone() },
                 flow,
-                policy: Policy::DefaultSystem(winner),
+                policy: match flow {
+                    // How far the clocks are apart, the producers measure.
+                    Flow::Both if later_wins && !name.is_active() => {
+                        Policy::LastWrite { default: winner, a_ahead_ms: 0 }
+                    }
+                    _ => Policy::DefaultSystem(winner),
+                },
                 drift: if chance(30) { Drift::Enforce } else { Drift::Keep },
                 occasion: Occasion::Always,
                 comparison,
@@ -101,7 +163,13 @@ impl Plan {
             (name, rule)
         };
         let names = [title, display_name, department, nick_name];
-        let leavers = if chance(40) { Leavers::Deactivate } else { Leavers::Report };
+        let leavers = match focus {
+            Focus::Lists => Leavers::Deactivate,
+            Focus::Leavers => Leavers::Part(pick(&[Departure::Detach, Departure::Remove, Departure::Delete])),
+            _ if focus.needs_no_complete_read() => Leavers::Report,
+            _ if chance(40) => Leavers::Deactivate,
+            _ => Leavers::Report,
+        };
         let active = match (leavers, two_way) {
             (Leavers::Deactivate, true) => Flow::Both,
             (Leavers::Deactivate, false) => Flow::Towards(Side::B),
@@ -131,7 +199,7 @@ impl Plan {
         let on_b_alone = if two_way { fastrand::usize(3..7) } else { 0 };
         let on_both = fastrand::usize(3..9);
         let people = (LEAST_PEOPLE - on_b_alone - on_both + fastrand::usize(..3), on_b_alone, on_both);
-        Self {
+        let plan = Self {
             rules,
             shapes,
             people,
@@ -143,11 +211,48 @@ impl Plan {
             producers: fastrand::usize(1..=2),
             gaps_ms: pick(&[vec![0, 300, 1_100, 2_500], vec![0, 1_100, 6_000], vec![300, 4_000, 15_000]]),
             runs_ms: pick(&[2_000, 8_000, 20_000]),
+            complete_runs: 10,
+            sticky: 60,
+            under_way: 15,
+            moves: 8,
+            idle_ms: 2_500,
+            focus,
+        };
+        plan.focused()
+    }
+
+    /// The same, with more of what it is about.
+    fn focused(self) -> Self {
+        let quick = |plan: Self| Self {
+            memory_blows: 0,
+            gaps_ms: vec![0, 150, 300, 600, 2_000],
+            runs_ms: 100,
+            complete_runs: 0,
+            sticky: 90,
+            idle_ms: 300,
+            ..plan
+        };
+        match self.focus {
+            Focus::Everything => self,
+            Focus::Seconds => quick(self),
+            Focus::LateRequests => Self { gaps_ms: vec![0, 600, 2_000, 5_000], ..quick(self) },
+            Focus::SlowCommits => Self { under_way: 60, ..quick(self) },
+            Focus::LostUnderWay => Self { memory_blows: 70, under_way: 40, sticky: 80, runs_ms: 2_000, ..self },
+            Focus::OldCopies => {
+                Self { memory_blows: 50, gaps_ms: vec![500, 5_000, 30_000, 80_000], sticky: 90, runs_ms: 8_000, ..self }
+            }
+            Focus::Leavers => Self { moves: 40, sticky: 75, runs_ms: 2_000, ..self },
+            Focus::Lists => Self { memory_blows: 0, runs_ms: 2_000, complete_runs: 70, ..self },
         }
     }
 
+    /// Whether what people type comes through without a complete read at the end.
+    pub(crate) fn needs_no_complete_read(&self) -> bool {
+        self.focus.needs_no_complete_read()
+    }
+
     /// Lets things go wrong, each world in its own way.
-    pub(crate) fn unleash(faults: &Faults) {
+    pub(crate) fn unleash(&self, faults: &Faults) {
         for (fault, at_most) in [
             (Fault::ConfirmLost, 60),
             (Fault::MessageLate, 60),
@@ -160,6 +265,7 @@ impl Plan {
             (Fault::CallSlow, 150),
             (Fault::AnswerLost, 80),
             (Fault::LeftBehind, 80),
+            (Fault::LandsLate, 20),
             (Fault::RowFailed, 60),
             (Fault::RowDoneAndFailed, 60),
             (Fault::ListCutShort, 60),
@@ -167,6 +273,19 @@ impl Plan {
         ] {
             if chance(60) {
                 faults.set(fault, fastrand::u16(1..=at_most));
+            }
+        }
+        if self.needs_no_complete_read() {
+            [Fault::ListCutShort, Fault::ListEmpty].into_iter().for_each(|fault| faults.set(fault, 0));
+        }
+        match self.focus {
+            Focus::Everything | Focus::Seconds | Focus::OldCopies | Focus::Leavers => {}
+            Focus::LateRequests => faults.set(Fault::LandsLate, 200),
+            Focus::SlowCommits => faults.set(Fault::StoreSlow, 100),
+            Focus::LostUnderWay => faults.set(Fault::CallSlow, 300),
+            Focus::Lists => {
+                faults.set(Fault::ListCutShort, 150);
+                faults.set(Fault::ListEmpty, 30);
             }
         }
     }

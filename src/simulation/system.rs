@@ -123,6 +123,8 @@ struct State {
     log: Vec<Entry>,
     /// Each creation by Muster: the partner and the new account.
     created: Vec<(AccountId, AccountId)>,
+    /// Each account that Muster deleted or took out of the roster: its partner, itself, and when, in the world's clock.
+    deleted: Vec<(AccountId, AccountId, Timestamp)>,
     tags: u64,
     /// What a request on its way is about to write.
     on_the_way: BTreeMap<u64, Vec<(AccountId, AttributePath)>>,
@@ -272,6 +274,11 @@ impl Remote {
         self.state().created.clone()
     }
 
+    /// Each account that Muster deleted or took out of the roster: its partner, itself, and when, in the world's clock.
+    pub(crate) fn deleted(&self) -> Vec<(AccountId, AccountId, Timestamp)> {
+        self.state().deleted.clone()
+    }
+
     pub(crate) fn unanswered(&self, id: &AccountId) -> usize {
         self.state().unanswered.get(id).copied().unwrap_or(0)
     }
@@ -343,13 +350,37 @@ impl Remote {
                 }
                 account.clone()
             }
-            Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
+            Action::Remove { account, unless_changed_since } | Action::Delete { account, unless_changed_since } => {
+                let Some(before) = self.account(account) else { return Written::Gone(read_at) };
+                let now = self.snapshot(account, &before, read_at);
+                if !self.shape.guard.has_window() && is_moved(self.shape.guard, &now.version, unless_changed_since) {
+                    faults.count(Fault::WriteRefusedByCondition);
+                    return Written::Moved(now);
+                }
+                self.end(account, &before, request);
+                faults.count(Fault::Deleted);
+                if faults.strike(Fault::RowDoneAndFailed) {
+                    return Written::Failed(failed(FailureClass::Transient, "row_timeout").in_doubt());
+                }
+                return Written::Ended;
+            }
         };
         if faults.strike(Fault::RowDoneAndFailed) {
             return Written::Failed(failed(FailureClass::Transient, "row_timeout").in_doubt());
         }
         let account = self.account(&id).expect("it was written just now");
         Written::Done(self.snapshot(&id, &account, read_at))
+    }
+
+    /// Muster deletes an account, or takes it out of the roster: here both make it one that is not there.
+    fn end(&self, id: &AccountId, account: &Account, request: u64) {
+        let partner = account.partner.clone().unwrap_or_else(|| id.clone());
+        let what = format!("request {request} ends {id} on {}", self.side);
+        self.timeline.note(self.clock.elapsed_ms(), Some(partner.as_str()), what);
+        let at = self.clock.now();
+        let mut state = self.state();
+        state.accounts.remove(id);
+        state.deleted.push((partner, id.clone(), at));
     }
 
     /// A page of the accounts that were modified at or after `since` (own clock, in milliseconds), from behind the account
@@ -365,9 +396,6 @@ impl Remote {
         (records.collect(), last, all.len() as u64)
     }
 }
-
-/// Why no request ends an account here.
-const NOBODY_PARTS: &str = "no connection of a world parts leavers from their partners";
 
 /// What stands for the values that an account holds, where a system has no version of its own.
 fn digest(attributes: &Attributes) -> String {

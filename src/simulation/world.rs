@@ -226,7 +226,8 @@ impl World {
     }
 
     fn idle(&self) -> Idle {
-        Idle { faults: self.faults.clone(), pause: Duration::ZERO }
+        let longest = Duration::from_millis(self.plan.idle_ms);
+        Idle { faults: self.faults.clone(), pause: Duration::ZERO, longest }
     }
 
     /// A process ended without a word.
@@ -373,11 +374,13 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 struct Idle {
     faults: Faults,
     pause: Duration,
+    /// In the storm.
+    longest: Duration,
 }
 
 impl Idle {
     async fn after(&mut self, worked: bool) {
-        let longest = if self.faults.is_calm() { Duration::from_secs(30) } else { Duration::from_millis(2_500) };
+        let longest = if self.faults.is_calm() { Duration::from_secs(30) } else { self.longest };
         self.pause = if worked { Duration::ZERO } else { (self.pause * 2 + Duration::from_millis(100)).min(longest) };
         let wait = self.pause.mul_f64(0.5 + fastrand::f64() / 2.0);
         clock::sleep(wait).await;

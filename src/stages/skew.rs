@@ -28,7 +28,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return Ok(());
         };
         // The store may have to be waited for.
-        let measured = std::time::Instant::now();
+        let measured = crate::clock::now();
         self.ask(stop, || self.store.note_clock(&connection.systems[side], clock + measured.elapsed())).await
     }
 

@@ -12,8 +12,8 @@ use crate::domain::{
     SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName,
-    LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept,
+    LeaseName, LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 
 impl Store for MemoryStore {
@@ -416,7 +416,8 @@ impl Store for MemoryStore {
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         self.op("system", |state, _| {
-            Ok(SystemState { not_before: state.pauses.get(system).copied(), ..SystemState::default() })
+            let ahead_ms = state.clocks.get(system).map(|(ahead, _)| *ahead);
+            Ok(SystemState { not_before: state.pauses.get(system).copied(), ahead_ms, ..SystemState::default() })
         })
         .await
     }
@@ -434,8 +435,16 @@ impl Store for MemoryStore {
         Ok(None)
     }
 
-    async fn note_clock(&self, _: &SystemName, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
+    async fn note_clock(&self, system: &SystemName, clock: Timestamp) -> Result<(), StoreError> {
+        self.op("note_clock", |state, now| {
+            let ahead = clock.0 - now.0;
+            let known = state.clocks.get(system).copied();
+            if known.is_none_or(|(known, at)| known < ahead || now.since(at) >= CLOCK_KEPT) {
+                state.clocks.insert(system.clone(), (ahead, now));
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn note_usage(&self, _: &SystemName, _: u64, _: u64) -> Result<(), StoreError> {

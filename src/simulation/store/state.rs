@@ -33,6 +33,8 @@ pub(super) struct State {
     pub(super) watch: Watch,
     /// Systems that are to be left alone, and until when.
     pub(super) pauses: HashMap<SystemName, Timestamp>,
+    /// By how many milliseconds each system's clock is ahead of the store's, and when that was measured.
+    pub(super) clocks: HashMap<SystemName, (i64, Timestamp)>,
     /// Values that lost, the oldest first.
     pub(super) journal: Vec<JournalEntry>,
     /// Places taken in budgets.

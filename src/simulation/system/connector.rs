@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Account, GRAIN, Guard, NOBODY_PARTS, Remote};
+use super::{Account, GRAIN, Guard, Remote};
 use crate::clock;
 use crate::domain::{AccountId, Code, Failure, FailureClass, Snapshot, Timestamp, Value, Version};
 use crate::simulation::executor::{Owner, Spawner};
@@ -21,6 +21,10 @@ use crate::systems::{
 
 /// How far behind the watermark an incremental read begins, in milliseconds: longer than any call takes.
 const OVERLAP_MS: i64 = 15_000;
+
+/// How long after its sender's deadline a request may still be carried out, in milliseconds: shorter than the rest of the
+/// sender's lease ([`super::super::world`]), as the design takes for granted.
+const MOST_LATE_MS: u64 = 4_500;
 
 /// The connector of one process.
 pub(crate) struct Connector {
@@ -91,17 +95,21 @@ impl Connector {
         let (seen, looked_at) = self
             .call(|remote, read_at| {
                 let look = |write: &Write| match &write.action {
-                    Action::Update { account, .. } => {
+                    Action::Update { account, .. }
+                    | Action::Remove { account, .. }
+                    | Action::Delete { account, .. } => {
                         Some(remote.snapshot(account, &remote.account(account)?, read_at))
                     }
                     Action::Create { .. } => None,
-                    Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
                 };
                 (writes.iter().map(look).collect::<Vec<_>>(), remote.clock.now())
             })
             .await?;
         let plan = |write: &Write, now: Option<Snapshot>| {
-            let Action::Update { unless_changed_since, .. } = &write.action else {
+            let (Action::Update { unless_changed_since, .. }
+            | Action::Remove { unless_changed_since, .. }
+            | Action::Delete { unless_changed_since, .. }) = &write.action
+            else {
                 return Ok((write.clone(), looked_at));
             };
             let Some(now) = now else { return Err(Written::Gone(self.clock.now())) };
@@ -109,7 +117,8 @@ impl Connector {
                 self.faults.count(Fault::WriteRefusedByCondition);
                 return Err(Written::Moved(now));
             }
-            if write.values.iter().all(|(path, value)| now.attributes.get(path) == Some(value)) {
+            let is_update = matches!(write.action, Action::Update { .. });
+            if is_update && write.values.iter().all(|(path, value)| now.attributes.get(path) == Some(value)) {
                 return Err(Written::Done(now));
             }
             Ok((write.clone(), looked_at))
@@ -141,13 +150,17 @@ impl Connector {
             true => fastrand::u64(..longest),
             false => fastrand::u64(..120).min(longest - 1),
         };
+        // The sender gives up at its deadline; what it noted with the write counts the request for as long as its lease.
+        let way = match self.faults.strike(Fault::LandsLate) {
+            true => longest + fastrand::u64(100..MOST_LATE_MS),
+            false => way,
+        };
         let (answer, answered) = oneshot::channel();
         let (remote, faults) = (Arc::clone(&self.remote), self.faults.clone());
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let targets = writes.iter().flat_map(|(write, _)| match &write.action {
             Action::Update { account, .. } => write.values.keys().map(|path| (account.clone(), path.clone())).collect(),
-            Action::Create { .. } => Vec::new(),
-            Action::Remove { .. } | Action::Delete { .. } => unreachable!("{NOBODY_PARTS}"),
+            Action::Create { .. } | Action::Remove { .. } | Action::Delete { .. } => Vec::new(),
         });
         remote.state().on_the_way.insert(number, targets.collect());
         if self.faults.strike(Fault::LeftBehind) {
@@ -160,7 +173,7 @@ impl Connector {
                 writes.iter().map(|(write, looked_at)| remote.carry_out(write, *looked_at, number, &faults)).collect();
             remote.state().on_the_way.remove(&number);
             let is_done = written.iter().any(|written| match written {
-                Written::Done(_) => true,
+                Written::Done(_) | Written::Ended => true,
                 Written::Failed(failure) => failure.in_doubt,
                 _ => false,
             });
@@ -174,9 +187,10 @@ impl Connector {
             let unheard = lost || answer.send((date, written.clone())).is_err();
             for ((write, _), written) in writes.iter().zip(&written) {
                 if unheard || matches!(written, Written::Failed(_)) {
-                    let (Action::Create { partner: id } | Action::Update { account: id, .. }) = &write.action else {
-                        unreachable!("{NOBODY_PARTS}")
-                    };
+                    let (Action::Create { partner: id }
+                    | Action::Update { account: id, .. }
+                    | Action::Remove { account: id, .. }
+                    | Action::Delete { account: id, .. }) = &write.action;
                     let mut state = remote.state();
                     *state.unanswered.entry(id.clone()).or_default() += 1;
                     state.unheard.insert(number);

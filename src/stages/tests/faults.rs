@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::system::Shape;
-use super::world::{World, rules};
+use super::world::{World, killed_after, rules};
 use crate::domain::{Code, Failure, FailureClass, Side};
 use crate::stages::mapper;
 use crate::stages::writer::Turns;
@@ -38,6 +38,30 @@ async fn a_mapper_stops_while_the_broker_is_away() {
     }
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(20), run).await.expect("it stops").unwrap().unwrap();
+}
+
+/// R85: a writer that has not heard from its target yet asks it something before it notes a write: by its own clock a target that
+/// is ahead would be done with the request while that is on its way, and its effect would count as an edit made there.
+#[tokio::test]
+async fn a_write_is_noted_in_the_clock_of_its_target() {
+    let mut world = in_step().await;
+    world.crm.edit("u1", "second");
+    world.ask(RunKind::Sync, None).await;
+    while world.pipeline.broker.is_empty() {
+        world.read().await;
+    }
+    world.map().await;
+    let ahead = Duration::from_secs(95);
+    world.scim.run_ahead(ahead);
+    world.scim.stall(Some("second"));
+    let began_at = world.scim.now();
+    // The process dies while its request is on the way.
+    killed_after(1_000, world.write()).await;
+    let links = world.pipeline.store.all_links();
+    let noted: Vec<_> = links.iter().flat_map(|link| &link.sides[Side::B].intents).collect();
+    assert_eq!(noted.len(), 1, "the write was noted: {links:#?}");
+    assert!(noted[0].begun_at >= began_at, "{:?} is not in the target's clock, {began_at:?}", noted[0].begun_at);
+    assert!(noted[0].over_at >= began_at + world.pipeline.settings.lease, "{:?}", noted[0].over_at);
 }
 
 /// B12: what a writer does not find when it looks is no proof that the account is gone.

@@ -74,6 +74,9 @@ struct State {
     trouble: Trouble,
     /// Calls, by what they did.
     calls: BTreeMap<&'static str, u32>,
+    /// By how much its own clock is ahead, and whether no answer has shown it yet.
+    ahead: Duration,
+    clock_unknown: bool,
 }
 
 pub struct MemorySystem {
@@ -113,6 +116,17 @@ impl MemorySystem {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// From now on its clock is ahead by so much, which nobody knows who has not heard from it.
+    pub fn run_ahead(&self, ahead: Duration) {
+        let mut state = self.state();
+        (state.ahead, state.clock_unknown) = (ahead, true);
+    }
+
+    /// Its own clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now() + self.state().ahead
     }
 
     /// A person sets the title.
@@ -180,6 +194,7 @@ impl MemorySystem {
     fn call(&self, what: &'static str) -> Result<(), Failure> {
         let mut state = self.state();
         *state.calls.entry(what).or_default() += 1;
+        state.clock_unknown = false;
         if let Some((left, failure)) = state.down.take() {
             state.down = left.checked_sub(2).map(|more| (more + 1, failure.clone()));
             return Err(failure);
@@ -234,7 +249,7 @@ impl MemorySystem {
     }
 
     fn write_one(&self, write: &Write) -> Written {
-        let now = self.clock.now();
+        let now = self.now();
         let mut state = self.state();
         let title = write.values.values().flatten().find_map(Value::as_text).unwrap_or_default();
         if let Some(failure) = state.refused.get(title) {
@@ -299,16 +314,16 @@ impl System for MemorySystem {
         self.call("read")?;
         // Position and watermark: `<least stamp> <accounts to skip> <next watermark>`.
         let (since, skip, next) = match from {
-            ReadFrom::Start => (0, 0, self.clock.now().0),
-            ReadFrom::Watermark(at) => (at.parse::<i64>().unwrap() - 5_000, 0, self.clock.now().0),
+            ReadFrom::Start => (0, 0, self.now().0),
+            ReadFrom::Watermark(at) => (at.parse::<i64>().unwrap() - 5_000, 0, self.now().0),
             ReadFrom::Position(text) => {
                 let parts: Vec<i64> = text.split(' ').map(|part| part.parse().unwrap()).collect();
                 (parts[0], usize::try_from(parts[1]).unwrap(), parts[2])
             }
         };
         let page = {
+            let read_at = self.now();
             let state = self.state();
-            let read_at = self.clock.now();
             let is_meant = |(_, account): &(&_, &Account)| account.modified_at.0 >= since;
             let expected = Some(state.accounts.iter().filter(is_meant).count() as u64);
             let mut listed = state.accounts.iter().filter(is_meant).skip(skip);
@@ -329,11 +344,11 @@ impl System for MemorySystem {
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
         yield_now().await;
         self.call("get")?;
+        let now = self.now();
         let state = self.state();
         if let Some(failure) = &state.get_fails {
             return Err(failure.clone());
         }
-        let now = self.clock.now();
         let look = |id| match state.accounts.get(id) {
             Some(account) => Lookup::Found(self.snapshot(id, account, now)),
             None => Lookup::Absent(now),
@@ -345,8 +360,8 @@ impl System for MemorySystem {
         yield_now().await;
         self.call("search")?;
         let found = {
+            let now = self.now();
             let state = self.state();
-            let now = self.clock.now();
             let has = |account: &Account, key: &SearchKey| match key {
                 SearchKey::Partner(partner) => account.partner.as_ref() == Some(partner),
                 SearchKey::Attribute(path, text) => {
@@ -383,11 +398,12 @@ impl System for MemorySystem {
     }
 
     fn clock(&self) -> Timestamp {
-        self.clock.now()
+        self.shown_clock().unwrap_or_else(|| self.clock.now())
     }
 
     fn shown_clock(&self) -> Option<Timestamp> {
-        Some(self.clock.now())
+        let is_known = !self.state().clock_unknown;
+        is_known.then(|| self.now())
     }
 
     fn remedy(&self, _code: &Code) -> Option<&'static str> {
