@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::{Attributes, Timestamp, Version};
+use crate::domain::{Attributes, Snapshot, Timestamp, Version};
 
 fn snapshot(values: &[(&str, Option<Value>)]) -> Snapshot {
     let attributes: Attributes = values.iter().map(|(path, value)| (path.parse().unwrap(), value.clone())).collect();
