@@ -3,7 +3,7 @@
 //!
 //! An expression reads one side, by the side's letter and the attributes' canonical names: `a.native.Sync__c == true`,
 //! `a.active && a["urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"] in ["Sales", "Support"]`.
-//! An attribute without a value is `null`. What the language does is pinned in `tests/data/expressions.txt`.
+//! An attribute without a value is `null`. What the language does is pinned in the snapshots beside this module.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
@@ -79,6 +79,8 @@ struct Expression {
     side: Option<Side>,
     /// What it reads there, each once.
     reads: Vec<AttributePath>,
+    /// The texts that are spelt out in it.
+    literals: Vec<String>,
 }
 
 impl Expression {
@@ -105,7 +107,7 @@ impl Expression {
             let problem = format!("cannot be read at character {}: {what}", first.pos.1);
             ExpressionError { problem, at: Some(offset(text, first.pos)) }
         })?;
-        let Reads { mut found, .. } = Reads::of(&program)?;
+        let Reads { mut found, literals, .. } = Reads::of(&program)?;
         let side = found.first().map(|(side, _)| *side);
         if found.iter().any(|(other, _)| Some(*other) != side) {
             return Err(ExpressionError::new(
@@ -115,7 +117,7 @@ impl Expression {
         found.sort();
         found.dedup();
         let reads = found.into_iter().map(|(_, path)| path).collect();
-        Ok(Self { text: text.into(), program: Arc::new(program), side, reads })
+        Ok(Self { text: text.into(), program: Arc::new(program), side, reads, literals })
     }
 
     /// Evaluates it over the attributes that it reads; one that `value` has none of is null.

@@ -126,7 +126,7 @@ impl AttributeRule {
 }
 
 /// What a snapshot shows of an attribute of its side (`None` inside: a clear); `None`: nothing.
-fn shown(snapshot: &Snapshot, name: &AttributePath) -> Option<Option<Value>> {
+pub fn shown(snapshot: &Snapshot, name: &AttributePath) -> Option<Option<Value>> {
     match name.is_id() {
         true => Some(Some(Value::from(snapshot.account.as_str()))),
         false => snapshot.attributes.get(name).cloned(),

@@ -33,6 +33,11 @@ impl Computed {
         Ok(Self { expression })
     }
 
+    /// The texts that are spelt out in it: values that it may treat in ways of their own.
+    pub fn literals(&self) -> &[String] {
+        &self.expression.literals
+    }
+
     /// What the two schemas say about it, in sentences: attributes that there are none of on the side that it reads, and a
     /// result that `target` could not take.
     pub fn problems(&self, schema: &Schema, target: &AttributeSchema, has_table: bool) -> Vec<String> {

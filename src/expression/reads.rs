@@ -53,12 +53,14 @@ struct Nesting {
 pub(super) struct Reads<'p> {
     program: &'p Program,
     pub found: Vec<(Side, AttributePath)>,
+    /// The texts that are spelt out in it.
+    pub literals: Vec<String>,
 }
 
 impl<'p> Reads<'p> {
     /// Walks through all of it.
     pub fn of(program: &'p Program) -> Result<Self, ExpressionError> {
-        let mut reads = Self { program, found: Vec::new() };
+        let mut reads = Self { program, found: Vec::new(), literals: Vec::new() };
         reads.walk(program.expression(), Nesting::default(), &[])?;
         Ok(reads)
     }
@@ -98,6 +100,10 @@ impl<'p> Reads<'p> {
         }
         let mut all = |parts: &[&IdedExpr]| parts.iter().try_for_each(|part| self.walk(part, below, bound));
         match &expression.expr {
+            Expr::Literal(LiteralValue::String(text)) => {
+                self.literals.push(text.inner().to_owned());
+                Ok(())
+            }
             Expr::Unspecified | Expr::Literal(_) => Ok(()),
             Expr::Ident(name) if bound.contains(&name.as_str()) => Ok(()),
             Expr::Ident(name) => {

@@ -13,6 +13,8 @@ use crate::systems::{Schema, SharedSystem};
 
 use mapping::mapping;
 
+mod circle;
+mod law;
 mod mapping;
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
@@ -104,6 +106,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         };
         attributes.insert(path, rule);
     }
+    problems.extend(circle::problems(&attributes));
     for side in Side::BOTH {
         if config.ends[side].write_back && schemas[side].partner.is_none() {
             problems

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::law;
+
 use crate::config::AttributeConfig;
 use crate::domain::mapping::{Conversion, Mapping, Step, ValueTable};
 use crate::domain::rules::Flow;
@@ -47,10 +49,20 @@ pub(super) fn mapping(
             let has_table = config.values.is_some();
             let there = formula(Side::B).chain(has_table.then(|| Step::Dictionary(entries))).collect();
             let back = has_table.then(|| Step::Dictionary(back)).into_iter().chain(formula(Side::A)).collect();
-            Ok(Mapping::both_ways(Conversion(there), Conversion(back)))
+            let mapping = Mapping::both_ways(Conversion(there), Conversion(back));
+            law::check(&mapping, ends, &known_texts(config)).map_err(|problem| vec![problem])?;
+            Ok(mapping)
         }
         Flow::WatchedOn(_) => Ok(Mapping::default()),
     }
+}
+
+/// The texts that the configuration spells out.
+fn known_texts(config: &AttributeConfig) -> Vec<String> {
+    let made = Side::BOTH.into_iter().filter_map(|side| config.made[side].as_ref());
+    let spelt = made.flat_map(|made| made.literals().iter().cloned());
+    let listed = config.values.iter().flat_map(|table| table.entries.iter().flat_map(|(one, other)| [one, other]));
+    spelt.chain(listed.cloned()).collect()
 }
 
 /// The table from the other side.
