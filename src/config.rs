@@ -39,6 +39,8 @@ pub use system::SystemConfig;
 
 pub use crate::domain::schedule::Schedule;
 
+pub(crate) use words::nearest;
+
 use excerpt::Source;
 use shape::{Entries, parsed};
 use table::{Kind, Place, Raw, Reader, Table};
@@ -74,7 +76,7 @@ impl Config {
     pub fn parse(text: &str, file_name: &str, environment: &dyn Environment) -> Result<Self, ConfigErrors> {
         let (document, syntax) = DeTable::parse_recoverable(text);
         let folder = Path::new(file_name).parent().unwrap_or(Path::new(""));
-        let mut reader = Reader::new(environment, folder);
+        let mut reader = Reader::new(environment, folder, text);
         for error in &syntax {
             let span = error.span().unwrap_or(0..0);
             let place = Place { span, key: String::new() };

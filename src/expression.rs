@@ -1,168 +1,245 @@
-//! Conditions that people write about accounts, in the Common Expression Language: the scope of a connection.
+//! What people write about accounts in the Common Expression Language: conditions ([`Scope`]), and how an attribute is
+//! made of others ([`Computed`]).
 //!
-//! A scope reads one side, by the side's letter and the attributes' canonical names: `a.native.Sync__c == true`,
+//! An expression reads one side, by the side's letter and the attributes' canonical names: `a.native.Sync__c == true`,
 //! `a.active && a["urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department"] in ["Sales", "Support"]`.
-//! An attribute without a value is `null`.
+//! An attribute without a value is `null`. What the language does is pinned in the snapshots beside this module.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{EntryExpr, Expr, LiteralValue};
+use cel::common::ast::{EntryExpr, Expr, operators};
+use cel::common::types::CelString;
 use cel::objects::Key;
-use cel::{Context, Env, IdedExpr, Program, Value as Cel};
+use cel::{Context, Env, ExecutionError, IdedExpr, Program, Value as Cel};
 
-use crate::domain::{AttributePath, Side, Snapshot, Value};
+use crate::domain::mapping::Flaw;
+use crate::domain::{AttributePath, Side, Value};
 use crate::systems::{Schema, ValueKind};
 
-/// Longest condition, in bytes.
+pub use computed::Computed;
+pub use scope::Scope;
+
+use reads::Reads;
+
+mod computed;
+mod reads;
+mod scope;
+
+/// Longest expression, in bytes.
 pub const MAX_BYTES: usize = 4_096;
 
-/// Deepest nesting. Conditions are evaluated on the stacks of the workers.
-const MAX_DEPTH: usize = 40;
+/// Most text that an expression takes, of all attributes together, in bytes: what it makes of them may be as long as their
+/// product.
+pub const MAX_INPUT_BYTES: usize = 4_096;
 
-/// Stack on which a condition is read: its parser needs much for each bracket, before anybody can count them.
+/// Stack on which an expression is read: its parser needs much for each bracket, before anybody can count them.
 const READING_STACK_BYTES: usize = 64 * 1024 * 1024;
 
-/// Functions and macros of the language, set up once.
-static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+/// Functions and macros of the language, set up once: the standard ones, those for texts that most implementations have,
+/// and letter case of every alphabet.
+static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| {
+    let mut language = Env::stdlib();
+    language.add_extension(cel::extensions::strings).expect("the names of the extension are free");
+    cel::add_member_overload!(language, fn lower: (CelString) -> CelString).expect("the name is free");
+    cel::add_member_overload!(language, fn upper: (CelString) -> CelString).expect("the name is free");
+    Arc::new(language)
+});
 
-/// Which accounts a connection is about.
-#[derive(Clone)]
-pub struct Scope {
-    text: Arc<str>,
-    program: Arc<Program>,
-    side: Side,
-    reads: Vec<AttributePath>,
+fn lower(text: &CelString<'_>) -> CelString<'static> {
+    text.inner().to_lowercase().into()
 }
 
-/// Why a text is no scope, for the person who wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ScopeError(String);
+fn upper(text: &CelString<'_>) -> CelString<'static> {
+    text.inner().to_uppercase().into()
+}
 
-impl Scope {
-    /// Reads a condition.
+/// Why a text is no expression, for the person who wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct ExpressionError {
+    /// What is wrong.
+    pub problem: String,
+    /// Where, in characters from its beginning; `None`: all of it.
+    pub at: Option<usize>,
+}
+
+impl ExpressionError {
+    fn new(problem: impl Into<String>) -> Self {
+        Self { problem: problem.into(), at: None }
+    }
+}
+
+/// An expression that was read.
+#[derive(Clone)]
+struct Expression {
+    text: Arc<str>,
+    program: Arc<Program>,
+    /// The side that it reads, if any.
+    side: Option<Side>,
+    /// What it reads there, each once.
+    reads: Vec<AttributePath>,
+    /// The texts that are spelt out in it.
+    literals: Vec<String>,
+}
+
+impl Expression {
+    /// Reads an expression.
     ///
     /// # Errors
-    /// It is none, reads no side or both, or could take long: one loop at most, since loops within loops can take minutes
-    /// and cannot be interrupted.
-    pub fn parse(text: &str) -> Result<Self, ScopeError> {
+    /// It is none, reads both sides, or could take long: one loop at most, since loops within loops can take minutes and
+    /// cannot be interrupted.
+    fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > MAX_BYTES {
-            return Err(ScopeError(format!("is longer than {MAX_BYTES} bytes")));
+            return Err(ExpressionError::new(format!("is longer than {MAX_BYTES} bytes")));
         }
         let read = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(READING_STACK_BYTES);
             thread.spawn_scoped(scope, || Self::read(text)).ok()?.join().ok()
         });
-        read.unwrap_or_else(|| Err(ScopeError("cannot be read".to_owned())))
+        read.unwrap_or_else(|| Err(ExpressionError::new("cannot be read")))
     }
 
-    fn read(text: &str) -> Result<Self, ScopeError> {
+    fn read(text: &str) -> Result<Self, ExpressionError> {
         let program = LANGUAGE.compile(text).map_err(|errors| {
-            let first = errors.errors.first().map(|error| (error.pos, error.msg.lines().next().unwrap_or_default()));
-            let (at, what) = first.unwrap_or_default();
-            ScopeError(format!("cannot be read at character {}: {what}", at.1))
+            let Some(first) = errors.errors.first() else { return ExpressionError::new("cannot be read") };
+            let what = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+            let problem = format!("cannot be read at character {}: {what}", first.pos.1);
+            ExpressionError { problem, at: Some(offset(text, first.pos)) }
         })?;
-        let mut reads = Reads::default();
-        reads.walk(program.expression(), Nesting::default(), &[])?;
-        let (Some((side, _)), true) = (reads.found.first(), reads.is_of_one_side()) else {
-            return Err(ScopeError("reads not exactly one side: write a.<attribute> or b.<attribute>".to_owned()));
-        };
-        let side = *side;
-        let mut paths: Vec<_> = reads.found.into_iter().map(|(_, path)| path).collect();
-        paths.sort();
-        paths.dedup();
-        Ok(Self { text: text.into(), program: Arc::new(program), side, reads: paths })
-    }
-
-    /// The side that it reads.
-    pub fn side(&self) -> Side {
-        self.side
-    }
-
-    /// What the schema of its side says about it, in sentences: attributes that there are none of, and an answer that
-    /// would not be yes or no.
-    pub fn problems(&self, schema: &Schema) -> Vec<String> {
-        let unknown: Vec<String> = self
-            .reads
-            .iter()
-            .filter(|path| schema.attribute(path).is_none())
-            .map(|path| format!("scope: {} has no attribute {path}", self.side))
-            .collect();
-        if !unknown.is_empty() {
-            return unknown;
+        let Reads { mut found, literals, .. } = Reads::of(&program)?;
+        let side = found.first().map(|(side, _)| *side);
+        if found.iter().any(|(other, _)| Some(*other) != side) {
+            return Err(ExpressionError::new(
+                "reads not exactly one side: an account is known by itself, before its partner is",
+            ));
         }
-        // Once with values of the right kinds, so that a wrong one shows now and not with the first account.
-        let sample = |path: &AttributePath| {
-            Some(match schema.attribute(path)?.kind {
-                ValueKind::Bool => Cel::Bool(true),
-                ValueKind::Int => Cel::Int(1),
-                ValueKind::Set => Cel::from(vec![Cel::from("text")]),
-                ValueKind::Email => Cel::from("ada@example.com"),
-                ValueKind::Text | ValueKind::Reference => Cel::from("text"),
-            })
-        };
-        match self.evaluate(sample) {
-            Ok(Cel::Bool(_)) => Vec::new(),
-            Ok(_) => vec!["scope: the answer is neither true nor false; compare with something".to_owned()],
-            Err(why) => vec![format!("scope: it fails on an ordinary account: {why}")],
-        }
-    }
-
-    /// Whether an account fits; `None` if that cannot be told: an attribute was not seen, or the condition fails on what
-    /// it holds.
-    pub fn fits(&self, snapshot: &Snapshot) -> Option<bool> {
-        if self.reads.iter().any(|path| !path.is_id() && !snapshot.attributes.contains_key(path)) {
-            return None;
-        }
-        let value = |path: &AttributePath| {
-            if path.is_id() {
-                return Some(Cel::from(snapshot.account.as_str()));
-            }
-            snapshot.attributes.get(path)?.as_ref().map(cel_of)
-        };
-        match self.evaluate(value) {
-            Ok(Cel::Bool(fits)) => Some(fits),
-            _ => None,
-        }
+        found.sort();
+        found.dedup();
+        let reads = found.into_iter().map(|(_, path)| path).collect();
+        Ok(Self { text: text.into(), program: Arc::new(program), side, reads, literals })
     }
 
     /// Evaluates it over the attributes that it reads; one that `value` has none of is null.
-    fn evaluate(&self, value: impl Fn(&AttributePath) -> Option<Cel>) -> Result<Cel, String> {
+    fn evaluate(&self, value: impl Fn(usize, &AttributePath) -> Option<Cel>) -> Result<Cel, Flaw> {
         let mut root = Branch::default();
-        for path in &self.reads {
-            root.put(&segments(path), value(path).unwrap_or(Cel::Null));
+        let mut input_bytes = 0;
+        for (place, path) in self.reads.iter().enumerate() {
+            let value = value(place, path).unwrap_or(Cel::Null);
+            input_bytes += size_bytes(&value);
+            root.put(&segments(path), value);
+        }
+        if input_bytes > MAX_INPUT_BYTES {
+            let what = format!("reads more than {MAX_INPUT_BYTES} bytes of text");
+            return Err(Flaw { code: Flaw::FAILED, what, at: None });
         }
         let mut context = Context::with_env(Arc::clone(&LANGUAGE));
-        context.add_variable_from_value(self.side.as_str(), root.into_cel());
-        // The message may quote a value, so only its kind is told.
+        if let Some(side) = self.side {
+            context.add_variable_from_value(side.as_str(), root.into_cel());
+        }
         self.program.execute(&context).map_err(|error| {
-            let text = format!("{error:?}");
-            text.split(['(', '{', ' ']).next().unwrap_or_default().to_owned()
+            let failing = failing(self.program.expression(), &context);
+            let offsets = self.program.source_info().offset_for(failing.id);
+            let at = offsets.map(|(start, _)| position(&self.text, start as usize));
+            let place = at.map_or(String::new(), |(line, column)| match self.text.contains('\n') {
+                true => format!(" at line {line}, character {column}"),
+                false => format!(" at character {column}"),
+            });
+            Flaw { code: Flaw::FAILED, what: format!("fails{place}: {}", reason(&error)), at }
         })
     }
-}
 
-impl PartialEq for Scope {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+    /// The attributes that it reads and the schema has none of, as sentences with the nearest ones that there are.
+    fn unknown(&self, schema: &Schema) -> Vec<String> {
+        let known: Vec<&str> = schema.attributes.iter().map(|attribute| attribute.path.as_str()).collect();
+        let missing = self.reads.iter().filter(|path| schema.attribute(path).is_none());
+        let side = self.side.map_or("", Side::as_str);
+        missing
+            .map(|path| match crate::config::nearest(path.as_str(), &known) {
+                Some(near) => format!("{side} has no attribute {path}; did you mean {near}?"),
+                None => format!("{side} has no attribute {path}"),
+            })
+            .collect()
     }
 }
 
-impl Eq for Scope {}
+/// A value of the right kind for an attribute, so that a wrong expression shows before the first account.
+fn sample(path: &AttributePath, schema: &Schema) -> Option<Cel> {
+    Some(match schema.attribute(path)?.kind {
+        ValueKind::Bool => Cel::Bool(true),
+        ValueKind::Int => Cel::Int(1),
+        ValueKind::Set => Cel::from(vec![Cel::from("text")]),
+        ValueKind::Email => Cel::from("ada@example.com"),
+        ValueKind::Text | ValueKind::Reference => Cel::from("text"),
+    })
+}
 
-impl fmt::Debug for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Scope({})", self.text)
+/// The part of an expression that fails while all that it is made of can be told.
+fn failing<'e>(expression: &'e IdedExpr, context: &Context<'_, '_>) -> &'e IdedExpr {
+    let fails = |part: &&'e IdedExpr| context.resolve(part).is_err();
+    let parts: Vec<&'e IdedExpr> = match &expression.expr {
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
+            // Only the branch that is taken can be at fault.
+            (operators::CONDITIONAL, [condition, yes, no]) => match context.resolve(condition) {
+                Ok(Cel::Bool(true)) => vec![yes],
+                Ok(_) => vec![no],
+                Err(_) => vec![condition],
+            },
+            (_, args) => call.target.as_deref().into_iter().chain(args).collect(),
+        },
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .flat_map(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+                EntryExpr::StructField(field) => vec![&field.value],
+            })
+            .collect(),
+        Expr::Comprehension(part) => vec![&part.iter_range],
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => Vec::new(),
+    };
+    parts.into_iter().find(fails).map_or(expression, |part| failing(part, context))
+}
+
+/// Why an evaluation failed, in words that hold no value: the error's own text may quote one.
+fn reason(error: &ExecutionError) -> String {
+    let operator = |name: &str| name.trim_matches(['_', '@']).replace("_?_:_", "?:").to_owned();
+    match error {
+        ExecutionError::NoSuchOverload(overload) => {
+            let kinds = overload.argument_types().iter().map(|kind| match kind.as_str() {
+                "null_type" | "null" => "no value",
+                kind => kind,
+            });
+            format!("there is no `{}` of {}", operator(overload.function()), kinds.collect::<Vec<_>>().join(" and "))
+        }
+        ExecutionError::NoSuchKey(_) => "there is no such key".to_owned(),
+        ExecutionError::UndeclaredReference(name) => format!("there is no {name}"),
+        ExecutionError::FunctionError { function, .. } => format!("`{function}` cannot be done with that value"),
+        ExecutionError::InvalidArgumentCount { expected, actual } => {
+            format!("it takes {expected} arguments and has {actual}")
+        }
+        ExecutionError::IndexOutOfBounds(_) => "there is no item at that place".to_owned(),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".to_owned(),
+        ExecutionError::Overflow(..) => "the number is too large".to_owned(),
+        ExecutionError::ValuesNotComparable(..) => "the two values cannot be compared".to_owned(),
+        _ => "that value does not fit there".to_owned(),
     }
 }
 
-/// As it was written.
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
+/// Where a line and a column of the parser are, in characters from the beginning.
+fn offset(text: &str, (line, column): (isize, isize)) -> usize {
+    let lines = usize::try_from(line - 1).unwrap_or_default();
+    let before: usize = text.split_inclusive('\n').take(lines).map(|line| line.chars().count()).sum();
+    before + usize::try_from(column - 1).unwrap_or_default()
+}
+
+/// Line and column, from 1, of what is so many characters from the beginning.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before: Vec<char> = text.chars().take(offset).collect();
+    let line = before.iter().filter(|c| **c == '\n').count() + 1;
+    (line, before.iter().rev().take_while(|c| **c != '\n').count() + 1)
 }
 
 fn cel_of(value: &Value) -> Cel {
@@ -172,6 +249,15 @@ fn cel_of(value: &Value) -> Cel {
         Value::Text(text) => Cel::from(text.as_str()),
         Value::Set(items) => Cel::from(items.iter().map(|item| Cel::from(item.as_str())).collect::<Vec<_>>()),
         Value::Reference { account } => Cel::from(account.as_str()),
+    }
+}
+
+/// Bytes of text in a value.
+fn size_bytes(value: &Cel) -> usize {
+    match value {
+        Cel::String(text) => text.len(),
+        Cel::List(items) => items.iter().map(size_bytes).sum(),
+        _ => 0,
     }
 }
 
@@ -202,90 +288,6 @@ impl Branch {
             self.leaves.into_iter().chain(branches).map(|(name, value)| (Key::from(name), value)).collect();
         Cel::Map(entries.into())
     }
-}
-
-/// Where in an expression one is.
-#[derive(Debug, Clone, Copy, Default)]
-struct Nesting {
-    depth: usize,
-    loops: usize,
-}
-
-/// What an expression reads.
-#[derive(Default)]
-struct Reads {
-    found: Vec<(Side, AttributePath)>,
-}
-
-impl Reads {
-    fn is_of_one_side(&self) -> bool {
-        self.found.windows(2).all(|pair| pair[0].0 == pair[1].0)
-    }
-
-    /// Walks through an expression, which is nested like that, below loops whose variables are `bound`.
-    fn walk(&mut self, expression: &IdedExpr, above: Nesting, bound: &[&str]) -> Result<(), ScopeError> {
-        let below = Nesting { depth: above.depth + 1, ..above };
-        if below.depth > MAX_DEPTH {
-            return Err(ScopeError(format!("is nested more than {MAX_DEPTH} deep; a list after `in` is flat")));
-        }
-        if let Some((side, segments)) = chain(expression, bound) {
-            let path = segments.join(".").parse();
-            let path = path.map_err(|_| ScopeError(format!("{side}.{} is no attribute", segments.join("."))))?;
-            self.found.push((side, path));
-            return Ok(());
-        }
-        let mut all = |parts: &[&IdedExpr]| parts.iter().try_for_each(|part| self.walk(part, below, bound));
-        match &expression.expr {
-            Expr::Unspecified | Expr::Literal(_) => Ok(()),
-            Expr::Ident(name) if bound.contains(&name.as_str()) => Ok(()),
-            Expr::Ident(name) => Err(ScopeError(format!("{name} is neither a side's attribute nor a value"))),
-            Expr::Select(select) => all(&[&select.operand]),
-            Expr::Call(call) => {
-                if let Some(target) = &call.target {
-                    all(&[target])?;
-                }
-                all(&call.args.iter().collect::<Vec<_>>())
-            }
-            Expr::List(list) => all(&list.elements.iter().collect::<Vec<_>>()),
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => all(&[&entry.key, &entry.value]),
-                EntryExpr::StructField(field) => all(&[&field.value]),
-            }),
-            Expr::Struct(_) => Err(ScopeError("makes an object; a scope compares attributes".to_owned())),
-            Expr::Comprehension(part) => {
-                if above.loops > 0 {
-                    return Err(ScopeError("has a loop within a loop, which could take minutes".to_owned()));
-                }
-                all(&[&part.iter_range, &part.accu_init])?;
-                let variables = [part.iter_var.as_str(), part.accu_var.as_str()].into_iter();
-                let inner: Vec<&str> =
-                    bound.iter().copied().chain(variables).chain(part.iter_var2.as_deref()).collect();
-                for part in [&part.loop_cond, &part.loop_step, &part.result] {
-                    self.walk(part, Nesting { loops: above.loops + 1, ..below }, &inner)?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// The side and the names of `a.name.givenName` or `a["urn:..."]`.
-fn chain<'e>(expression: &'e IdedExpr, bound: &[&str]) -> Option<(Side, Vec<&'e str>)> {
-    let (of, name) = match &expression.expr {
-        Expr::Select(select) => (&*select.operand, select.field.as_str()),
-        Expr::Call(call) if call.func_name == cel::common::ast::operators::INDEX => match call.args.as_slice() {
-            [of, IdedExpr { expr: Expr::Literal(LiteralValue::String(name)), .. }] => (of, name.inner()),
-            _ => return None,
-        },
-        _ => return None,
-    };
-    if let Expr::Ident(root) = &of.expr {
-        let side = Side::BOTH.into_iter().find(|side| side.as_str() == root && !bound.contains(&root.as_str()))?;
-        return Some((side, vec![name]));
-    }
-    let (side, mut segments) = chain(of, bound)?;
-    segments.push(name);
-    Some((side, segments))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ pub mod explain;
 pub mod held;
 pub mod init;
 pub mod links;
+pub mod map;
 pub mod output;
 pub mod pause;
 pub mod plan;

@@ -288,7 +288,7 @@ fn scope(table: &mut Table<'_, '_>) -> Option<Option<Scope>> {
     match Scope::parse(&text) {
         Ok(scope) => Some(Some(scope)),
         Err(error) => {
-            table.mistake("scope", format!("{error}"), CONDITION.rule);
+            table.mistake_within("scope", error.at, format!("{error}"), CONDITION.rule);
             None
         }
     }

@@ -9,7 +9,8 @@ use siphasher::sip::SipHasher24;
 use crate::domain::breaker::Breaker;
 use crate::domain::deferral::{AfterWait, BusyPolicy};
 use crate::domain::guard::{Budgets, Risk};
-use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting, ValueTable};
+use crate::domain::mapping::ValueTable;
+use crate::domain::rules::{Drift, Flow, Leavers, Occasion, OnExisting};
 use crate::domain::schedule::Schedule;
 use crate::domain::{Side, Sides};
 use crate::systems::kind::Fingerprint;
@@ -178,7 +179,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
     match attributes {
         None => push(&mut text, "attributes", "all"),
         Some(attributes) => {
-            for (path, AttributeConfig { names, flow, owner, conflict, occasion, drift, values }) in attributes {
+            for (path, AttributeConfig { names, flow, owner, conflict, occasion, drift, made, values }) in attributes {
                 push(&mut text, "attribute", format_args!("{path} {} {}", names.a, names.b));
                 push(
                     &mut text,
@@ -212,6 +213,11 @@ fn connection_text(connection: &ConnectionConfig) -> String {
                         Drift::Enforce => "enforce",
                     },
                 );
+                for side in Side::BOTH {
+                    if let Some(made) = &made[side] {
+                        push(&mut text, "made", format_args!("{side} {made}"));
+                    }
+                }
                 if let Some(ValueTable { entries, otherwise }) = values {
                     entries.iter().for_each(|entry| push(&mut text, "value", format_args!("{entry:?}")));
                     push(&mut text, "otherwise", format_args!("{otherwise:?}"));

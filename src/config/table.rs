@@ -44,14 +44,16 @@ pub(crate) struct Reader<'e> {
     pub environment: &'e dyn Environment,
     /// Relative paths begin here: the folder of the file.
     pub folder: &'e Path,
+    /// The text of the file; empty while it is only described.
+    pub text: &'e str,
     pub mistakes: Vec<Raw>,
     /// Values that are no secrets and may be shown.
     pub plain: Vec<Range<usize>>,
 }
 
 impl<'e> Reader<'e> {
-    pub fn new(environment: &'e dyn Environment, folder: &'e Path) -> Self {
-        Self { environment, folder, mistakes: Vec::new(), plain: Vec::new() }
+    pub fn new(environment: &'e dyn Environment, folder: &'e Path, text: &'e str) -> Self {
+        Self { environment, folder, text, mistakes: Vec::new(), plain: Vec::new() }
     }
 
     /// Notes a mistake in a value.
@@ -143,7 +145,7 @@ impl<'t, 'e> Table<'t, 'e> {
     /// The JSON Schema of the table that `read` reads.
     pub fn describe<T>(read: impl FnOnce(&mut Table<'_, '_>) -> Option<T>) -> Json {
         let environment = std::collections::BTreeMap::new();
-        let mut reader = Reader::new(&environment, Path::new(""));
+        let mut reader = Reader::new(&environment, Path::new(""), "");
         let mut table = Table::over(None, Place { span: 0..0, key: String::new() }, &mut reader);
         read(&mut table);
         table.schema()
@@ -292,6 +294,23 @@ impl<'t, 'e> Table<'t, 'e> {
         }
     }
 
+    /// The same, at a character of the text that the key has, where the file spells that text as it is.
+    pub fn mistake_within(
+        &mut self,
+        key: &str,
+        at: Option<usize>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        let text = self.find(key).and_then(|found| found.value.as_str());
+        let place = self.place_of(key);
+        let within = text.zip(at).and_then(|(text, at)| within(self.reader.text, &place.span, text, at));
+        let place = Place { span: within.unwrap_or(place.span), key: place.key };
+        if self.node.is_some() {
+            self.reader.mistake(&place, problem, remedy);
+        }
+    }
+
     /// Notes that `missing` has to come with `beside`, which is there.
     pub fn missing_beside(
         &mut self,
@@ -381,6 +400,18 @@ pub(crate) fn entries<'v>(found: &Found<'v>) -> Vec<(&'v Spanned<toml::de::DeStr
             (name, Found { value: value.get_ref(), place })
         })
         .collect()
+}
+
+/// Where a character of a string is in the file, if there are no escapes in it.
+fn within(file: &str, span: &Range<usize>, text: &str, at: usize) -> Option<Range<usize>> {
+    let spelt = file.get(span.clone())?;
+    let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| spelt.starts_with(quote))?;
+    let begin = spelt.find(text)?;
+    // What stands before it may be a line break, which does not count.
+    let is_all = begin + text.len() + quote.len() == spelt.len() && begin <= quote.len() + 2;
+    let (offset, character) = text.char_indices().nth(at).or_else(|| text.char_indices().next_back())?;
+    let start = span.start + begin + offset;
+    is_all.then(|| start..start + character.len_utf8())
 }
 
 /// A key below another, quoted where TOML would want it quoted.

@@ -122,6 +122,12 @@ impl Comparison {
         self.canonical(left) == self.canonical(right)
     }
 
+    /// The value as the system may keep it: one that differs only in letter case stays as it is.
+    pub fn kept(&self, value: Option<Value>) -> Option<Value> {
+        let case_kept = Self { fold_case: false, ..*self };
+        case_kept.canonical(value.as_ref()).map(Cow::into_owned)
+    }
+
     /// The value as the system would keep it, so that equal forms mean equal values.
     fn canonical<'v>(&self, value: Option<&'v Value>) -> Option<Cow<'v, Value>> {
         let value = value?;

@@ -6,6 +6,7 @@ use super::attribute::{AttributePath, Value};
 use super::hold::HoldState;
 use super::id::{Side, Sides};
 use super::link::{Link, Register};
+use super::mapping::Flaw;
 use super::pending::{lacking, pending};
 use super::resolve::{Decision, Lost, Question, decide};
 use super::rules::{AttributeRule, Drift, Occasion, Rules};
@@ -61,6 +62,8 @@ pub struct Story {
     pub seen: Sides<Seen>,
     /// What each side holds today, if that was shown.
     pub today: Sides<Option<Today>>,
+    /// Why the link cannot keep what a side holds today, if it cannot.
+    pub flaws: Sides<Option<Flaw>>,
     /// How the value stands towards each side.
     pub standing: Sides<Standing>,
 }
@@ -79,7 +82,7 @@ pub enum Seen {
 /// What a side holds today.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Today {
-    /// The value; `None`: it has none.
+    /// The value, as the side calls it; `None`: it has none.
     pub value: Option<Value>,
     /// Whether it is the value that both should have, as this side compares values.
     pub agrees: bool,
@@ -158,6 +161,10 @@ impl Facts<'_> {
             register: register.cloned(),
             seen,
             today: Sides::from_fn(|side| self.today(side, path, rule?)),
+            flaws: Sides::from_fn(|side| match self.today[side]? {
+                Sight::Shown(snapshot) => rule?.look(side, snapshot)?.err(),
+                _ => None,
+            }),
             standing: Sides::from_fn(|side| match (rule, register) {
                 (Some(rule), Some(register)) => self.standing(side, path, rule, register, seen[side]),
                 (None, Some(_)) => Standing::NotWritten,
@@ -176,7 +183,7 @@ impl Facts<'_> {
         let is_news = link.sides[side].seen.get(path) != Some(&digest);
         let register = link.registers.get(path);
         Some(Today {
-            value: value.cloned(),
+            value: rule.mapping.leave(side, &value.cloned()).unwrap_or_else(|_| value.cloned()),
             agrees: register.is_some_and(|register| rules.digest(side, path, register.value.as_ref()) == digest),
             news: is_news.then(|| decide(question)),
         })

@@ -8,9 +8,10 @@ use super::guard::Risk;
 use super::hold::Hold;
 use super::id::{Side, Sides};
 use super::link::{Absence, Link, Origin, Register};
+use super::mapping::Flaw;
 use super::outcome::ChangeOutcome;
 use super::pending::pending;
-use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules};
+use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules, View};
 use super::time::Timestamp;
 
 pub use super::journal::{JournalReason, Lost};
@@ -194,6 +195,8 @@ pub struct Resolution {
     pub emits: Sides<bool>,
     /// Attributes that went to and fro too often and are frozen from now on (B4).
     pub frozen: Vec<AttributePath>,
+    /// Attributes of which the link could not keep what the snapshot shows.
+    pub flaws: Vec<(AttributePath, Flaw)>,
 }
 
 impl Resolution {
@@ -207,6 +210,7 @@ impl Resolution {
             reread,
             emits: Sides::default(),
             frozen: Vec::new(),
+            flaws: Vec::new(),
         }
     }
 }
@@ -239,7 +243,7 @@ impl Resolution {
 /// What a snapshot of `side` does to the link. The caller has made sure that the snapshot was read in the link's epoch
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
-    let inbound = rules.inbound(side, snapshot);
+    let View { values: inbound, flaws } = rules.view(side, snapshot);
     let version = snapshot.version.clone().without_future_stamp();
     let state = &link.sides[side];
     let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| version.against(seen_at));
@@ -278,13 +282,19 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     state.absence = state.absence.filter(|absence| absence.last_at >= version.read_at);
     let partial = rules.is_partial(side, &inbound);
     // Once: what a complete read does not show either is not there to be written.
-    let reread = partial && state.seen_at.is_none();
+    let reread = partial && (state.seen_at.is_none() || (!state.partial && rules.is_torn(side, snapshot)));
     if freshness == Freshness::Tie {
         // The same sight delivered again: what it cost is in the journal.
         lost.clear();
     } else {
         state.partial = partial;
         forget_intents_that_are_over(state, &inbound, version.read_at);
+    }
+    for (path, _) in &flaws {
+        // What the side holds instead may be worth more: it is not written over before it can be told.
+        if rules.attributes[path].flow.writes(side) {
+            state.seen.remove(path);
+        }
     }
     // Only `seen_at` could still move, and on a settled base that says nothing new.
     let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
@@ -303,7 +313,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let changed = changed || after.sides[side.other()].stop != link.sides[side.other()].stop;
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
     let frozen = breaker::newly_frozen(link, &after);
-    Resolution { changed, link: after, outcome, lost, reread, emits, frozen }
+    Resolution { changed, link: after, outcome, lost, reread, emits, frozen, flaws }
 }
 
 /// Whether the snapshot shows anything else than the side's base.
@@ -454,7 +464,8 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
         }
     }
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
-    Resolution { changed: true, link: after, outcome, lost: Vec::new(), reread: false, emits, frozen: Vec::new() }
+    let (lost, frozen, flaws) = (Vec::new(), Vec::new(), Vec::new());
+    Resolution { changed: true, link: after, outcome, lost, reread: false, emits, frozen, flaws }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::deferral::BusyPolicy;
 use super::guard::{Budgets, Protected, Risk};
 use super::id::{ConnectionName, Side, Sides};
 use super::link::Register;
+use super::mapping::{Flaw, Mapping};
 
 /// Which way an attribute may flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,40 +98,48 @@ pub struct AttributeRule {
     pub occasion: Occasion,
     /// How each side compares values of it.
     pub comparison: Sides<Comparison>,
-    /// What the values of the contributing side are called on the other one. Only where it flows one way.
-    pub values: Option<ValueTable>,
+    /// What the values of one side are called on the other.
+    pub mapping: Mapping,
 }
 
 impl AttributeRule {
-    /// What a snapshot of `side` shows of it, as the link keeps it (`None` inside: a clear); `None`: nothing.
+    /// What a snapshot of `side` shows of it, as the link keeps it (`None` inside: a clear); `None`: nothing, or nothing
+    /// that the link could keep.
     pub fn seen(&self, side: Side, snapshot: &Snapshot) -> Option<Option<Value>> {
-        let name = &self.names[side];
-        let value = match name.is_id() {
-            true => Some(Value::from(snapshot.account.as_str())),
-            false => snapshot.attributes.get(name)?.clone(),
-        };
-        Some(match &self.values {
-            Some(table) if self.flow.contributes(side) => table.translate(value.as_ref()),
-            _ => value,
-        })
+        self.look(side, snapshot)?.ok()
+    }
+
+    /// The same, with the reason where the link cannot keep what is shown. `None`: the snapshot does not show all that the
+    /// value is made of.
+    pub fn look(&self, side: Side, snapshot: &Snapshot) -> Option<Result<Option<Value>, Flaw>> {
+        if !self.mapping.converts(side) {
+            return shown(snapshot, &self.names[side]).map(Ok);
+        }
+        let inputs: Option<Vec<_>> = self.sources(side).iter().map(|name| shown(snapshot, name)).collect();
+        Some(self.mapping.enter(side, &inputs?, &self.comparison))
+    }
+
+    /// The attributes of `side` that its value is made of, under the side's own names.
+    pub fn sources(&self, side: Side) -> &[AttributePath] {
+        self.mapping.reads(side, &self.names[side])
     }
 }
 
-/// What the values of one system are called in another: a department there is a team's key here.
+/// What a snapshot shows of an attribute of its side (`None` inside: a clear); `None`: nothing.
+pub fn shown(snapshot: &Snapshot, name: &AttributePath) -> Option<Option<Value>> {
+    match name.is_id() {
+        true => Some(Some(Value::from(snapshot.account.as_str()))),
+        false => snapshot.attributes.get(name).cloned(),
+    }
+}
+
+/// What a snapshot comes to in the link's words.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ValueTable {
-    /// The text of the one system, letter by letter, and that of the other.
-    pub entries: BTreeMap<String, String>,
-    /// What stands for a value that is not listed, and for none; `None`: a clear.
-    pub otherwise: Option<String>,
-}
-
-impl ValueTable {
-    /// The value as the other system calls it.
-    pub fn translate(&self, value: Option<&Value>) -> Option<Value> {
-        let listed = value.and_then(Value::as_text).and_then(|text| self.entries.get(text));
-        listed.or(self.otherwise.as_ref()).map(|text| Value::from(text.as_str()))
-    }
+pub struct View {
+    /// The values, under the names that the link keeps them by.
+    pub values: Attributes,
+    /// Attributes with a value that the link cannot keep, and why.
+    pub flaws: Vec<(AttributePath, Flaw)>,
 }
 
 /// What follows for the partner when an account leaves: it is gone, or no longer active.
@@ -247,16 +256,43 @@ impl Rules {
     /// The mapped attributes of a snapshot of `side`, under the names that the link keeps them by, and with the values
     /// that it keeps. The account's own id is one of them, where it is mapped.
     pub fn inbound(&self, side: Side, snapshot: &Snapshot) -> Attributes {
-        let seen = |(path, rule): (&AttributePath, &AttributeRule)| Some((path.clone(), rule.seen(side, snapshot)?));
-        self.attributes.iter().filter_map(seen).collect()
+        self.view(side, snapshot).values
     }
 
-    /// Attributes of the link under the names that `side` knows them by.
-    pub fn outbound(&self, side: Side, values: &Attributes) -> Attributes {
-        values
-            .iter()
-            .filter_map(|(path, value)| self.attributes.get(path).map(|rule| (rule.names[side].clone(), value.clone())))
-            .collect()
+    /// The same, with what of it the link cannot keep.
+    pub fn view(&self, side: Side, snapshot: &Snapshot) -> View {
+        let mut view = View::default();
+        for (path, rule) in &self.attributes {
+            match rule.look(side, snapshot) {
+                Some(Ok(value)) => drop(view.values.insert(path.clone(), value)),
+                Some(Err(flaw)) => view.flaws.push((path.clone(), flaw)),
+                None => {}
+            }
+        }
+        view
+    }
+
+    /// Whether a snapshot of `side` shows a part of what some value is made of, and not all: it says that something
+    /// changed and not what.
+    pub fn is_torn(&self, side: Side, snapshot: &Snapshot) -> bool {
+        self.attributes.values().filter(|rule| rule.mapping.converts(side)).any(|rule| {
+            let shown = rule.sources(side).iter().filter(|name| shown(snapshot, name).is_some()).count();
+            (1..rule.sources(side).len()).contains(&shown)
+        })
+    }
+
+    /// Attributes of the link under the names that `side` knows them by, and with the values that it gives them.
+    ///
+    /// # Errors
+    /// The attribute with a value that has no form on that side.
+    pub fn outbound(&self, side: Side, values: &Attributes) -> Result<Attributes, (AttributePath, Flaw)> {
+        let mut outbound = Attributes::new();
+        for (path, value) in values {
+            let Some(rule) = self.attributes.get(path) else { continue };
+            let told = rule.mapping.leave(side, value).map_err(|flaw| (path.clone(), flaw))?;
+            outbound.insert(rule.names[side].clone(), told);
+        }
+        Ok(outbound)
     }
 
     /// How the account of `side` and its partner part when the partner leaves; `None`: they do not. Only on a side that
@@ -313,6 +349,7 @@ impl Rules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::mapping::{Conversion, Step, ValueTable};
     use crate::domain::resolve::tests::vocabulary::{at, path, snapshot, to_b};
 
     /// R50: a value is called otherwise in the other system; one that is not listed has no name there.
@@ -321,7 +358,8 @@ mod tests {
         let mut rules = to_b(&["x"]);
         let entries = BTreeMap::from([("Sales".to_owned(), "north".to_owned())]);
         let table = ValueTable { entries, otherwise: None };
-        rules.attributes.get_mut(&path("x")).unwrap().values = Some(table.clone());
+        let mapping = Mapping::one_way(Side::A, Conversion(vec![Step::Table(table.clone())]));
+        rules.attributes.get_mut(&path("x")).unwrap().mapping = mapping;
         let seen = |rules: &Rules, side, value| rules.inbound(side, &snapshot(side, at(1.0, 2.0), &[("x", value)]));
         for (value, translated) in [("Sales", Some("north")), ("sales", None), ("north", None)] {
             assert_eq!(seen(&rules, Side::A, value)[&path("x")], translated.map(Value::from), "{value}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::account::{READ_UNCERTAINTY, Snapshot, Version};
 use super::attribute::{AttributePath, Attributes, Digest, Value};
+use super::failure::{Code, Failure, FailureClass};
 use super::hold::HoldState;
 use super::id::{AccountId, Side, Token};
 use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin, Parting, SideState};
@@ -196,7 +197,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             after.sides[side].seen.insert(path.clone(), if is_ours { digest } else { sent_digest });
             if !is_ours {
                 // Somebody edited it after the write and before it was read back.
-                rest.insert(rules.attributes[path].names[side].clone(), value.clone());
+                show(rules, side, path, value, answer, &mut rest);
             }
         } else if after.sides[side].seen.get(path) != Some(&digest) {
             let asserts_nothing = value.is_none() && !after.sides[side].seen.contains_key(path);
@@ -205,10 +206,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
             if asserts_nothing || takes_no_part {
                 after.sides[side].seen.insert(path.clone(), digest);
             } else {
-                // As the side shows it, since it is read like any other change.
-                let name = &rules.attributes[path].names[side];
-                let shown = answer.attributes.get(name).unwrap_or(value);
-                rest.insert(name.clone(), shown.clone());
+                show(rules, side, path, value, answer, &mut rest);
             }
         }
     }
@@ -231,6 +229,21 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     after.sides[side].partial = rules.is_partial(side, &inbound);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
+}
+
+/// Adds what an answer shows of an attribute, as the side shows it, since it is read like any other change.
+fn show(
+    rules: &Rules,
+    side: Side,
+    path: &AttributePath,
+    value: &Option<Value>,
+    answer: &Snapshot,
+    rest: &mut Attributes,
+) {
+    for name in rules.attributes[path].sources(side) {
+        let shown = answer.attributes.get(name).unwrap_or(value);
+        rest.insert(name.clone(), shown.clone());
+    }
 }
 
 /// Whether a system that was sent one text may keep it as the other one: trimmed, cut short, in other letter case or
@@ -340,9 +353,15 @@ pub fn base(link: &Link, side: Side, rules: &Rules, now: Timestamp) -> Option<Ve
     link.sides[side].seen_at.clone().or(rules.write_only[side].then_some(blind))
 }
 
-/// Values of a write under the names that the side knows them by.
-pub fn outbound(rules: &Rules, side: Side, wanted: &Pending) -> Attributes {
-    rules.outbound(side, &wanted.values)
+/// Values of a write under the names that the side knows them by, and as it calls them.
+///
+/// # Errors
+/// One of them has no form on that side, which is permanent: it flowed in before the rules became what they are.
+pub fn outbound(rules: &Rules, side: Side, wanted: &Pending) -> Result<Attributes, Failure> {
+    rules.outbound(side, &wanted.values).map_err(|(path, flaw)| {
+        let name = rules.attributes.get(&path).map_or(&path, |rule| &rule.names[side]).clone();
+        Failure::new(FailureClass::Permanent, Code::known(flaw.code), format!("attribute {path} {flaw}")).at(name)
+    })
 }
 
 /// The attribute of the link that `side` calls by this name.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::domain::{Attributes, Timestamp, Version};
+use crate::domain::mapping::Formula as _;
+use crate::domain::{Attributes, Snapshot, Timestamp, Version};
 
 fn snapshot(values: &[(&str, Option<Value>)]) -> Snapshot {
     let attributes: Attributes = values.iter().map(|(path, value)| (path.parse().unwrap(), value.clone())).collect();
@@ -66,4 +67,84 @@ fn what_is_no_scope_says_why() {
     }
     let long = vec!["a.x == 'y'"; 30].join(" || ");
     assert_eq!(fits(&long, &[("x", Some("y".into()))]), Some(true));
+}
+
+fn person() -> Snapshot {
+    let skills = Value::Set(["chat".to_owned(), "call".to_owned()].into());
+    snapshot(&[
+        ("name.givenName", Some("Éloïse".into())),
+        ("name.familyName", Some("Byron".into())),
+        ("title", None),
+        ("nickName", Some("".into())),
+        ("emails", Some("Ada@X.example".into())),
+        ("native.Level", Some(Value::Int(3))),
+        ("native.Sync__c", Some(true.into())),
+        ("native.skills", Some(skills)),
+    ])
+}
+
+/// What an expression comes to on one account: the value, or the error with its place.
+fn made(text: &str) -> String {
+    let computed = match Computed::parse(text, Side::A) {
+        Ok(computed) => computed,
+        Err(ExpressionError { problem, at }) => return format!("REFUSED at {at:?}: {problem}"),
+    };
+    let person = person();
+    let inputs: Option<Vec<_>> =
+        computed.reads().iter().map(|path| crate::domain::rules::shown(&person, path)).collect();
+    match inputs.map(|inputs| computed.compute(&inputs)) {
+        None => "unknown".to_owned(),
+        Some(Ok(value)) => serde_json::to_string(&value).unwrap(),
+        Some(Err(flaw)) => format!("ERROR at {:?}: {flaw}", flaw.at),
+    }
+}
+
+/// What the language does, on one account, as far as anybody may rely on it. A new release of the crate that changes a line
+/// of this changes what somebody's configuration means.
+#[test]
+fn the_language_stays_as_it_is() {
+    let expressions = include_str!("expressions.txt").lines().filter(|line| !line.is_empty());
+    let pinned: Vec<String> = expressions
+        .map(|line| if line.starts_with('#') { format!("\n{line}") } else { format!("{line}\n    {}", made(line)) })
+        .collect();
+    insta::assert_snapshot!("language", pinned.join("\n"));
+}
+
+/// What is too much is refused or fails, before it takes long.
+#[test]
+fn limits_are_kept() {
+    let long = format!("a.title == '{}'", "x".repeat(MAX_BYTES));
+    assert!(made(&long).contains("longer than 4096 bytes"));
+    assert!(made(&format!("{}a.title{}", "[".repeat(60), "]".repeat(60))).contains("nested more than 40 deep"));
+    let computed = Computed::parse("a.title + a.title", Side::A).unwrap();
+    let compute = |bytes: usize| computed.compute(&[Some(Value::Text("x".repeat(bytes)))]);
+    assert!(compute(MAX_INPUT_BYTES).is_ok());
+    assert!(compute(MAX_INPUT_BYTES + 1).unwrap_err().what.contains("more than 4096 bytes"));
+    let squared = Computed::parse("a.title.split('').map(c, a.title).join('')", Side::A).unwrap();
+    let error = squared.compute(&[Some(Value::Text("x".repeat(MAX_INPUT_BYTES)))]).unwrap_err();
+    assert!(error.what.contains("more than 64 KiB"), "{error}");
+}
+
+/// An error never quotes what the account holds.
+#[test]
+fn no_error_quotes_a_value() {
+    for text in [
+        "a.emails + 1",
+        "int(a.emails)",
+        "a.emails[0]",
+        "a.native.skills[7]",
+        "a.emails.matches(a.name.familyName + '(')",
+        "{a.emails: 1}[a.name.familyName]",
+        "a.emails < 1",
+        "a.emails.substring(99)",
+        "a.emails ? 1 : 2",
+        "!a.emails",
+        "{a.emails: 1, a.emails: 2}",
+        "a.native.Level / 0",
+        "9223372036854775807 + a.native.Level",
+    ] {
+        let error = made(text);
+        assert!(error.starts_with("ERROR"), "{text}: {error}");
+        assert!(!["Ada", "example", "Byron", "chat"].iter().any(|value| error.contains(value)), "{text}: {error}");
+    }
 }

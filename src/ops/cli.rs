@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, pause, plan, run, simulate,
+    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, run, simulate,
     status, sync, topology, worker,
 };
 use crate::broker::Broker;
@@ -120,6 +120,11 @@ enum Command {
     Links {
         #[command(subcommand)]
         command: links::Command,
+    },
+    /// Try expressions and value tables on accounts, without writing anything.
+    Map {
+        #[command(subcommand)]
+        command: map::Command,
     },
     /// See values that did not win a conflict, and give them back.
     Conflicts {
@@ -353,6 +358,7 @@ async fn measure(arguments: bench::Arguments, config: &Path, form: Form) -> anyh
 async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<Exit> {
     match command {
         Command::Check { offline } => return check::run(config, offline, form).await,
+        Command::Map { command } => return map::run(config, command, form).await,
         Command::Backup { to } => return backup::run(config, &to, form).await,
         Command::Plan { connection, full, limit } => {
             let stop = worker::on_signal()?;
@@ -387,6 +393,7 @@ async fn serve_with<B: Broker, S: Store>(
         | Command::Init { .. }
         | Command::Check { .. }
         | Command::Plan { .. }
+        | Command::Map { .. }
         | Command::Backup { .. }
         | Command::ConfigSchema => Ok(Exit::Done),
         Command::Run => run::run(pipeline, mode, config.telemetry.listen.run, worker::on_signal()?, form).await,

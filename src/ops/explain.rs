@@ -220,9 +220,9 @@ async fn rivals_on(meant: &Meant, side: Side) -> Vec<Rival> {
     let rules = meant.connection.rules(meant.epoch);
     let mut rivals: Vec<Rival> = Vec::new();
     for path in &rules.match_on {
-        let value = link.registers.get(path).and_then(|register| register.value.as_ref());
-        let (Some(rule), Some(Value::Text(text))) = (rules.attributes.get(path), value) else { continue };
-        let keys = [SearchKey::Attribute(rule.names[side].clone(), text.clone())];
+        let (Some(rule), Some(register)) = (rules.attributes.get(path), link.registers.get(path)) else { continue };
+        let Ok(Some(Value::Text(text))) = rule.mapping.leave(side, &register.value) else { continue };
+        let keys = [SearchKey::Attribute(rule.names[side].clone(), text)];
         let search = tokio::time::timeout(LOOK, meant.connection.ends[side].search(&keys)).await;
         // The page has enough to say without it.
         for snapshot in search.into_iter().flatten().flatten().flatten() {

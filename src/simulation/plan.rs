@@ -6,6 +6,7 @@ use super::faults::{Fault, Faults};
 use super::system::{GRAIN, Guard, Keeping, Shape};
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
+use crate::domain::mapping::Mapping;
 use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{AttributePath, Comparison, DigestKey, Epoch, Side, Sides};
 
@@ -158,7 +159,7 @@ impl Plan {
                 drift: if chance(30) { Drift::Enforce } else { Drift::Keep },
                 occasion: Occasion::Always,
                 comparison,
-                values: None,
+                mapping: Mapping::default(),
             };
             (name, rule)
         };

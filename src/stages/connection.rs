@@ -6,9 +6,16 @@ use super::Connection;
 use super::partner::PartnerFields;
 use crate::config::{Conflict, ConnectionConfig, Direction, ProtectedConfig};
 use crate::domain::guard::Protected;
+use crate::domain::mapping::Mapping;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
-use crate::systems::{Schema, SharedSystem, ValueKind};
+use crate::systems::{Schema, SharedSystem};
+
+use mapping::mapping;
+
+mod circle;
+mod law;
+mod mapping;
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
 pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<Connection, Vec<String>> {
@@ -46,6 +53,11 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             // The other side need not know it.
             found[leads.other()] = found[leads];
         }
+        // What is made of others has no name of its own where it comes from.
+        let nameless = |side: &Side| mapped.made[side.other()].is_some() && !mapped.flow.writes(*side);
+        if let Some(side) = Side::BOTH.into_iter().find(nameless) {
+            found[side] = found[side.other()];
+        }
         let (Some(a), Some(b)) = (found.a, found.b) else {
             for side in Side::BOTH.into_iter().filter(|side| listed && found[*side].is_none()) {
                 problems.push(format!(
@@ -55,10 +67,6 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         };
-        let is_text = |kind| matches!(kind, ValueKind::Text | ValueKind::Email);
-        if mapped.values.is_some() && !(is_text(a.kind) && is_text(b.kind)) {
-            problems.push(format!("attribute {path}: `values` are for texts, and it is no text on both sides"));
-        }
         let writable = Sides { a: a.writable && schemas.a.writable, b: b.writable && schemas.b.writable };
         let flow = match (mapped.flow, writable) {
             _ if is_watched => Flow::WatchedOn(leads),
@@ -80,6 +88,13 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             }
             continue;
         }
+        let mapping = match mapping(&mapped, flow, Sides { a, b }, schemas) {
+            Ok(mapping) => mapping,
+            Err(found) => {
+                problems.extend(found.into_iter().map(|problem| format!("attribute {path}: {problem}")));
+                continue;
+            }
+        };
         let rule = AttributeRule {
             names: mapped.names,
             flow,
@@ -87,10 +102,11 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             drift: mapped.drift,
             occasion: mapped.occasion,
             comparison: Sides { a: a.comparison, b: b.comparison },
-            values: mapped.values,
+            mapping,
         };
         attributes.insert(path, rule);
     }
+    problems.extend(circle::problems(&attributes));
     for side in Side::BOTH {
         if config.ends[side].write_back && schemas[side].partner.is_none() {
             problems
@@ -249,7 +265,7 @@ fn write_back(
         drift: Drift::Keep,
         occasion: Occasion::Fill,
         comparison,
-        values: None,
+        mapping: Mapping::default(),
     };
     Some((path, rule))
 }

@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+mod flawed;
 mod linking;
 mod loops;
 mod merging;
@@ -359,9 +360,12 @@ impl Desk<'_> {
                         self.with_letter(mapped, change, refusal)
                     }
                     Linked::To { link, linking, quarrel } => {
-                        let mut mapped = self.resolved(change, resolve(&link, fits), linking);
+                        let mut resolution = resolve(&link, fits);
+                        let flawed = self.flawed(change, &mut resolution, fits);
+                        let mut mapped = self.resolved(change, resolution, linking);
                         match quarrel {
                             Some(quarrel) => mapped = self.with_letter(mapped, change, quarrel),
+                            None if flawed.is_some() => mapped.commit.open.extend(flawed),
                             None if open_letter => {
                                 let letter = LetterId::of_account(&self.connection.name, side, &snapshot.account);
                                 mapped.commit.close.push(letter);
@@ -416,7 +420,7 @@ impl Desk<'_> {
     }
 
     fn resolved(&self, change: &Change, resolution: Resolution, linking: Linking) -> Mapped {
-        let Resolution { mut link, mut changed, outcome, lost, reread, emits, frozen } = resolution;
+        let Resolution { mut link, mut changed, outcome, lost, reread, emits, frozen, flaws: _ } = resolution;
         let id = link.id;
         let mut close = Vec::new();
         for side in Side::BOTH {

@@ -16,7 +16,7 @@ pub fn rights(rules: &Rules, side: Side) -> Rights {
             rights.attributes.push(rule.names[side].clone());
         }
         if rule.flow.contributes(side) {
-            rights.reads.push(rule.names[side].clone());
+            rights.reads.extend(rule.sources(side).iter().cloned());
         }
     }
     rights

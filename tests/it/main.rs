@@ -29,6 +29,7 @@ mod kills;
 mod large;
 mod leavers;
 mod links;
+mod mapping;
 mod merges;
 mod pipeline;
 mod place;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use muster::domain::attribute::DigestKey;
 use muster::domain::deferral::BusyPolicy;
 use muster::domain::guard::{Budgets, Protected};
+use muster::domain::mapping::Mapping;
 use muster::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use muster::domain::{AccountId, AttributePath, Epoch, Side, Sides, Value};
 
@@ -154,7 +155,7 @@ impl Setup {
                 drift: Drift::Keep,
                 occasion: Occasion::Always,
                 comparison: Sides::default(),
-                values: None,
+                mapping: Mapping::default(),
             };
             (path, rule)
         };

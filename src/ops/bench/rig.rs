@@ -13,6 +13,7 @@ use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, Message, Queue};
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
+use crate::domain::mapping::Mapping;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::{
     AttributePath, Cause, Change, CommandOutcome, ConnectionName, DigestKey, Epoch, Lane, RunId, Side, Sides, Sighting,
@@ -68,7 +69,7 @@ impl Pair {
             drift: Drift::Keep,
             occasion: Occasion::Always,
             comparison: Sides::default(),
-            values: None,
+            mapping: Mapping::default(),
         };
         let paths = ATTRIBUTES.iter().map(|name| name.parse()).collect::<Result<Vec<AttributePath>, _>>()?;
         let rules = Rules {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::deferral::{AfterWait, BusyPolicy, Deferral};
 use crate::domain::explain::{NoAccount, Seen, Since, Standing, Story, Verdict};
 use crate::domain::link::{LastWrite, Left, Parting, Pin, WriteAnswer};
+use crate::domain::mapping::Step;
 use crate::domain::resolve::{ABSENCE_PROOFS, Decision, JournalReason};
 use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Occasion, Policy};
 use crate::domain::{AttributePath, DeadLetter, FailureClass, Side, Sides, Timestamp, Value};
@@ -149,6 +150,22 @@ impl Words {
 
     /// Who may change an attribute, and what happens then.
     pub(super) fn rule(&self, rule: &AttributeRule) -> String {
+        let made = Side::BOTH.into_iter().filter_map(|side| {
+            let conversion = match side {
+                Side::A => rule.mapping.to_a.as_ref().or(rule.mapping.to_link.b.as_ref()),
+                Side::B => rule.mapping.to_link.a.as_ref(),
+            };
+            let has_table = conversion?.0.iter().any(|step| !matches!(step, Step::Formula(_)));
+            let formula = conversion?.formula().map(|formula| format!("made by {}", formula.text()));
+            let table = has_table.then(|| "called as `values` say".to_owned());
+            let ways: Vec<_> = formula.into_iter().chain(table).collect();
+            Some(format!("; in {} it is {}", self.name(side), ways.join(" and ")))
+        });
+        let made: String = made.collect();
+        format!("{}{made}", self.flow(rule))
+    }
+
+    fn flow(&self, rule: &AttributeRule) -> String {
         let name = |side: Side| self.name(side);
         let once = rule.occasion == Occasion::Create;
         match (rule.flow, rule.policy) {
@@ -184,6 +201,10 @@ impl Words {
     pub(super) fn side(&self, story: &Story, side: Side, has_account: bool, asked: bool) -> String {
         let holds = match (&story.today[side], story.seen[side]) {
             _ if !has_account => "no account".to_owned(),
+            _ if story.flaws[side].is_some() => {
+                let flaw = story.flaws[side].as_ref().map_or("", |flaw| &flaw.what);
+                format!("has what no value can be made of: it {flaw}")
+            }
             (Some(today), _) if story.register.is_none() => format!("holds {}", quoted(today.value.as_ref(), asked)),
             (Some(today), _) if today.agrees => "holds it".to_owned(),
             (Some(today), _) => format!("holds {}", quoted(today.value.as_ref(), asked)),

@@ -27,6 +27,7 @@ impl Desk<'_> {
             reread,
             emits: Sides::default(),
             frozen: Vec::new(),
+            flaws: Vec::new(),
         };
         match merge(&link, side, into, other.as_ref(), self.epoch, self.now) {
             Merge::Busy => self.resolved(change, nothing(true), Linking::default()),

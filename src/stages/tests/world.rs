@@ -14,6 +14,7 @@ use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
+use crate::domain::mapping::Mapping;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
 use crate::domain::schedule::Schedule;
 use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
@@ -54,7 +55,7 @@ pub fn rules() -> Rules {
         drift: Drift::Keep,
         occasion: Occasion::Always,
         comparison: Sides::default(),
-        values: None,
+        mapping: Mapping::default(),
     };
     Rules {
         digest_key: DigestKey::new(&connection, Epoch(0)),

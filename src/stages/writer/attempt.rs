@@ -84,10 +84,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     return Box::pin(self.look(link, account)).await;
                 }
                 Course::Write(wanted) => {
-                    let values = write::outbound(&wave.rules, wave.side, &wanted);
-                    if let Err(failure) = validate(&wanted, &values, wave.system().schema()) {
-                        return Box::pin(self.refuse(link, &wanted, &failure)).await;
-                    }
+                    let checked = write::outbound(&wave.rules, wave.side, &wanted)
+                        .and_then(|values| validate(&wanted, &values, wave.system().schema()).map(|()| values));
+                    let values = match checked {
+                        Ok(values) => values,
+                        Err(failure) => return Box::pin(self.refuse(link, &wanted, &failure)).await,
+                    };
                     if let Some(after) = wave.paused().await? {
                         return Ok(self.later(after));
                     }

@@ -59,9 +59,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// The target's name of a matching attribute, and the key to search by; `None` if the account is to have no such value.
     fn key(&self, begun: &Begun, path: &AttributePath) -> Option<(AttributePath, SearchKey)> {
-        let name = &self.wave.rules.attributes.get(path)?.names[self.wave.side];
-        match begun.wanted.values.get(path)? {
-            Some(Value::Text(text)) => Some((name.clone(), SearchKey::Attribute(name.clone(), text.clone()))),
+        let (rule, side) = (self.wave.rules.attributes.get(path)?, self.wave.side);
+        let name = &rule.names[side];
+        match rule.mapping.leave(side, begun.wanted.values.get(path)?) {
+            Ok(Some(Value::Text(text))) => Some((name.clone(), SearchKey::Attribute(name.clone(), text))),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::{Budgets, Protected};
 use crate::domain::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use crate::domain::link::{Link, Origin};
+use crate::domain::mapping::Mapping;
 use crate::domain::pending::{Pending, pending};
 use crate::domain::resolve::{JournalReason, Resolution, resolve};
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
@@ -70,7 +71,7 @@ pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
                 drift: Drift::Keep,
                 occasion: Occasion::Always,
                 comparison,
-                values: None,
+                mapping: Mapping::default(),
             },
         )
     };

@@ -1,0 +1,144 @@
+//! Attributes that are made of others.
+
+use std::fmt;
+
+use cel::Value as Cel;
+
+use super::{Expression, ExpressionError, cel_of, sample};
+use crate::domain::attribute::MAX_VALUE_BYTES;
+use crate::domain::mapping::{Flaw, Formula};
+use crate::domain::{AttributePath, Side, Value};
+use crate::systems::{AttributeSchema, Schema, ValueKind};
+
+/// An expression that makes the value of an attribute out of those of an account of the other side.
+#[derive(Clone)]
+pub struct Computed {
+    expression: Expression,
+}
+
+impl Computed {
+    /// Reads the expression for an attribute whose values come from `side`. One that reads nothing says the same of
+    /// everybody.
+    ///
+    /// # Errors
+    /// It is no expression, or reads the other side.
+    pub fn parse(text: &str, side: Side) -> Result<Self, ExpressionError> {
+        let expression = Expression::parse(text)?;
+        if expression.side == Some(side.other()) {
+            return Err(ExpressionError::new(format!(
+                "reads side {}, and the values that go there come from side {side}: write {side}.<attribute>",
+                side.other()
+            )));
+        }
+        Ok(Self { expression })
+    }
+
+    /// The texts that are spelt out in it: values that it may treat in ways of their own.
+    pub fn literals(&self) -> &[String] {
+        &self.expression.literals
+    }
+
+    /// What the two schemas say about it, in sentences: attributes that there are none of on the side that it reads, and a
+    /// result that `target` could not take.
+    pub fn problems(&self, schema: &Schema, target: &AttributeSchema, has_table: bool) -> Vec<String> {
+        let unknown = self.expression.unknown(schema);
+        if !unknown.is_empty() {
+            return unknown;
+        }
+        let value = match self.expression.evaluate(|_, path| sample(path, schema)).and_then(value_of) {
+            Ok(value) => value,
+            // What it does with a text depends on the text. What is no text, or no function, does not.
+            Err(flaw) if flaw.what.contains("cannot be done with that value") || flaw.what.contains("no item") => None,
+            Err(flaw) => return vec![format!("on an ordinary account it {flaw}")],
+        };
+        let fits = match (target.kind, &value) {
+            (_, None) => true,
+            (ValueKind::Text | ValueKind::Email, Some(Value::Text(_))) => true,
+            (ValueKind::Bool, Some(Value::Bool(_))) => !has_table,
+            (ValueKind::Int, Some(Value::Int(_))) => !has_table,
+            (ValueKind::Set, Some(Value::Set(_))) => !has_table,
+            _ => false,
+        };
+        match value {
+            Some(value) if !fits => vec![format!("it makes a {value:?}, and {} is {}", target.path, kind(target.kind))],
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn kind(kind: ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Text => "a text",
+        ValueKind::Email => "an e-mail address",
+        ValueKind::Bool => "true or false",
+        ValueKind::Int => "a whole number",
+        ValueKind::Set => "a list of texts",
+        ValueKind::Reference => "another account, which no expression can make",
+    }
+}
+
+impl Formula for Computed {
+    fn text(&self) -> &str {
+        &self.expression.text
+    }
+
+    fn reads(&self) -> &[AttributePath] {
+        &self.expression.reads
+    }
+
+    fn compute(&self, inputs: &[Option<Value>]) -> Result<Option<Value>, Flaw> {
+        let input = |place: usize| inputs.get(place).and_then(Option::as_ref);
+        match self.expression.evaluate(|place, _| input(place).map(cel_of)).and_then(value_of) {
+            // Whoever does not speak of accounts without a value means that there is none to make.
+            Err(_) if !inputs.is_empty() && inputs.iter().all(Option::is_none) => Ok(None),
+            made => made,
+        }
+    }
+}
+
+/// The attribute's value for what an expression came to.
+fn value_of(made: Cel) -> Result<Option<Value>, Flaw> {
+    let flaw = |what: String| Flaw { code: Flaw::FAILED, what, at: None };
+    let text = |item: &Cel| match item {
+        Cel::String(text) => Ok(text.to_string()),
+        other => Err(flaw(format!("makes a list with a {} in it, and only texts can be", other.type_of()))),
+    };
+    let value = match &made {
+        Cel::Null => return Ok(None),
+        Cel::Bool(value) => Value::Bool(*value),
+        Cel::Int(value) => Value::Int(*value),
+        Cel::UInt(value) => match i64::try_from(*value) {
+            Ok(value) => Value::Int(value),
+            Err(_) => return Err(flaw("makes a number that is too large".to_owned())),
+        },
+        Cel::String(text) => Value::Text(text.to_string()),
+        Cel::List(items) => Value::Set(items.iter().map(text).collect::<Result<_, _>>()?),
+        Cel::Float(_) => return Err(flaw("makes a number with a fraction; int(...) makes it whole".to_owned())),
+        other => return Err(flaw(format!("makes a {}, which no attribute can be", other.type_of()))),
+    };
+    if value.size_bytes() > MAX_VALUE_BYTES {
+        return Err(flaw(format!("makes more than {} KiB", MAX_VALUE_BYTES / 1024)));
+    }
+    Ok(Some(value))
+}
+
+impl PartialEq for Computed {
+    fn eq(&self, other: &Self) -> bool {
+        self.expression.text == other.expression.text
+    }
+}
+
+impl Eq for Computed {}
+
+impl fmt::Debug for Computed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Computed({})", self.expression.text)
+    }
+}
+
+/// As it was written.
+impl fmt::Display for Computed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.expression.text)
+    }
+}
