@@ -21,6 +21,7 @@ pub mod hold;
 pub mod id;
 pub mod journal;
 pub mod link;
+pub mod matching;
 pub mod outcome;
 pub mod pairing;
 pub mod pending;
