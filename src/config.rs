@@ -19,6 +19,7 @@ mod excerpt;
 mod fingerprint;
 mod guards;
 mod infrastructure;
+mod matching;
 mod process;
 mod report;
 mod schedule;

@@ -22,6 +22,7 @@ pub mod id;
 pub mod journal;
 pub mod link;
 pub mod mapping;
+pub mod matching;
 pub mod outcome;
 pub mod pairing;
 pub mod pending;

@@ -81,6 +81,9 @@ pub const FILE: &[&str] = &[
 pub const SCHEDULES: &[&str] = &[
     // A run has begun, and the request for it is still there.
     "clerk.began",
+    "clerk.compared",
+    "clerk.linked",
+    "clerk.matched",
     // What is to be told is durable, and nobody was told.
     "watch.noted",
     // Somebody was told, and the store does not know.

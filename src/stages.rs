@@ -20,10 +20,11 @@ use tracing::{debug, info, warn};
 use crate::alerts::Alerts;
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use crate::clock;
+use crate::domain::course::quarantine_ends;
 use crate::domain::schedule::Schedule;
-use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName};
+use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName, Timestamp};
 use crate::expression::Scope;
-use crate::store::{Commit, Committed, Count, Store, StoreError};
+use crate::store::{Commit, Committed, Count, EpochState, Store, StoreError};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
 
@@ -31,6 +32,7 @@ pub mod connection;
 mod intake;
 mod letters;
 pub mod mapper;
+pub(crate) mod matching;
 mod partner;
 pub mod preflight;
 pub mod producer;
@@ -92,6 +94,8 @@ pub struct Connection {
     /// Its rules, except for the key of the digests, which changes with the epoch.
     template: Rules,
     keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
+    /// The epoch in which this process knows that the accounts were matched.
+    matched: Mutex<Option<Epoch>>,
 }
 
 impl Connection {
@@ -100,15 +104,27 @@ impl Connection {
         let (name, schedule) = (template.connection.clone(), Schedule::Manual);
         let overdue_after = schedule.usual_patience();
         let partners = Sides::default();
-        let keyed = Mutex::new(None);
-        Self { name, systems, ends, schedule, overdue_after, scope: None, protected: None, partners, template, keyed }
+        let (keyed, matched) = (Mutex::new(None), Mutex::new(None));
+        let (scope, protected) = (None, None);
+        Self { name, systems, ends, schedule, overdue_after, scope, protected, partners, template, keyed, matched }
     }
 
     /// The same connection between other connectors.
     pub fn between(&self, ends: Sides<SharedSystem>) -> Self {
         // Taken apart whole, so that a new rule cannot be forgotten here.
-        let Self { name, systems, ends: _, schedule, overdue_after, scope, protected, partners, template, keyed: _ } =
-            self;
+        let Self {
+            name,
+            systems,
+            ends: _,
+            schedule,
+            overdue_after,
+            scope,
+            protected,
+            partners,
+            template,
+            keyed: _,
+            matched: _,
+        } = self;
         Self {
             name: name.clone(),
             systems: systems.clone(),
@@ -120,6 +136,7 @@ impl Connection {
             partners: partners.clone(),
             template: template.clone(),
             keyed: Mutex::new(None),
+            matched: Mutex::new(None),
         }
     }
 
@@ -159,6 +176,15 @@ impl Connection {
         let rules = Arc::new(Rules { digest_key: DigestKey::new(&self.name, epoch), ..self.template.clone() });
         *keyed = Some((epoch, Arc::clone(&rules)));
         rules
+    }
+
+    /// Whether this process knows that the accounts were matched in this epoch.
+    fn known_as_matched(&self, epoch: Epoch) -> bool {
+        *self.matched.lock().expect("nothing panics while the lock is held") == Some(epoch)
+    }
+
+    fn know_as_matched(&self, epoch: Epoch) {
+        *self.matched.lock().expect("nothing panics while the lock is held") = Some(epoch);
     }
 
     /// The rules without a usable digest key: for what does not look at digests.
@@ -243,6 +269,13 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 }
             }
         }
+    }
+
+    /// From when on what is read in an epoch is a base: no request from before it can land any more.
+    pub(crate) fn usable_from(&self, connection: &Connection, epoch: EpochState) -> Timestamp {
+        let search_lag = |side| connection.ends[side].schema().search_lag;
+        let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
+        quarantine_ends(epoch.began_at, self.settings.lease, self.settings.deadline, lag)
     }
 
     /// Counts an outcome that changes no link, and tells what is owed. The epoch does not matter to a count, and a run

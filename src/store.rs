@@ -19,10 +19,12 @@ use crate::domain::{
     Token,
 };
 
+pub use matched::MatchNote;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
 pub mod embedded;
+mod matched;
 mod packed;
 pub mod redis;
 mod retention;
@@ -377,6 +379,22 @@ pub trait Store: Clone + Send + Sync + 'static {
         token: Token,
         watch: &Watch,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    // --- first match ---
+
+    /// What is noted of the last match of the two systems' accounts; `None` before the first. One of another epoch says
+    /// nothing of this one.
+    fn match_note(
+        &self,
+        connection: &ConnectionName,
+    ) -> impl Future<Output = Result<Option<MatchNote>, StoreError>> + Send;
+
+    /// Replaces it.
+    fn note_match(
+        &self,
+        connection: &ConnectionName,
+        note: &MatchNote,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     // --- letters ---
 

@@ -380,6 +380,13 @@ pub trait System: Send + Sync + 'static {
         None
     }
 
+    /// Whether accounts can be searched for by this attribute, under the system's own name: by others
+    /// [`System::search`] fails.
+    fn searches_by(&self, attribute: &AttributePath) -> bool {
+        let _ = attribute;
+        true
+    }
+
     /// What a person should do about a failure with this code, in one sentence.
     fn remedy(&self, code: &Code) -> Option<&'static str>;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::domain::breaker::Breaker;
 use crate::domain::deferral::BusyPolicy;
 use crate::domain::guard::Budgets;
+use crate::domain::matching::MatchKey;
 use crate::domain::rules::{Departure, Flow, Leavers, OnExisting};
 use crate::domain::schedule::Schedule;
 use crate::domain::{AttributePath, ConnectionName, Side, Sides, SystemName};
@@ -15,8 +16,9 @@ use crate::systems::kind::Kind;
 
 use super::attributes::{AttributeConfig, attributes, check_names};
 use super::guards::{ProtectedConfig, budgets, busy, loop_breaker, protected};
+use super::matching;
 use super::schedule::{overdue_after, schedule};
-use super::shape::{Either, Entry, Flag, List, Mapped, Text, Words, parsed};
+use super::shape::{Either, Entry, Flag, Mapped, Text, Words, parsed};
 use super::system::FIELD;
 use super::table::Table;
 use super::words::suggestion;
@@ -50,8 +52,8 @@ pub struct ConnectionConfig {
     pub busy: BusyPolicy,
     /// How often an attribute may go to and fro before it is frozen; `None`: as often as it likes.
     pub loop_breaker: Option<Breaker>,
-    /// Attributes (as the link names them) by which partners are found, the surest first.
-    pub match_on: Vec<AttributePath>,
+    /// The keys by which partners are found, the surest first.
+    pub match_on: Vec<MatchKey>,
     /// The attributes to keep in step, under the names that the link keeps them by. `None`: all that both systems know.
     pub attributes: Option<BTreeMap<AttributePath, AttributeConfig>>,
     /// Changes whenever anything above does, and with nothing else: not with comments, order, or a spelt-out default.
@@ -203,22 +205,10 @@ pub(super) fn connection(
     }
     let (budgets, protected) = (budgets(table), protected(table));
     let (busy, loop_breaker) = (busy(table), loop_breaker(table));
-    let match_on = table.default(
-        "match",
-        List { of: parsed("an attribute", ATTRIBUTE_RULE), least: 1 },
-        vec!["userName".parse().expect("userName is an attribute")],
-        "Attributes by which existing accounts of the two systems are recognised as partners, the surest first.",
-    );
+    let match_on = matching::match_on(table);
     let attributes = attributes(table, flow, ends.as_ref());
     if let (Some(match_on), Some(Some(attributes))) = (&match_on, &attributes) {
-        for path in match_on.iter().filter(|path| !attributes.contains_key(path)) {
-            let mapped: Vec<_> = attributes.keys().map(AttributePath::as_str).collect();
-            table.mistake(
-                "match",
-                format!("matches by {path}, which is not among the attributes"),
-                suggestion(path.as_str(), &mapped),
-            );
-        }
+        matching::check(table, match_on, attributes);
         check_names(table, attributes);
     }
     let mut connection = ConnectionConfig {

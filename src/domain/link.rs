@@ -13,6 +13,7 @@ use super::deferral::Deferral;
 use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, RunId, Side, Sides, Token};
+use super::matching::Ambiguity;
 use super::rules::Departure;
 use super::time::Timestamp;
 use super::write::may_be_kept_as;
@@ -44,6 +45,9 @@ pub struct Link {
     /// Attributes that lately changed more than once, with those changes, the oldest first: what the loop breaker counts.
     #[serde(rename = "l", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub turns: BTreeMap<AttributePath, Vec<Turn>>,
+    /// Why its one account gets no partner for the time being: several could be meant.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub ambiguity: Option<Box<Ambiguity>>,
 }
 
 /// From here on only one side counts for an attribute of a link: what is changed on the other one is kept in the journal
@@ -322,7 +326,7 @@ impl Link {
         let mut sides = Sides::<SideState>::default();
         sides[side].account = Some(account);
         let (registers, pins, turns) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { id, revision: 0, epoch, origin, sides, registers, pins, turns }
+        Self { id, revision: 0, epoch, origin, sides, registers, pins, turns, ambiguity: None }
     }
 
     /// Brings a link of another epoch into this one. What it remembers may be older than the truth, so all of it but
@@ -372,6 +376,7 @@ impl Link {
         let state = &mut self.sides[side];
         let created_by_us = state.intents.iter().any(|intent| intent.may_have_created(&snapshot.version, grain));
         state.account = Some(snapshot.account.clone());
+        self.ambiguity = None;
         if !created_by_us {
             self.origin = Origin::Rebuilt;
         }

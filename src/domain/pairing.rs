@@ -64,6 +64,7 @@ pub fn pair(known: Known<'_>, id: LinkId) -> Pairing {
     });
     link.enter(epoch);
     link.origin = Origin::FirstMatch;
+    link.ambiguity = None;
     for side in Side::BOTH {
         let state = &mut link.sides[side];
         if state.account.is_none() {

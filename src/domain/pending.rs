@@ -205,6 +205,8 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
     }
     match &own.account {
         Some(account) => is_known(side).then(|| Need::Update { account: account.clone() }),
+        // Somebody there may be the one already.
+        None if link.ambiguity.is_some() => None,
         None => {
             let leaver = link
                 .registers

@@ -13,6 +13,7 @@ use super::guard::{Budgets, Protected, Risk};
 use super::id::{ConnectionName, Side, Sides};
 use super::link::Register;
 use super::mapping::{Flaw, Mapping};
+use super::matching::MatchKey;
 
 /// Which way an attribute may flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,8 +224,8 @@ pub struct Rules {
     pub leads: Side,
     /// What follows from an account that exists already.
     pub on_existing: OnExisting,
-    /// Attributes (as the link names them) by which an existing account is found, in this order.
-    pub match_on: Vec<AttributePath>,
+    /// The keys by which an existing account is found, in this order.
+    pub match_on: Vec<MatchKey>,
     /// A side that can be written and never read: what it holds is what was last written, and nothing flows from it.
     pub write_only: Sides<bool>,
     /// A side whose writes carry every attribute, since it may clear what it is not sent.

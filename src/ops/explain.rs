@@ -9,6 +9,7 @@ use super::output::{self, Form};
 use super::sync::UsageError;
 use super::worker::{self, Role};
 use crate::broker::Broker;
+use crate::domain::matching::MatchKey;
 use crate::domain::resolve::Lost;
 use crate::domain::{ConnectionName, DeadLetter, LetterId, Side, Sides, Snapshot, Timestamp, Value};
 use crate::stages::Pipeline;
@@ -219,7 +220,7 @@ async fn rivals_on(meant: &Meant, side: Side) -> Vec<Rival> {
     }
     let rules = meant.connection.rules(meant.epoch);
     let mut rivals: Vec<Rival> = Vec::new();
-    for path in &rules.match_on {
+    for path in rules.match_on.iter().flat_map(MatchKey::paths) {
         let (Some(rule), Some(register)) = (rules.attributes.get(path), link.registers.get(path)) else { continue };
         let Ok(Some(Value::Text(text))) = rule.mapping.leave(side, &register.value) else { continue };
         let keys = [SearchKey::Attribute(rule.names[side].clone(), text)];

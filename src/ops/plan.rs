@@ -17,6 +17,7 @@ use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
 
 mod dry;
+mod meeting;
 mod page;
 mod planned;
 mod reasons;
@@ -78,8 +79,9 @@ impl With<'_> {
         for connection in self.connections.values() {
             if self.ask.connection.as_ref().is_none_or(|name| *name == connection.name) {
                 let dry = dry::Dry::of(self.config, self.systems, connection, source).await?;
+                let meeting = dry.meet(self.ask.full, &self.stop).await?;
                 let run = dry.run(self.ask.full, &self.stop, self.form).await?;
-                let report = report::Report::of(&dry, &run, source.map(|(source, _)| source)).await?;
+                let report = report::Report::of(&dry, meeting, &run, source.map(|(source, _)| source)).await?;
                 match self.form {
                     Form::Json => page::objects(&report, self.ask.limit),
                     Form::Text => page::print(&report, self.ask.limit, !exits.is_empty()),

@@ -7,6 +7,7 @@ use super::partner::PartnerFields;
 use crate::config::{Conflict, ConnectionConfig, Direction, ProtectedConfig};
 use crate::domain::guard::Protected;
 use crate::domain::mapping::Mapping;
+use crate::domain::matching::MatchKey;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
 use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
 use crate::systems::{Schema, SharedSystem};
@@ -144,7 +145,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             problems.push(format!("{} cannot be written to; turn the direction round", config.ends[side].system));
         }
     }
-    for path in config.match_on.iter().filter(|path| !attributes.contains_key(path)) {
+    for path in config.match_on.iter().flat_map(MatchKey::paths).filter(|path| !attributes.contains_key(path)) {
         let known = |side: Side| schemas[side].attribute(path).is_some();
         let system = Side::BOTH.into_iter().find(|side| !known(*side)).map_or("one side", |side| named(config, side));
         problems.push(format!(

@@ -21,6 +21,7 @@ mod guards;
 mod journal;
 mod letters;
 mod links;
+mod matched;
 mod memory;
 mod readers;
 mod runs;
@@ -39,7 +40,7 @@ use serde::Serialize;
 use self::clock::Clock;
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
-    Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::database::{Database, DatabaseError};
 use crate::domain::guard::Risk;
@@ -282,6 +283,14 @@ impl Store for EmbeddedStore {
 
     async fn set_watch(&self, connection: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
         self.replace_watch(connection, token, watch).await
+    }
+
+    async fn match_note(&self, connection: &ConnectionName) -> Result<Option<MatchNote>, StoreError> {
+        self.stored_match(connection).await
+    }
+
+    async fn note_match(&self, connection: &ConnectionName, note: &MatchNote) -> Result<(), StoreError> {
+        self.put_match(connection, note).await
     }
 
     async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {

@@ -17,6 +17,7 @@ use crate::domain::breaker::Turn;
 use crate::domain::deferral::Deferral;
 use crate::domain::hold::{Hold, Stop};
 use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Pin, Register, SideState};
+use crate::domain::matching::Ambiguity;
 use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
 
 mod by_look;
@@ -79,11 +80,13 @@ struct PackedRest {
     pins: BTreeMap<AttributePath, Pin>,
     #[serde(rename = "l", default, skip_serializing_if = "BTreeMap::is_empty")]
     turns: BTreeMap<AttributePath, Vec<Turn>>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    ambiguity: Option<Box<Ambiguity>>,
 }
 
 impl PackedRest {
     fn is_empty(&self) -> bool {
-        self.pins.is_empty() && self.turns.is_empty()
+        self.pins.is_empty() && self.turns.is_empty() && self.ambiguity.is_none()
     }
 }
 
@@ -177,7 +180,7 @@ pub(super) enum UnpackError {
 /// The link as it is stored under this revision.
 pub(super) fn pack(link: &Link, revision: u64) -> String {
     // Taken apart whole, so that a new field cannot be forgotten here.
-    let Link { id: _, revision: _, epoch, origin, sides, registers, pins, turns } = link;
+    let Link { id: _, revision: _, epoch, origin, sides, registers, pins, turns, ambiguity } = link;
     let mut versions = Vec::new();
     let mut place = |version: &Version| {
         versions.iter().position(|known| *known == version.clone()).unwrap_or_else(|| {
@@ -240,7 +243,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
         .collect();
     let versions =
         versions.into_iter().map(|version| PackedVersion(version.modified_at, version.read_at, version.tag)).collect();
-    let rest = PackedRest { pins: pins.clone(), turns: turns.clone() };
+    let rest = PackedRest { pins: pins.clone(), turns: turns.clone(), ambiguity: ambiguity.clone() };
     let document = serde_json::to_string(&Packed(*epoch, *origin, packed_sides, versions, attributes, rest))
         .expect("domain types have string keys, so they are JSON");
     format!("{revision}:{document}")
@@ -251,7 +254,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
     let text = std::str::from_utf8(stored).map_err(|error| UnpackError::Form { column: error.valid_up_to() })?;
     let (revision, document) = text.split_once(':').ok_or(UnpackError::Revision)?;
     let revision = revision.parse().map_err(|_| UnpackError::Revision)?;
-    let Packed(epoch, origin, (a, b), versions, attributes, PackedRest { pins, turns }) =
+    let Packed(epoch, origin, (a, b), versions, attributes, PackedRest { pins, turns, ambiguity }) =
         serde_json::from_str(document).map_err(|error| UnpackError::Form { column: error.column() })?;
 
     let versions: Vec<Version> = versions
@@ -295,7 +298,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
         })
     };
     let sides = Sides { a: side(a)?, b: side(b)? };
-    let mut link = Link { id, revision, epoch, origin, sides, registers: BTreeMap::new(), pins, turns };
+    let mut link = Link { id, revision, epoch, origin, sides, registers: BTreeMap::new(), pins, turns, ambiguity };
 
     for PackedAttribute(name, Digests(seen), at_by, generations, value, hold) in attributes {
         let path = name.path()?;

@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod letters;
 mod links;
+mod matched;
 mod pool;
 mod readers;
 mod runs;
@@ -32,7 +33,7 @@ use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
-    Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
@@ -251,6 +252,14 @@ impl Store for RedisStore {
 
     async fn set_watch(&self, connection: &ConnectionName, token: Token, watch: &Watch) -> Result<bool, StoreError> {
         self.replace_watch(connection, token, watch).await
+    }
+
+    async fn match_note(&self, connection: &ConnectionName) -> Result<Option<MatchNote>, StoreError> {
+        self.stored_match(connection).await
+    }
+
+    async fn note_match(&self, connection: &ConnectionName, note: &MatchNote) -> Result<(), StoreError> {
+        self.put_match(connection, note).await
     }
 
     async fn file_letters(&self, open: &[DeadLetter], close: &[LetterId]) -> Result<(), StoreError> {

@@ -20,7 +20,7 @@ use super::budget::{CallBudget, Limits};
 use super::http::{Http, HttpSettings, SetupError};
 use super::{CallReport, Finding, Lookup, Page, ReadFrom, Rights, Schema, SearchKey, System, Write, Written};
 use crate::domain::rate::Window;
-use crate::domain::{AccountId, Attributes, Code, Failure, Snapshot, Timestamp};
+use crate::domain::{AccountId, AttributePath, Attributes, Code, Failure, Snapshot, Timestamp};
 
 mod attributes;
 pub(super) mod config;
@@ -185,6 +185,10 @@ impl System for Iadvize {
 
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
         self.by_ids(accounts).await
+    }
+
+    fn searches_by(&self, attribute: &AttributePath) -> bool {
+        attribute.as_str() == "emails"
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {

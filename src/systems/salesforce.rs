@@ -12,7 +12,7 @@ use url::Url;
 
 use super::http::{Call, Http, HttpSettings, SetupError};
 use super::{CallReport, Finding, Lookup, Page, ReadFrom, Rights, Schema, SearchKey, System, Write, Written};
-use crate::domain::{AccountId, Code, Failure, Snapshot, Timestamp, Value};
+use crate::domain::{AccountId, AttributePath, Code, Failure, Snapshot, Timestamp, Value};
 
 mod assertion;
 mod client;
@@ -203,6 +203,10 @@ impl System for Salesforce {
 
     async fn merged_into(&self, gone: &[AccountId]) -> Result<Vec<Option<AccountId>>, Failure> {
         self.survivors(gone).await
+    }
+
+    fn searches_by(&self, attribute: &AttributePath) -> bool {
+        self.fields.searchable(attribute, "").is_some()
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {

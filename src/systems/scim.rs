@@ -13,7 +13,7 @@ use url::Url;
 
 use super::http::{Http, HttpSettings, SetupError};
 use super::{CallReport, Finding, Lookup, Page, ReadFrom, Schema, SearchKey, System, Write, Written};
-use crate::domain::{AccountId, Code, Failure, Snapshot, SystemName, Timestamp};
+use crate::domain::{AccountId, AttributePath, Code, Failure, Snapshot, SystemName, Timestamp};
 
 mod attributes;
 mod client;
@@ -110,6 +110,10 @@ impl System for Scim {
 
     async fn get(&self, accounts: &[AccountId]) -> Result<Vec<Lookup>, Failure> {
         self.by_ids(accounts).await
+    }
+
+    fn searches_by(&self, attribute: &AttributePath) -> bool {
+        search::is_searched(attribute)
     }
 
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {

@@ -294,7 +294,7 @@ fn defaults_are_the_careful_ones() {
     assert_eq!(connection.schedule, Schedule::Manual);
     assert_eq!(connection.on_existing, OnExisting::Refuse);
     assert_eq!(connection.leavers, Leavers::Report);
-    assert_eq!(connection.match_on, ["userName".parse().unwrap()]);
+    assert_eq!(connection.match_on, ["userName".parse::<muster::domain::AttributePath>().unwrap().into()]);
     assert_eq!(connection.attributes, None);
     assert_eq!(connection.attribute(&"title".parse().unwrap()).unwrap().drift, Drift::Keep);
 

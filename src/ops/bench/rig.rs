@@ -80,7 +80,7 @@ impl Pair {
             leavers: Leavers::Report,
             leads: Side::A,
             on_existing: OnExisting::Refuse,
-            match_on: vec![USER_NAME.parse()?],
+            match_on: vec![USER_NAME.parse::<crate::domain::AttributePath>()?.into()],
             write_only: Sides::default(),
             shown_by: Sides::default(),
             whole: Sides::default(),

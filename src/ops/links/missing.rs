@@ -152,6 +152,7 @@ fn why(link: Option<&Link>, side: Side) -> Option<String> {
     match (&other.account, &other.dead) {
         (Some(_), _) if other.is_gone() => Some("partner_gone".to_owned()),
         (Some(_), _) => None,
+        (None, _) if link.ambiguity.is_some() => Some("ambiguous".to_owned()),
         // The code says which value is taken.
         (None, Some(dead)) => Some(dead.code.clone()),
         (None, None) => Some("not_linked".to_owned()),

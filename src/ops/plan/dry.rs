@@ -13,6 +13,7 @@ use crate::broker::message::Payload;
 use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::config::Config;
 use crate::database::Database;
+use crate::domain::matching::MatchKey;
 use crate::domain::pending::pending;
 use crate::domain::{
     Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, Link, LinkId, RunId, Side, Sides,
@@ -89,7 +90,7 @@ impl Dry {
         }
         let ends = Sides::from_fn(|side| {
             let rules = connection.template();
-            let matched = rules.match_on.iter().filter_map(|path| rules.attributes.get(path));
+            let matched = rules.match_on.iter().flat_map(MatchKey::paths).filter_map(|path| rules.attributes.get(path));
             let matched = matched.map(|rule| rule.names[side].clone()).collect();
             Arc::new(Planned::new(Arc::clone(&connection.ends[side]), matched))
         });

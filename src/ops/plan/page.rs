@@ -6,9 +6,11 @@ use console::measure_text_width;
 use serde_json::json;
 
 use super::SHOWN;
+use super::meeting::Meeting;
 use super::report::{Deed, Item, OnHold, Report, ValueChange};
 use crate::domain::link::Left;
-use crate::domain::{AttributePath, Side, Value};
+use crate::domain::matching::MeetingRule;
+use crate::domain::{AccountId, AttributePath, Side, Value};
 use crate::ops::explain::words::quoted;
 use crate::ops::output;
 
@@ -37,6 +39,12 @@ pub(super) fn objects(report: &Report, limit: Option<usize>) {
             "reasons": reasons,
         }));
     }
+    if let Some(meeting) = report.meeting.as_ref().filter(|meeting| meeting.not_linked.is_none()) {
+        for mut object in meeting.objects(&report.systems).take(limit.unwrap_or(usize::MAX)) {
+            object["connection"] = json!(connection);
+            output::object(&object);
+        }
+    }
     output::object(&json!({ "summary": report.summary() }));
 }
 
@@ -54,6 +62,11 @@ fn lines(report: &Report, limit: usize) -> Vec<String> {
     wrap(&mut lines, "", "  ", &head(report));
     if let Some(failed) = &report.failed {
         wrap(&mut lines, "", "  ", &format!("It is not the whole of it: {failed}"));
+    }
+    // Once all are linked there is nothing to say of it.
+    let is_news = |meeting: &&Meeting| !meeting.matched.is_empty() || !meeting.ambiguous.is_empty();
+    if let Some(meeting) = report.meeting.as_ref().filter(is_news) {
+        first_match(&mut lines, report, meeting, limit);
     }
     let mut last = None;
     for item in report.items.iter().take(limit) {
@@ -104,6 +117,74 @@ fn lines(report: &Report, limit: usize) -> Vec<String> {
     lines
 }
 
+/// What the accounts of the two systems are to each other: counts, then the first of each kind.
+fn first_match(lines: &mut Vec<String>, report: &Report, meeting: &Meeting, limit: usize) {
+    let name = |side: Side| side_name(report, side);
+    let by_key: Vec<_> = meeting.by_key().into_iter().map(|(by, count)| format!("{count} by {by}")).collect();
+    let by_key = if by_key.is_empty() { String::new() } else { format!(" ({})", by_key.join(", ")) };
+    let mut counts = vec![format!("{} pairs matched{by_key}", meeting.matched.len())];
+    let [a, b] = Side::BOTH;
+    if !meeting.ambiguous.is_empty() {
+        let (in_a, in_b) = (meeting.ambiguous(a), meeting.ambiguous(b));
+        counts.push(format!("{in_a} ambiguous in {} and {in_b} in {}", name(a), name(b)));
+    }
+    counts.extend(Side::BOTH.map(|side| format!("{} only in {}", meeting.only[side].len(), name(side))));
+    counts.push(format!("{} of the pairs differ", meeting.differing().count()));
+    lines.push(String::new());
+    wrap(lines, "", "  ", &format!("Match of all accounts: {}", counts.join(", ")));
+    if let Some(setting) = meeting.not_linked {
+        let text = format!("Pairs found by a key are not linked, since the connection has {setting}.");
+        wrap(lines, "  ", "  ", &text);
+        return;
+    }
+    for ((path, wins, rule), count) in meeting.rulings() {
+        wrap(lines, "  ", "    ", &format!("{}: {} in {count}", short(&path), verdict(report, wins, rule)));
+    }
+    if !meeting.ambiguous.is_empty() {
+        lines.push(String::new());
+        let text = "Ambiguous: nobody is created or linked for these until `muster links add` says who belongs to whom";
+        wrap(lines, "", "  ", text);
+    }
+    for shared in meeting.ambiguous.iter().take(limit) {
+        let of = |side: Side, accounts: &[AccountId]| {
+            let accounts = accounts.iter().map(|account| format!("{}:{account}", report.systems[side]));
+            accounts.collect::<Vec<_>>().join(", ")
+        };
+        let text = format!("the same {}: {} and {}", shared.by, of(a, &shared.a), of(b, &shared.b));
+        wrap(lines, "  ", "    ", &text);
+    }
+    and_more(lines, meeting.ambiguous.len(), limit);
+    if meeting.differing().next().is_some() {
+        lines.push(String::new());
+        lines.push("Pairs that differ".to_owned());
+    }
+    for met in meeting.differing().take(limit) {
+        let accounts = Side::BOTH.map(|side| format!("{}:{}", report.systems[side], met.accounts[side]));
+        wrap(lines, "  ", "    ", &format!("{}, by {}", accounts.join(", "), met.by));
+        for difference in &met.differing {
+            let value = |side: Side| format!("{} in {}", quoted(difference.values[side].as_ref(), false), name(side));
+            let verdict = verdict(report, difference.wins, difference.rule);
+            let text = format!("{}: {}, {}: {verdict}", short(&difference.path), value(a), value(b));
+            wrap(lines, "      ", "        ", &text);
+        }
+    }
+    and_more(lines, meeting.differing().count(), limit);
+}
+
+/// Whose value counts where two accounts differ, and why.
+fn verdict(report: &Report, wins: Option<Side>, rule: MeetingRule) -> String {
+    let Some(side) = wins else { return "each keeps its own (it is not written to accounts that exist)".to_owned() };
+    let why = match rule {
+        MeetingRule::OneWay => "it flows one way",
+        MeetingRule::Filled => "the other has none",
+        MeetingRule::DefaultSystem => "the default system",
+        MeetingRule::Owner => "the owner of the attribute",
+        MeetingRule::LastWrite => "changed later",
+        MeetingRule::NotWritten => "it is not written",
+    };
+    format!("{} wins ({why})", side_name(report, side))
+}
+
 fn and_more(lines: &mut Vec<String>, count: usize, limit: usize) {
     if count > limit {
         lines.push(format!("  and {} more, --limit or --json shows them", count - limit));
@@ -130,6 +211,7 @@ fn head(report: &Report) -> String {
         }
     };
     more(counts.to_link, "to link");
+    more(counts.ambiguous, "ambiguous");
     more(counts.alone, "without a partner");
     more(u64::from(counts.out_of_scope), "out of scope");
     more(counts.refused, "refused");

@@ -359,6 +359,10 @@ impl System for Planned {
         self.real.merged_into(gone).await
     }
 
+    fn searches_by(&self, attribute: &AttributePath) -> bool {
+        self.real.searches_by(attribute)
+    }
+
     async fn search(&self, keys: &[SearchKey]) -> Result<Vec<Vec<Snapshot>>, Failure> {
         let found = self.real.search(keys).await?;
         Ok(keys.iter().zip(found).map(|(key, found)| self.found(key, found)).collect())

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::dry::Dry;
+use super::meeting::Meeting;
 use super::planned::{Outcome, Planned};
 use super::reasons::{Reason, reason};
 use crate::domain::link::Left;
@@ -114,6 +115,8 @@ fn time<S: serde::Serializer>(at: &Option<Timestamp>, to: S) -> Result<S::Ok, S:
 pub(super) struct Report {
     pub(super) connection: ConnectionName,
     pub(super) systems: Sides<SystemName>,
+    /// What the accounts are to each other, where that was looked at.
+    pub(super) meeting: Option<Meeting>,
     /// By action, then by account.
     pub(super) items: Vec<Item>,
     /// What would be refused and is not yet, each with what to do.
@@ -143,6 +146,8 @@ pub(super) struct Counts {
     pub(super) in_step: u64,
     /// Pairs that would be linked, and are not yet.
     pub(super) to_link: u64,
+    /// Accounts without a partner of which nobody can tell who belongs to whom: `muster links add` says so.
+    pub(super) ambiguous: u64,
     /// Accounts on one side alone that stay so.
     pub(super) alone: u64,
     /// Accounts read that nobody asked to keep in step.
@@ -155,7 +160,12 @@ pub(super) struct Counts {
 
 impl Report {
     /// Of a run that is over.
-    pub(super) async fn of<S: Store>(dry: &Dry, run: &Run, source: Option<&S>) -> Result<Self, StoreError> {
+    pub(super) async fn of<S: Store>(
+        dry: &Dry,
+        meeting: Option<Meeting>,
+        run: &Run,
+        source: Option<&S>,
+    ) -> Result<Self, StoreError> {
         let (connection, store) = (&dry.connection, &dry.pipeline.store);
         let mut items = Vec::new();
         let mut written = HashSet::new();
@@ -223,7 +233,9 @@ impl Report {
             if written.contains(&link.id) || is_on_hold {
                 return;
             }
-            if sides(&|side| link.sides[side].dead.is_some() && lacking(&link, side, &rules).is_some()) {
+            if link.ambiguity.is_some() {
+                counts.ambiguous += 1;
+            } else if sides(&|side| link.sides[side].dead.is_some() && lacking(&link, side, &rules).is_some()) {
                 counts.refused += 1;
             } else if link.is_paired() {
                 counts.in_step += 1;
@@ -239,6 +251,7 @@ impl Report {
         Ok(Self {
             connection: connection.name.clone(),
             systems: connection.systems.clone(),
+            meeting,
             items,
             refused,
             held,
@@ -262,7 +275,7 @@ impl Report {
             Exit::Failed
         } else if !self.items.is_empty() {
             Exit::Changes
-        } else if !self.refused.is_empty() {
+        } else if !self.refused.is_empty() || self.counts.ambiguous > 0 {
             Exit::Attention
         } else {
             Exit::Done
@@ -283,6 +296,7 @@ impl Report {
             "b": of_side(Side::B),
             "new_letters": self.refused.len(),
             "held": self.held.len(),
+            "first_match": self.meeting.as_ref().map(|meeting| meeting.summary(&self.systems)),
             "stays": self.counts,
             "workers": self.workers,
             "failed": self.failed,

@@ -13,7 +13,8 @@ use crate::domain::{
 };
 use crate::store::{
     AccountPage, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept,
-    LeaseName, LinkCounts, Loaded, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    LeaseName, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest,
+    SystemState,
 };
 
 impl Store for MemoryStore {
@@ -253,6 +254,18 @@ impl Store for MemoryStore {
                 state.timetable = Some(timetable.clone());
             }
             Ok(is_there)
+        })
+        .await
+    }
+
+    async fn match_note(&self, _: &ConnectionName) -> Result<Option<MatchNote>, StoreError> {
+        self.op("match_note", |state, _| Ok(state.matched.clone())).await
+    }
+
+    async fn note_match(&self, _: &ConnectionName, note: &MatchNote) -> Result<(), StoreError> {
+        self.op("note_match", |state, _| {
+            state.matched = Some(note.clone());
+            Ok(())
         })
         .await
     }

@@ -10,7 +10,8 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    Claim, Commit, Committed, Count, JournalEntry, LeaseName, Pause, ReaderState, Run, StoreError, SyncRequest,
+    Claim, Commit, Committed, Count, JournalEntry, LeaseName, MatchNote, Pause, ReaderState, Run, StoreError,
+    SyncRequest,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -31,6 +32,7 @@ pub(super) struct State {
     pub(super) requests: Vec<SyncRequest>,
     pub(super) timetable: Option<Timetable>,
     pub(super) watch: Watch,
+    pub(super) matched: Option<MatchNote>,
     /// Systems that are to be left alone, and until when.
     pub(super) pauses: HashMap<SystemName, Timestamp>,
     /// By how many milliseconds each system's clock is ahead of the store's, and when that was measured.

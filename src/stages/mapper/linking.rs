@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::Desk;
 use crate::broker::Broker;
 use crate::domain::link::Origin;
+use crate::domain::matching::Ambiguity;
 use crate::domain::pairing::{Known, Pairing, pair};
 use crate::domain::{
     AccountId, AttributePath, Change, Lane, LetterId, Link, LinkId, Side, Sides, Sighting, Snapshot, Value,
@@ -18,6 +19,9 @@ use crate::store::{Claim, Find, Found, Loaded, Store};
 
 /// Code of the letter about an account with only one of the fields that make a link by hand (R4).
 pub const INCOMPLETE_LINK: &str = "incomplete_link";
+
+/// Code of the letter about an account that shares a matching key with several others.
+pub const AMBIGUOUS_MATCH: &str = "ambiguous_match";
 
 /// What the store knows of the accounts of a change.
 pub(super) struct Sighted {
@@ -216,7 +220,11 @@ impl Desk<'_> {
                 let quarrel = Some(Refusal { code: "already_linked", message });
                 Linked::To { link: Box::new(link), linking: Linking::default(), quarrel }
             }
-            (_, Some(_)) | (Naming::Nobody, None) => to(link, Linking::default()),
+            (Naming::Nobody, None) => {
+                let quarrel = link.ambiguity.as_deref().map(|ambiguity| self.ambiguous(side, snapshot, ambiguity));
+                Linked::To { link: Box::new(link), linking: Linking::default(), quarrel }
+            }
+            (_, Some(_)) => to(link, Linking::default()),
             (naming @ (Naming::Half { .. } | Naming::NoId { .. }), None) => {
                 Linked::Refused { refusal: self.refusal(side, snapshot, &naming), link: Some(Box::new(link)) }
             }
@@ -264,6 +272,23 @@ impl Desk<'_> {
     /// The account, if its side can be read at all.
     pub(super) fn unread(&self, side: Side, account: AccountId) -> Vec<(Side, AccountId)> {
         if self.connection.ends[side].schema().readable { vec![(side, account)] } else { Vec::new() }
+    }
+
+    /// Why an account gets no partner although some account could be it.
+    fn ambiguous(&self, side: Side, snapshot: &Snapshot, ambiguity: &Ambiguity) -> Refusal {
+        let list = |side: Side, accounts: &[AccountId]| {
+            let system = &self.connection.systems[side];
+            accounts.iter().map(|account| format!("{system}:{account}")).collect::<Vec<_>>().join(", ")
+        };
+        let Ambiguity { key, candidates, rivals } = ambiguity;
+        let (candidates, rivals) = (list(side.other(), candidates), list(side, rivals));
+        let rivals = if rivals.is_empty() { String::new() } else { format!(", and so has {rivals}") };
+        let message = format!(
+            "{} has the same {key} as {candidates}{rivals}: nobody is created or linked for it until `muster links add {}` \
+             says who belongs to whom, or the {key} differs and `muster sync {} --full` has looked again",
+            snapshot.account, self.connection.name, self.connection.name
+        );
+        Refusal { code: AMBIGUOUS_MATCH, message }
     }
 
     /// Why an account cannot be linked by what it has in the fields for that.

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::domain::schedule::{Slot, Timetable};
 use crate::domain::{RunId, Side, Sides, Timestamp, Token};
 use crate::failpoint::hit;
+use crate::stages::matching::MatchError;
 use crate::stages::{Connection, Halt, Pipeline, preflight, wait};
 use crate::store::{LeaseName, Run, RunKind, Store, SyncRequest};
 
@@ -48,7 +49,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         let requests = self.pipeline.ask(stop, || store.requests(name)).await?;
         if let Some(request) = requests.into_iter().next() {
-            let blocked = self.blocked(stop, &runs).await?;
+            let Some(blocked) = self.prepare(stop, &runs, request.kind).await? else { return Ok(Step::Idle) };
             self.begin_run(stop, &request, None, blocked, now).await?;
             hit("clerk.began");
             self.pipeline.ask(stop, || store.request_done(name, &request.run)).await?;
@@ -56,7 +57,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         let Some(slot) = self.connection.schedule.due(timetable.served, now) else { return Ok(Step::Idle) };
         let request = SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
-        let blocked = self.blocked(stop, &runs).await?;
+        let Some(blocked) = self.prepare(stop, &runs, request.kind).await? else { return Ok(Step::Idle) };
         self.begin_run(stop, &request, Some(slot), blocked, now).await?;
         hit("clerk.began");
         Ok(Step::Worked)
@@ -87,25 +88,86 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         if is_cleared && latest.is_none_or(|run| run.failed.is_none()) {
             return Ok(None);
         }
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
-        let mut asking = std::pin::pin!(preflight::blocked(&self.connection));
-        let blocked = loop {
-            let answered = tokio::select! {
-                biased;
-                blocked = &mut asking => Some(blocked),
-                waited = wait(stop, LEASE / 3) => waited.map(|()| None)?,
-            };
-            // Also after the answer: who was away for long may have been replaced by somebody who began a run.
-            if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
-                return Err(Halt::LostLease);
-            }
-            if let Some(blocked) = answered {
-                break blocked;
-            }
-        };
+        let blocked = self.keeping_lease(stop, preflight::blocked(&self.connection)).await?;
         let cleared_at = blocked.is_none().then(clock::now);
         *self.cleared_at.lock().expect("nothing panics while the lock is held") = cleared_at;
         Ok(blocked)
+    }
+
+    /// Sees to it that a run of this kind can begin: why it is blocked, if it is. The outer `None`: not yet.
+    async fn prepare(
+        &self,
+        stop: &CancellationToken,
+        runs: &[Run],
+        kind: RunKind,
+    ) -> Result<Option<Option<String>>, Halt> {
+        if let Some(blocked) = self.blocked(stop, runs).await? {
+            return Ok(Some(Some(blocked)));
+        }
+        self.match_first(stop, kind).await
+    }
+
+    /// Matches the accounts of both systems before anything else is read in an epoch, where accounts are linked by what
+    /// they have in common; again once the rules have changed, and by a reconcile where some could not be told apart.
+    async fn match_first(&self, stop: &CancellationToken, kind: RunKind) -> Result<Option<Option<String>>, Halt> {
+        let (pipeline, connection) = (&self.pipeline, &self.connection);
+        let (store, name) = (&pipeline.store, &connection.name);
+        if !connection.matches_first() {
+            return Ok(Some(None));
+        }
+        let epoch = pipeline.ask(stop, || store.epoch(name)).await?;
+        let note = pipeline.ask(stop, || store.match_note(name)).await?;
+        let is_current = note.is_some_and(|note| {
+            let looks_again = kind == RunKind::Reconcile && (note.ambiguous.a > 0 || note.ambiguous.b > 0);
+            note.epoch == epoch.id && note.version == connection.template().version && !looks_again
+        });
+        if is_current {
+            return Ok(Some(None));
+        }
+        // What was created just before the epoch began is seen.
+        if epoch.now < pipeline.usable_from(connection, epoch) {
+            return Ok(None);
+        }
+        let mut reread = Sides { a: false, b: false };
+        for side in Side::BOTH {
+            let known = pipeline.ask(stop, || store.reader(name, side)).await?.watermark.is_some();
+            reread[side] = known && kind != RunKind::Reconcile;
+        }
+        let work = async {
+            let found = match pipeline.compare(stop, connection).await {
+                Ok(found) => found,
+                Err(MatchError::Halt(halt)) => return Err(halt),
+                Err(MatchError::Unread(reason)) => return Ok(Some(Some(reason))),
+            };
+            let note = pipeline.link_matched(stop, connection, &found, reread).await?;
+            info!(
+                connection = %name,
+                "Matched the accounts of {name}: {} pairs by a key, {} accounts ambiguous",
+                note.matched, note.ambiguous.a + note.ambiguous.b
+            );
+            Ok(Some(None))
+        };
+        self.keeping_lease(stop, work).await?
+    }
+
+    /// Does something that may take longer than the lease, renewing it meanwhile.
+    async fn keeping_lease<T>(&self, stop: &CancellationToken, work: impl Future<Output = T>) -> Result<T, Halt> {
+        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let mut work = std::pin::pin!(work);
+        loop {
+            let done = tokio::select! {
+                biased;
+                done = &mut work => Some(done),
+                waited = wait(stop, LEASE / 3) => waited.map(|()| None)?,
+            };
+            // Also when it is done: who was away for long may have been replaced by somebody who began a run.
+            if !self.pipeline.ask(stop, || store.lease(name, &LeaseName::Runs, self.token, LEASE)).await? {
+                return Err(Halt::LostLease);
+            }
+            if let Some(done) = done {
+                return Ok(done);
+            }
+        }
     }
 
     /// Begins a run: the readers find it and read. A blocked one is over at once, and says why.

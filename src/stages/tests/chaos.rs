@@ -21,7 +21,7 @@ async fn storm(seed: u64, epochs: bool) {
     fastrand::seed(seed);
     let mut rules = rules();
     if seed.is_multiple_of(2) {
-        rules.match_on = vec!["title".parse().unwrap()];
+        rules.match_on = vec!["title".parse::<crate::domain::AttributePath>().unwrap().into()];
         rules.on_existing = OnExisting::Link;
     }
     let mut world = World::of(SHAPES[usize::try_from(seed).unwrap() % SHAPES.len()], rules);

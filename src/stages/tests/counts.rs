@@ -106,7 +106,7 @@ async fn a_run_expects_each_account_once() {
 #[tokio::test]
 async fn a_wave_searches_once_for_all_its_keys() {
     let mut rules = rules();
-    rules.match_on = vec!["title".parse().unwrap()];
+    rules.match_on = vec!["title".parse::<crate::domain::AttributePath>().unwrap().into()];
     rules.on_existing = OnExisting::Link;
     let world = World::of(Shape { page: 2000, batch: 200, calls: 4 }, rules);
     world.crm.edit_all(1000, "first");

@@ -93,6 +93,12 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     if let Some(after) = wave.paused().await? {
                         return Ok(self.later(after));
                     }
+                    // Whoever is to be created may be there under another id: all accounts are compared first.
+                    if matches!(wanted.need, Need::Create { .. })
+                        && !wave.pipeline.is_matched(wave.stop, wave.connection, wave.epoch).await?
+                    {
+                        return Ok(self.later(NEXT_LOOK));
+                    }
                     if turn.is_none() {
                         match wave.turn().await? {
                             Ok(granted) => turn = Some(granted),

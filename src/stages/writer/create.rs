@@ -7,6 +7,7 @@ use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::course::{self, Existing};
 use crate::domain::link::{LastWrite, WriteAnswer};
+use crate::domain::matching::MatchKey;
 use crate::domain::pending::Need;
 use crate::domain::write;
 use crate::domain::{
@@ -28,12 +29,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         partner: &AccountId,
     ) -> Result<Option<Fate>, Halt> {
         let rules = &self.wave.rules;
-        let keys: Vec<(AttributePath, SearchKey)> =
-            rules.match_on.iter().filter_map(|path| self.key(begun, path)).collect();
+        let keys: Vec<(&MatchKey, AttributePath, SearchKey)> = rules
+            .match_on
+            .iter()
+            .filter_map(|key| self.key(begun, key).map(|(name, search)| (key, name, search)))
+            .collect();
         // All at once: searching for one key after the other would take a call for each.
         let (ours, existing) = join(
             self.search(begun, SearchKey::Partner(partner.clone())),
-            try_join_all(keys.iter().map(|(_, key)| self.search(begun, key.clone()))),
+            try_join_all(keys.iter().map(|(_, _, key)| self.search(begun, key.clone()))),
         )
         .await;
         let found = ours.and_then(|ours| {
@@ -46,7 +50,10 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
         };
         hit("writer.searched");
-        let others = keys.into_iter().map(|(name, _)| name).zip(others).collect();
+        let others = keys.into_iter().zip(others).map(|((key, name, _), found)| {
+            (name, found.into_iter().filter(|found| self.agrees(begun, key, found)).collect())
+        });
+        let others = others.collect();
         match course::existing(ours, others, rules) {
             Existing::Nobody => Ok(None),
             Existing::Adopt { account, remembered } => {
@@ -57,14 +64,40 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         }
     }
 
-    /// The target's name of a matching attribute, and the key to search by; `None` if the account is to have no such value.
-    fn key(&self, begun: &Begun, path: &AttributePath) -> Option<(AttributePath, SearchKey)> {
-        let (rule, side) = (self.wave.rules.attributes.get(path)?, self.wave.side);
-        let name = &rule.names[side];
-        match rule.mapping.leave(side, begun.wanted.values.get(path)?) {
-            Ok(Some(Value::Text(text))) => Some((name.clone(), SearchKey::Attribute(name.clone(), text))),
+    /// The target's name of the attribute of a key that it is searched by, and what to search by; `None` if the account is
+    /// to lack a value of the key. One that the target cannot be searched by is left out where all accounts were compared
+    /// before.
+    fn key(&self, begun: &Begun, key: &MatchKey) -> Option<(AttributePath, SearchKey)> {
+        if !key.paths().iter().all(|path| wanted(begun, path).is_some()) {
+            return None;
+        }
+        let name = |path: &AttributePath| Some(&self.wave.rules.attributes.get(path)?.names[self.wave.side]);
+        let searched = |path: &AttributePath| {
+            let is_text = matches!(wanted(begun, path), Some(Value::Text(_)));
+            is_text && name(path).is_some_and(|name| self.wave.system().searches_by(name))
+        };
+        let by = match key.paths().iter().find(|path| searched(path)) {
+            Some(path) => path,
+            None if self.wave.connection.matches_first() => return None,
+            None => key.paths().first()?,
+        };
+        let mapping = &self.wave.rules.attributes.get(by)?.mapping;
+        match mapping.leave(self.wave.side, begun.wanted.values.get(by)?) {
+            Ok(Some(Value::Text(text))) => Some((name(by)?.clone(), SearchKey::Attribute(name(by)?.clone(), text))),
             _ => None,
         }
+    }
+
+    /// Whether an account that was found by one attribute of a key has all of them.
+    fn agrees(&self, begun: &Begun, key: &MatchKey, found: &Snapshot) -> bool {
+        let (side, paths) = (self.wave.side, key.paths());
+        paths.len() == 1
+            || paths.iter().all(|path| {
+                let Some(rule) = self.wave.rules.attributes.get(path) else { return false };
+                let wanted = begun.wanted.values.get(path).and_then(|wanted| rule.mapping.leave(side, wanted).ok());
+                let has = found.attributes.get(&rule.names[side]);
+                wanted.zip(has).is_some_and(|(wanted, has)| rule.comparison[side].equal(wanted.as_ref(), has.as_ref()))
+            })
     }
 
     /// Looks for what creations without an answer may have left for somebody who is not to have an account any more. What
@@ -168,6 +201,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
         }
     }
+}
+
+/// The value that an account is to have.
+fn wanted<'b>(begun: &'b Begun, path: &AttributePath) -> Option<&'b Value> {
+    begun.wanted.values.get(path)?.as_ref()
 }
 
 fn ambiguous() -> Failure {

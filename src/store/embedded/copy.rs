@@ -15,7 +15,8 @@ const REREADS: usize = 100_000;
 
 impl EmbeddedStore {
     /// Copies what `source` holds of a connection into this store, which must not know the connection yet: its epoch,
-    /// links, claims, open letters, accounts to read again, places taken in budgets, and how far each side was read. The source is only asked.
+    /// links, claims, open letters, accounts to read again, places taken in budgets, how far each side was read, and what is noted of
+    /// its last match. The source is only asked.
     /// A connection that it does not know is left unknown here.
     ///
     /// A read under way is not copied: what it has published is in queues that the copy has no part in, so the copy
@@ -80,6 +81,9 @@ impl EmbeddedStore {
                 Ok(())
             })
             .await?;
+        }
+        if let Some(note) = source.match_note(connection).await? {
+            self.put_match(connection, &note).await?;
         }
         let opened = source.letters(Some(connection)).await?;
         let name = connection.clone();

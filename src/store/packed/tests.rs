@@ -164,6 +164,13 @@ fn links() -> impl Strategy<Value = Link> {
             registers,
             pins,
             turns,
+            ambiguity: (id % 3 == 0).then(|| {
+                Box::new(Ambiguity {
+                    key: "emails".to_owned(),
+                    candidates: vec!["b1".parse().unwrap()],
+                    rivals: Vec::new(),
+                })
+            }),
         },
     )
 }

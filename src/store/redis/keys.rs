@@ -21,6 +21,7 @@
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
 //! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
+//! | `P:{C}:match` | string | one JSON [`MatchNote`](crate::store::MatchNote) | never |
 //! | `P:{C}:held` | sorted set | link id by the time since when something of it waits for a person | never |
 //! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
@@ -131,6 +132,10 @@ impl Keys {
         self.key("timetable")
     }
 
+    pub(super) fn matched(&self) -> String {
+        self.key("match")
+    }
+
     pub(super) fn watch(&self) -> String {
         self.key("watch")
     }
@@ -184,6 +189,7 @@ mod tests {
             keys.requests(),
             keys.timetable(),
             keys.watch(),
+            keys.matched(),
         ] {
             assert!(key.starts_with("muster:{crm-scim}:"), "{key}");
         }

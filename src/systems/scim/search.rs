@@ -10,11 +10,16 @@ use super::client::List;
 use super::listing::{After, Position};
 use super::profile::{Profile, Seen};
 use super::resource::{member, partner_of, read, text_of, value_of};
-use crate::domain::{Code, Comparison, Failure, FailureClass, Snapshot, Value};
+use crate::domain::{AttributePath, Code, Comparison, Failure, FailureClass, Snapshot, Value};
 use crate::systems::{Record, SearchKey};
 
 /// Values are found by servers that fold letter case as well as by those that do not.
 const FOLDED: Comparison = Comparison { fold_case: true, trim: true, empty_is_clear: false };
+
+/// Whether servers are asked for accounts by this attribute: by others most do not filter.
+pub(super) fn is_searched(attribute: &AttributePath) -> bool {
+    matches!(attribute.as_str(), "userName" | "emails")
+}
 
 impl Scim {
     /// Accounts that have a value, for each key, see [`System::search`](crate::systems::System::search). Keys that the

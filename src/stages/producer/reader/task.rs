@@ -6,8 +6,7 @@ use tracing::info;
 use super::super::RUNS;
 use super::Reader;
 use crate::broker::Broker;
-use crate::domain::course::quarantine_ends;
-use crate::domain::{AccountId, Epoch, Side};
+use crate::domain::{AccountId, Epoch};
 use crate::stages::Halt;
 use crate::store::{ActiveRead, EpochState, ReaderState, Run, RunKind, Store};
 
@@ -71,10 +70,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         if paused.is_some_and(|until| until > epoch.now) {
             return Ok(false);
         }
-        let search_lag = |side| self.connection.ends[side].schema().search_lag;
-        let lag = Side::BOTH.into_iter().map(search_lag).max().unwrap_or_default();
-        let settings = &self.pipeline.settings;
-        let usable_from = quarantine_ends(epoch.began_at, settings.lease, settings.deadline, lag);
+        let usable_from = self.pipeline.usable_from(&self.connection, epoch);
         if epoch.now < usable_from {
             let mut memory = self.memory();
             if memory.announced != Some(epoch.id) {
