@@ -4,6 +4,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use crate::domain::LetterEntry;
+
 pub mod amqp;
 pub mod delay;
 pub mod embedded;
@@ -124,6 +126,11 @@ pub trait Broker: Clone + Send + Sync + 'static {
     /// Declares what is missing of the topology for these queues, the retry ladder and the log of dead letters.
     /// Declaring again changes nothing.
     fn declare(&self, queues: &[Queue]) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Hands every entry of the log of dead letters to `take`, oldest first, up to those that were there before this call.
+    /// Nothing is taken out; a message that this version cannot read is passed over, with a warning. On an error, `take`
+    /// was handed some of them.
+    fn read_log(&self, take: impl FnMut(LetterEntry) + Send) -> impl Future<Output = Result<(), BrokerError>> + Send;
 
     /// How many messages wait in each of these queues, in each rung of the ladder, and among the unroutable.
     fn depths(&self, queues: &[Queue]) -> impl Future<Output = Result<Vec<QueueDepth>, BrokerError>> + Send;

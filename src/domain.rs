@@ -15,6 +15,7 @@ pub mod dead_letter;
 pub mod deferral;
 pub mod explain;
 pub mod failure;
+pub mod foresight;
 pub mod give_back;
 pub mod guard;
 pub mod hold;
@@ -27,6 +28,7 @@ pub mod outcome;
 pub mod pairing;
 pub mod pending;
 pub mod rate;
+pub mod redrive;
 pub mod resolve;
 pub mod rules;
 pub mod schedule;
@@ -39,7 +41,9 @@ pub use account::{Freshness, Snapshot, Version};
 pub use attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey, Value};
 pub use change::{Cause, Change, Lane, Sighting};
 pub use command::Command;
-pub use dead_letter::{DeadLetter, Fingerprint, LetterContent, LetterEntry, LetterId, Resolution};
+pub use dead_letter::{
+    DeadLetter, FailedAttempt, Fingerprint, LetterContent, LetterEntry, LetterGroup, LetterId, LetterPlace, Resolution,
+};
 pub use failure::{Code, Failure, FailureClass};
 pub use id::{AccountId, ConnectionName, Epoch, LinkId, RunId, Side, Sides, SystemName, Token};
 pub use link::Link;

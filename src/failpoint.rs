@@ -53,6 +53,16 @@ pub const CONFLICTS: &[&str] = &[
     "conflicts.sent",
 ];
 
+/// The names where many letters are sent again.
+pub const LETTERS: &[&str] = &[
+    // What is sent next is noted, and nothing of it is sent.
+    "dead.noted",
+    // The links ask for their commands again, and those are counted; none is published.
+    "dead.asked",
+    // They are published, and that is not noted yet.
+    "dead.sent",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.

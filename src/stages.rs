@@ -50,6 +50,7 @@ pub use letters::from_base64;
 pub use partner::PartnerFields;
 pub use remedy::remedy;
 pub use retry::RetryPolicy;
+pub(crate) use validate::validate;
 pub(crate) use writer::PAUSES_BELIEVED;
 
 /// Everything that a stage works with.

@@ -6,20 +6,23 @@
 //! whoever gets an error waits and asks again, and acknowledges nothing meanwhile.
 
 use std::future::Future;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::guard::{Budget, Risk};
 use crate::domain::rate::Window;
+use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides, SystemName, Timestamp,
-    Token,
+    AccountId, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link, LinkId, RunId,
+    Side, Sides, SystemName, Timestamp, Token,
 };
 
 pub use matched::MatchNote;
+pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
@@ -137,6 +140,9 @@ pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
 
 /// A page of claims with the links that hold them, and where the next page begins (`None`: that was the last).
 pub type ClaimPage = (Vec<(Claim, LinkId)>, Option<String>);
+
+/// A page of open letters, and behind which place the next page begins (`None`: that was the last).
+pub type LetterPage = (Vec<DeadLetter>, Option<LetterPlace>);
 
 /// Counts over all links of a connection, for `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -417,6 +423,34 @@ pub trait Store: Clone + Send + Sync + 'static {
         &self,
         connection: Option<&ConnectionName>,
     ) -> impl Future<Output = Result<Vec<DeadLetter>, StoreError>> + Send;
+
+    /// How many letters are open of each fingerprint that were opened within `when`, in the order of the fingerprints.
+    /// Those about messages (`None`) lie by themselves, whatever their connection.
+    fn letter_groups(
+        &self,
+        connection: Option<&ConnectionName>,
+        when: &Range<Timestamp>,
+    ) -> impl Future<Output = Result<Vec<LetterGroup>, StoreError>> + Send;
+
+    /// A page of the open letters of one fingerprint that were opened within `when`, oldest first: those behind `after`, at
+    /// most `limit`; and behind which place the next page begins (`None`: that was the last). Letters as for
+    /// [`Store::letter_groups`].
+    fn letter_page(
+        &self,
+        connection: Option<&ConnectionName>,
+        fingerprint: &Fingerprint,
+        when: &Range<Timestamp>,
+        after: Option<&LetterPlace>,
+        limit: usize,
+    ) -> impl Future<Output = Result<LetterPage, StoreError>> + Send;
+
+    /// Puts a retry of many letters in the place of the one of the same id and of the revision before; `false`, and nothing
+    /// happens, if another one is there by now. A new one has revision 1. Those that are forgotten, see
+    /// [`REDRIVES_KEPT`], are the ones saved longest ago.
+    fn save_redrive(&self, redrive: &Redrive) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The retries of many letters, the one that was begun last first.
+    fn redrives(&self) -> impl Future<Output = Result<Vec<Redrive>, StoreError>> + Send;
 
     // --- guards ---
 

@@ -12,6 +12,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::{Broker, BrokerError, BrokerHealth, Destination, Outgoing, PublishError, Queue, QueueDepth, delay};
+use crate::domain::LetterEntry;
 use publisher::Publisher;
 use supervisor::{Incarnation, Supervisor};
 
@@ -190,6 +191,14 @@ impl Broker for AmqpBroker {
                 answer => return answer,
             }
         }
+    }
+
+    async fn read_log(&self, mut take: impl FnMut(LetterEntry) + Send) -> Result<(), BrokerError> {
+        let mut log = self.letters().await?;
+        while let Some(entry) = log.next().await? {
+            take(entry);
+        }
+        Ok(())
     }
 
     async fn depths(&self, queues: &[Queue]) -> Result<Vec<QueueDepth>, BrokerError> {

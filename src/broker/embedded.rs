@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::{Broker, BrokerError, BrokerHealth, Outgoing, PublishError, Queue, QueueDepth, delay};
 use crate::database::{Database, DatabaseError};
+use crate::domain::LetterEntry;
 use crate::failpoint::hit;
 use feed::Feeds;
 use parcel::Parcel;
@@ -160,6 +161,14 @@ impl Broker for EmbeddedBroker {
 
     /// All delayed messages are shown as one rung, and there are no unroutable ones: a retry to a queue that is not there
     /// is refused when it is published.
+    async fn read_log(&self, mut take: impl FnMut(LetterEntry) + Send) -> Result<(), BrokerError> {
+        let mut log = self.letters().await?;
+        while let Some(entry) = log.next().await? {
+            take(entry);
+        }
+        Ok(())
+    }
+
     async fn depths(&self, queues: &[Queue]) -> Result<Vec<QueueDepth>, BrokerError> {
         let names: Vec<_> = queues.iter().map(Queue::to_string).collect();
         let counted =

@@ -152,6 +152,7 @@ mod tests {
             cause: Cause { run: "r1".parse().unwrap(), number: 3 },
             lane: Lane::Bulk,
             approval: None,
+            failed: Vec::new(),
         }]))
     }
 

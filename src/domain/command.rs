@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Cause, Lane};
+use super::dead_letter::FailedAttempt;
 use super::hold::Approval;
 use super::id::{ConnectionName, LinkId, Side};
 
@@ -24,4 +25,7 @@ pub struct Command {
     /// and the write that follows from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<Approval>>,
+    /// The attempts at it that failed, oldest first: should it need a person, its letter tells them all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedAttempt>,
 }

@@ -1,5 +1,6 @@
 //! Dead letters: incidents that need a person, about one account of one side, or about one message that nobody can read.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,11 @@ impl LetterId {
     /// The letter about a message that cannot be decoded or that no configuration asks for.
     pub fn of_message(message_id: &str) -> Self {
         Self(format!("message/{message_id}"))
+    }
+
+    /// Whether it is the letter about a message.
+    pub fn is_of_message(&self) -> bool {
+        self.0.starts_with("message/")
     }
 
     /// The id as a person typed it; one that names no letter is simply not found.
@@ -77,6 +83,82 @@ pub struct Fingerprint {
     pub attribute: Option<AttributePath>,
 }
 
+impl Fingerprint {
+    /// The fingerprint as the text that stores group letters by: target, class, code and attribute, each followed by a
+    /// space but the last; what is absent is empty. None of them can hold a space.
+    pub fn key(&self) -> String {
+        let target = self.target.as_ref().map_or("", SystemName::as_str);
+        let attribute = self.attribute.as_ref().map_or("", AttributePath::as_str);
+        format!("{target} {} {} {attribute}", self.class, self.code)
+    }
+
+    /// The fingerprint of a [`Fingerprint::key`]; `None` if the text is none.
+    pub fn from_key(key: &str) -> Option<Self> {
+        let words: Vec<&str> = key.split(' ').collect();
+        let [target, class, code, attribute] = words[..] else { return None };
+        let some = |text: &'_ str| (!text.is_empty()).then(|| text.to_owned());
+        Some(Self {
+            target: some(target).map(|name| name.parse()).transpose().ok()?,
+            class: FailureClass::ALL.into_iter().find(|known| known.as_str() == class)?,
+            code: Code::vendor(code),
+            attribute: some(attribute).map(|path| path.parse()).transpose().ok()?,
+        })
+    }
+}
+
+/// Where an open letter stands among others: the one that was opened first comes first.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LetterPlace {
+    /// When it was opened.
+    pub first_at: Timestamp,
+    /// Which one it is.
+    pub id: LetterId,
+}
+
+/// Letters of one cause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LetterGroup {
+    /// The cause.
+    pub fingerprint: Fingerprint,
+    /// How many are open.
+    pub letters: u64,
+    /// When the oldest of them was opened.
+    pub first_at: Timestamp,
+    /// When one of this cause last failed; it may have been closed since.
+    pub last_at: Timestamp,
+}
+
+/// One attempt that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// When its failure was known, by the clock of the worker that made it.
+    pub at: Timestamp,
+    /// What went wrong.
+    pub code: Code,
+    /// HTTP status of the answer; absent if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The vendor's id of the request, for their support.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// From the beginning of the attempt until its failure was known, in milliseconds, the waits for a turn at the target
+    /// left out; absent where nothing was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<u32>,
+}
+
+/// Attempts that a letter or a command remembers at most: the first one and the latest. What lies between is in the log
+/// of letters, where each failure that joined a letter has an entry.
+pub const ATTEMPTS_KEPT: usize = 20;
+
+/// Adds attempts to those before. Of too many the first one and the latest stay.
+pub fn add_attempts(attempts: &mut Vec<FailedAttempt>, more: impl IntoIterator<Item = FailedAttempt>) {
+    attempts.extend(more);
+    if attempts.len() > ATTEMPTS_KEPT {
+        attempts.drain(1..=attempts.len() - ATTEMPTS_KEPT);
+    }
+}
+
 /// An open letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
@@ -98,12 +180,40 @@ pub struct DeadLetter {
     pub failures: u32,
     /// For a person: what happened, without secrets and without attribute values.
     pub message: String,
+    /// What happened the first time, where that was something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<String>,
+    /// The attempts that failed, oldest first, see [`ATTEMPTS_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<FailedAttempt>,
     /// HTTP status of the last answer.
     pub status: Option<u16>,
     /// The vendor's id of the last request.
     pub request_id: Option<String>,
     /// What a retry sends.
     pub content: LetterContent,
+}
+
+impl DeadLetter {
+    /// Where it stands among others.
+    pub fn place(&self) -> LetterPlace {
+        LetterPlace { first_at: self.first_at, id: self.id.clone() }
+    }
+
+    /// This failure as one more of the letter that is open already (B7): when the incident began and how often it failed
+    /// are those of both, everything else is what was seen last.
+    pub fn joined(self, open: Self) -> Self {
+        let first = open.first_message.unwrap_or(open.message);
+        let mut attempts = open.attempts;
+        add_attempts(&mut attempts, self.attempts);
+        Self {
+            first_at: open.first_at,
+            failures: open.failures.saturating_add(self.failures),
+            first_message: (first != self.message).then_some(first),
+            attempts,
+            ..self
+        }
+    }
 }
 
 /// What a retry of a letter sends.
@@ -137,6 +247,11 @@ pub enum Resolution {
     Healed,
     /// A person sent it again; should it fail again, a new letter is opened.
     Retried,
+    /// The store had lost its memory, and the account has another link since: that one's letter goes on in its place.
+    Moved {
+        /// The letter that goes on.
+        to: LetterId,
+    },
     /// A person decided that nothing is to be done. A side that was refused stays so until its values or the rules
     /// change, or the person takes it back.
     Discarded {
@@ -215,9 +330,56 @@ pub enum LetterEntry {
     },
 }
 
+impl LetterEntry {
+    /// Carries the entry out on the letters that are open: a fold over the log leaves those that are open today.
+    pub fn carry_out(self, open: &mut BTreeMap<LetterId, DeadLetter>) {
+        match self {
+            Self::Opened { letter } => drop(open.insert(letter.id.clone(), *letter)),
+            Self::Closed { id, .. } => drop(open.remove(&id)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fingerprint_is_told_from_its_key() {
+        let whole = Fingerprint {
+            target: Some("scim".parse().unwrap()),
+            class: FailureClass::Permanent,
+            code: Code::known("email_exists"),
+            attribute: Some("emails".parse().unwrap()),
+        };
+        let bare = Fingerprint { target: None, attribute: None, code: Code::vendor(""), ..whole.clone() };
+        for (fingerprint, key) in [(whole, "scim permanent email_exists emails"), (bare, " permanent  ")] {
+            assert_eq!(fingerprint.key(), key);
+            assert_eq!(Fingerprint::from_key(key), Some(fingerprint), "{key}");
+        }
+        for none in
+            ["", "scim permanent x", "scim odd x y", "A! permanent x y", "scim permanent x 1", "a permanent b c d"]
+        {
+            assert_eq!(Fingerprint::from_key(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn of_many_attempts_the_first_and_the_latest_stay() {
+        let attempt = |at| FailedAttempt {
+            at: Timestamp(at),
+            code: Code::known("timeout"),
+            status: None,
+            request_id: None,
+            latency_ms: None,
+        };
+        let mut attempts = Vec::new();
+        add_attempts(&mut attempts, (0..15).map(attempt));
+        assert_eq!(attempts.len(), 15);
+        add_attempts(&mut attempts, (15..40).map(attempt));
+        let times: Vec<i64> = attempts.iter().map(|attempt| attempt.at.0).collect();
+        assert_eq!(times, [0].into_iter().chain(21..40).collect::<Vec<_>>());
+    }
 
     #[test]
     fn an_id_tells_the_link_that_it_is_about() {

@@ -25,6 +25,9 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
+    /// Every class.
+    pub const ALL: [Self; 5] = [Self::Transient, Self::Throttled, Self::Unauthorised, Self::Permanent, Self::Busy];
+
     /// The word that metrics, letters and `--json` use.
     pub fn as_str(self) -> &'static str {
         match self {

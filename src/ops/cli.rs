@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use super::connect::{Mode, Opened};
@@ -18,7 +18,6 @@ use super::{
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::domain::ConnectionName;
-use crate::domain::dead_letter::DiscardReason;
 use crate::domain::guard::Risk;
 use crate::stages::Pipeline;
 use crate::store::Store;
@@ -114,7 +113,7 @@ enum Command {
     /// Look at dead letters, send them again or close them.
     Dead {
         #[command(subcommand)]
-        command: DeadCommand,
+        command: dead::Command,
     },
     /// See who is linked with whom; link accounts and end links, one by one or by the thousand.
     Links {
@@ -178,48 +177,6 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum DeadCommand {
-    /// List open letters.
-    List {
-        /// Only those of this connection.
-        #[arg(long)]
-        connection: Option<ConnectionName>,
-        /// Only those with this code.
-        #[arg(long)]
-        code: Option<String>,
-    },
-    /// Show one letter whole.
-    Show {
-        /// Its id, as `dead list` prints it.
-        letter: String,
-    },
-    /// Send letters again. What is written is computed anew from today's state.
-    Retry {
-        /// Their ids, as `dead list` prints them.
-        #[arg(required_unless_present = "all")]
-        letters: Vec<String>,
-        /// All open letters.
-        #[arg(long, conflicts_with = "letters")]
-        all: bool,
-    },
-    /// Close letters for good. Nothing is sent until the values or the rules change; `dead retry` takes it back.
-    Discard {
-        /// Their ids, as `dead list` prints them.
-        #[arg(required = true)]
-        letters: Vec<String>,
-        /// Why. It is logged, with who did it and when.
-        #[arg(long, value_parser = reasons())]
-        reason: DiscardReason,
-        /// What else there is to say.
-        #[arg(long)]
-        text: Option<String>,
-        /// Do not ask at a terminal.
-        #[arg(long, short)]
-        yes: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 enum HeldCommand {
     /// List what is held, the longest waiting first.
     List {
@@ -280,15 +237,6 @@ impl HeldFilter {
 fn risks() -> impl TypedValueParser<Value = Risk> {
     PossibleValuesParser::new(Risk::ALL.map(Risk::as_str)).map(|word| {
         let known = Risk::ALL.into_iter().find(|risk| risk.as_str() == word);
-        known.expect("the parser before has refused every other word")
-    })
-}
-
-/// The reasons of [`DiscardReason`], each with its meaning.
-fn reasons() -> impl TypedValueParser<Value = DiscardReason> {
-    let known = DiscardReason::ALL.map(|reason| PossibleValue::new(reason.as_str()).help(reason.meaning()));
-    PossibleValuesParser::new(known).map(|word| {
-        let known = DiscardReason::ALL.into_iter().find(|reason| reason.as_str() == word);
         known.expect("the parser before has refused every other word")
     })
 }
@@ -405,16 +353,7 @@ async fn serve_with<B: Broker, S: Store>(
         Command::Explain { account, attribute, connection, offline } => {
             explain::run(pipeline, mode, &explain::Ask { account, attribute, connection, offline }, form).await
         }
-        Command::Dead { command } => match command {
-            DeadCommand::List { connection, code } => {
-                dead::list(pipeline, connection.as_ref(), code.as_deref(), form).await
-            }
-            DeadCommand::Show { letter } => dead::show(pipeline, &letter, form).await,
-            DeadCommand::Retry { letters, all } => dead::retry(pipeline, mode, &letters, all, form).await,
-            DeadCommand::Discard { letters, reason, text, yes } => {
-                dead::discard(pipeline, &letters, &dead::Grounds { reason, text }, yes, form).await
-            }
-        },
+        Command::Dead { command } => dead::run(pipeline, mode, command, form).await,
         Command::Links { command } => links::run(pipeline, mode, config, command, form).await,
         Command::Conflicts { command } => conflicts::run(pipeline, mode, command, form).await,
         Command::Held { command } => match command {

@@ -9,12 +9,13 @@ use std::time::Duration;
 use super::Clock;
 use super::executor::Owner;
 use super::faults::{Fault, Faults};
+use crate::broker::message::Payload;
 use crate::broker::{
     Broker, BrokerError, BrokerHealth, Consumer, Delivery, Destination, Message, MessageError, Outgoing, PublishError,
     Queue, QueueDepth,
 };
 use crate::clock;
-use crate::domain::Timestamp;
+use crate::domain::{LetterEntry, Timestamp};
 
 #[derive(Debug, Clone)]
 struct Held {
@@ -184,6 +185,16 @@ impl Broker for MemoryBroker {
     }
 
     async fn declare(&self, _queues: &[Queue]) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn read_log(&self, mut take: impl FnMut(LetterEntry) + Send) -> Result<(), BrokerError> {
+        let letters = self.state().letters.clone();
+        for message in letters {
+            if let Payload::Letters(entries) = message.payload {
+                entries.into_iter().for_each(&mut take);
+            }
+        }
         Ok(())
     }
 

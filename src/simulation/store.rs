@@ -1,6 +1,7 @@
 //! A store of one connection in memory. Any answer may be lost, before or after what was asked for took effect; and its
 //! memory may be doubted, emptied, or be that of a while ago.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::task::yield_now;
 use super::Clock;
 use super::faults::{Fault, Faults};
 use crate::clock;
-use crate::domain::{DeadLetter, Epoch, Link, Side, Timestamp};
+use crate::domain::{ConnectionName, DeadLetter, Epoch, Link, Side, Timestamp};
 use crate::store::{JournalEntry, Run, StoreError};
 
 use state::State;
@@ -36,6 +37,16 @@ impl MemoryStore {
 
     pub(crate) fn all_letters(&self) -> Vec<DeadLetter> {
         self.state().letters.values().cloned().collect()
+    }
+
+    /// Those of the connection, or about messages, oldest first.
+    fn open_letters(&self, connection: Option<&ConnectionName>, when: &Range<Timestamp>) -> Vec<DeadLetter> {
+        let is_meant =
+            |letter: &DeadLetter| letter.id.is_of_message() == connection.is_none() && when.contains(&letter.first_at);
+        let mut letters = self.all_letters();
+        letters.retain(is_meant);
+        letters.sort_by_key(DeadLetter::place);
+        letters
     }
 
     pub(crate) fn all_runs(&self) -> Vec<Run> {

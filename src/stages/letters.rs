@@ -34,11 +34,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
     pub(crate) async fn join(&self, stop: &CancellationToken, letter: DeadLetter) -> Result<DeadLetter, Halt> {
         let open = self.ask(stop, || self.store.letter(letter.connection.as_ref(), &letter.id)).await?;
         Ok(match open {
-            Some(open) => DeadLetter {
-                first_at: open.first_at,
-                failures: open.failures.saturating_add(letter.failures),
-                ..letter
-            },
+            Some(open) => letter.joined(open),
             None => letter,
         })
     }
@@ -95,6 +91,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             last_at: now,
             failures: delivery.redeliveries() + 1,
             message,
+            first_message: None,
+            attempts: Vec::new(),
             status: None,
             request_id: None,
             content: LetterContent::Message { queue: delivery.queue().to_string(), body: base64(delivery.body()) },

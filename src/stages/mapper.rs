@@ -182,8 +182,15 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             };
             for side in Side::BOTH.into_iter().filter(|side| mapped.emits[*side] || owed[*side]) {
                 let lane = if mapped.urgent[side] { Lane::Live } else { lane };
-                let command =
-                    Command { connection: name.clone(), link, side, cause: change.cause.clone(), lane, approval: None };
+                let command = Command {
+                    connection: name.clone(),
+                    link,
+                    side,
+                    cause: change.cause.clone(),
+                    lane,
+                    approval: None,
+                    failed: Vec::new(),
+                };
                 commands.push(command);
             }
         }
@@ -215,6 +222,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 "a change is for connection {}, which is not configured here; configure it and retry the letter",
                 change.connection
             ),
+            first_message: None,
+            attempts: Vec::new(),
             status: None,
             request_id: None,
             content: LetterContent::Message {
@@ -484,6 +493,8 @@ impl Desk<'_> {
             last_at: now,
             failures: 1,
             message,
+            first_message: None,
+            attempts: Vec::new(),
             status: None,
             request_id: None,
             content: LetterContent::Account { side: change.side },

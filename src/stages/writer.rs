@@ -14,7 +14,7 @@ use super::{Connection, Halt, Pipeline, give_back, intake::Intake, work};
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, BrokerError, Delivery, Queue};
 use crate::clock;
-use crate::domain::{Command, CommandOutcome, ConnectionName, Link, LinkId, Side, Sighting};
+use crate::domain::{Command, CommandOutcome, ConnectionName, FailedAttempt, Link, LinkId, Side, Sighting};
 use crate::failpoint::hit;
 use crate::store::{Count, Store};
 use crate::systems::Schema;
@@ -67,6 +67,8 @@ enum Fate {
     Over,
     /// It comes back after this wait, with so many failed attempts.
     Later { after: Duration, attempt: u32 },
+    /// It failed, and comes back after this wait with so many failed attempts, this one among them.
+    Again { after: Duration, attempt: u32, failed: Box<FailedAttempt> },
     /// What was seen of the account goes to the mapper as a change in the command's place: the same cause carries on,
     /// so that the run is not over before it is mapped.
     Change(Box<Sighting>),
@@ -225,7 +227,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
                 None => attempt.run(link.take()).await,
                 Some((_, Err(halt))) => Err(halt.clone()),
                 // What the first waits for, the second waits for as well.
-                Some((_, Ok(Fate::Later { after, .. }))) => Ok(attempt.later(*after)),
+                Some((_, Ok(Fate::Later { after, .. } | Fate::Again { after, .. }))) => Ok(attempt.later(*after)),
                 Some((_, Ok(Fate::Over | Fate::Change(_)))) => match self.reload(order.command.link).await {
                     Ok(link) => attempt.run(link).await,
                     Err(halt) => Err(halt),

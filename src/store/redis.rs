@@ -23,6 +23,7 @@ mod systems;
 mod verify;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,15 +33,17 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
-    Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
+    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
 };
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
+use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, SystemName, Timestamp, Token,
+    AccountId, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link, LinkId, RunId,
+    Side, SystemName, Timestamp, Token,
 };
 
 pub use self::pool::RedisSettings;
@@ -276,6 +279,33 @@ impl Store for RedisStore {
 
     async fn letters(&self, connection: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
         self.open_letters(connection).await
+    }
+
+    async fn letter_groups(
+        &self,
+        connection: Option<&ConnectionName>,
+        when: &Range<Timestamp>,
+    ) -> Result<Vec<LetterGroup>, StoreError> {
+        self.groups_of_letters(connection, when).await
+    }
+
+    async fn letter_page(
+        &self,
+        connection: Option<&ConnectionName>,
+        fingerprint: &Fingerprint,
+        when: &Range<Timestamp>,
+        after: Option<&LetterPlace>,
+        limit: usize,
+    ) -> Result<LetterPage, StoreError> {
+        self.page_of_letters(connection, fingerprint, when, after, limit).await
+    }
+
+    async fn save_redrive(&self, redrive: &Redrive) -> Result<bool, StoreError> {
+        self.keep_redrive(redrive).await
+    }
+
+    async fn redrives(&self) -> Result<Vec<Redrive>, StoreError> {
+        self.kept_redrives().await
     }
 
     async fn spend(&self, connection: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {

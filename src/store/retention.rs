@@ -20,3 +20,6 @@ pub(super) const REQUESTS_TTL: Duration = DAY.saturating_mul(7);
 pub(super) const INSTANCE_TTL: Duration = Duration::from_secs(15);
 /// Life of what is noted of a message that came back often.
 pub(super) const SUSPECT_TTL: Duration = DAY;
+
+/// Retries of many letters that are kept, so that one that was stopped can be carried on.
+pub const REDRIVES_KEPT: usize = 20;

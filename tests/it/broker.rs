@@ -31,6 +31,7 @@ pub fn command(number: u64) -> Message {
         cause: Cause { run: "r1".parse().unwrap(), number: 0 },
         lane: Lane::Live,
         approval: None,
+        failed: Vec::new(),
     }]))
 }
 

@@ -14,6 +14,7 @@ mod config;
 mod conflicts;
 mod connectors;
 mod crm_target;
+mod dead;
 mod demo;
 mod embedded_broker;
 mod embedded_run;

@@ -295,6 +295,7 @@ fn command_bytes(connection: &str) -> anyhow::Result<(usize, usize)> {
         cause: Cause { run: new_run_id(), number: 1_000 },
         lane: Lane::Live,
         approval: None,
+        failed: Vec::new(),
     };
     let size = |commands: usize| Message::new(Payload::Commands(vec![command.clone(); commands])).encode().len();
     let (one, two) = (size(1), size(2));

@@ -232,8 +232,15 @@ async fn send<B: Broker, S: Store>(
     let number = pipeline.store.reserve(name, &run.id, 1, None).await?.unwrap_or_default();
     let outgoing = Side::BOTH.into_iter().filter(|side| emits[*side]).map(|side| {
         let cause = Cause { run: run.id.clone(), number };
-        let command =
-            Command { connection: name.clone(), link: link.id, side, cause, lane: Lane::Live, approval: None };
+        let command = Command {
+            connection: name.clone(),
+            link: link.id,
+            side,
+            cause,
+            lane: Lane::Live,
+            approval: None,
+            failed: Vec::new(),
+        };
         let queue = Queue::commands(&connection.systems[side], Lane::Live);
         Outgoing { to: Destination::Queue(queue), message: Message::new(Payload::Commands(vec![command])) }
     });

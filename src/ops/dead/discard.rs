@@ -4,9 +4,12 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::{find, log_closed};
+use super::log_closed;
+use super::retry::AT_ONCE;
+use super::select::{Letters, groups};
 use crate::broker::Broker;
 use crate::domain::dead_letter::DiscardReason;
+use crate::domain::redrive::Which;
 use crate::domain::{DeadLetter, LetterContent, Resolution};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -16,6 +19,9 @@ use crate::store::Store;
 
 /// Characters of the text at most: it explains, and is kept for ever.
 const LONGEST_TEXT: usize = 1_000;
+
+/// How many letters are told one by one to a person.
+const TOLD: usize = 20;
 
 /// Why letters are closed.
 #[derive(Debug, Clone)]
@@ -29,7 +35,7 @@ pub struct Grounds {
 /// Closes letters. A person at a terminal is asked first, unless `sure`.
 pub async fn discard<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
-    ids: &[String],
+    which: &Which,
     grounds: &Grounds,
     sure: bool,
     form: Form,
@@ -37,30 +43,47 @@ pub async fn discard<B: Broker, S: Store>(
     if grounds.text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
         return Err(UsageError::new(format!("the text is longer than {LONGEST_TEXT} characters")).into());
     }
-    // All of them are looked up before the first is closed, so that a mistyped one changes nothing.
-    let mut letters: Vec<DeadLetter> = Vec::new();
-    for id in ids {
-        let letter = find(pipeline, id).await?;
-        if !letters.iter().any(|known| known.id == letter.id) {
-            letters.push(letter);
+    let meant = match which {
+        Which::Fitting(filter) => {
+            let count: u64 = groups(pipeline, filter).await?.iter().map(|group| group.letters).sum();
+            usize::try_from(count).unwrap_or(usize::MAX)
         }
+        Which::Letters(ids) => ids.len(),
+    };
+    let mut letters = Letters::of(pipeline, which, None).await?;
+    let mut page = letters.take(pipeline, AT_ONCE).await?;
+    if page.is_empty() {
+        if form == Form::Text {
+            output::line("No open letters");
+        }
+        return Ok(Exit::Done);
     }
-    if !sure && std::io::stdin().is_terminal() && !confirmed(&letters, grounds)? {
+    if !sure && std::io::stdin().is_terminal() && !confirmed(&page, meant, grounds)? {
         output::line("Nothing was changed");
         return Ok(Exit::Done);
     }
-    for letter in &letters {
+    let mut closed = 0;
+    while !page.is_empty() {
         let resolution = Resolution::Discarded { reason: grounds.reason, text: grounds.text.clone() };
+        let ids: Vec<_> = page.iter().map(|letter| letter.id.clone()).collect();
         // The log first: a letter that nobody lists any more must have somebody who says why.
-        log_closed(pipeline, &letter.id, resolution).await?;
-        pipeline.store.file_letters(&[], std::slice::from_ref(&letter.id)).await?;
-        let text = what_follows(&letter.content);
-        match form {
-            Form::Json => output::object(&serde_json::json!({
-                "letter": letter.id, "discarded": true, "reason": grounds.reason, "text": text,
-            })),
-            Form::Text => output::line(format!("{}: {text}", letter.id)),
+        log_closed(pipeline, &ids, &resolution).await?;
+        pipeline.store.file_letters(&[], &ids).await?;
+        closed += ids.len();
+        for letter in &page {
+            let text = what_follows(&letter.content);
+            match form {
+                Form::Json => output::object(&serde_json::json!({
+                    "letter": letter.id, "discarded": true, "reason": grounds.reason, "text": text,
+                })),
+                Form::Text if meant <= TOLD => output::line(format!("{}: {text}", letter.id)),
+                Form::Text => {}
+            }
         }
+        page = letters.take(pipeline, AT_ONCE).await?;
+    }
+    if form == Form::Text && meant > TOLD {
+        output::line(format!("{} closed as {}", output::count(closed, "letter"), grounds.reason));
     }
     Ok(Exit::Done)
 }
@@ -76,12 +99,15 @@ fn what_follows(content: &LetterContent) -> &'static str {
 }
 
 /// Asks on standard error, which a terminal shows even where the output goes elsewhere.
-fn confirmed(letters: &[DeadLetter], grounds: &Grounds) -> anyhow::Result<bool> {
+fn confirmed(letters: &[DeadLetter], meant: usize, grounds: &Grounds) -> anyhow::Result<bool> {
     let mut terminal = std::io::stderr().lock();
-    for letter in letters {
+    for letter in letters.iter().take(TOLD) {
         writeln!(terminal, "{}: {}", letter.id, letter.message)?;
     }
-    let what = output::count(letters.len(), "letter");
+    if meant > TOLD {
+        writeln!(terminal, "... and {} more", meant - TOLD)?;
+    }
+    let what = output::count(meant, "letter");
     write!(terminal, "Close {what} for good, as {} ({})? [y/N] ", grounds.reason, grounds.reason.meaning())?;
     terminal.flush()?;
     let mut answer = String::new();

@@ -1,11 +1,12 @@
-//! `muster dead retry`: sends letters again. Nothing leaves the dead letters before its successor is confirmed; what a
-//! retry writes is computed from the link of the day, so it can be made at any time (B6).
+//! Sending letters again: one, or a batch. Nothing leaves the dead letters before its successor is confirmed; what a retry
+//! writes is computed from the link of the day, so it can be made at any time (B6).
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-use super::{all, find, log_closed};
+use super::moved::{self, Moved};
+use super::{find, log_closed};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::pending::lacking;
@@ -14,6 +15,7 @@ use crate::domain::{
     Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterId, LinkId, Resolution,
     RunId, Side, Sides,
 };
+use crate::failpoint::hit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -21,7 +23,10 @@ use crate::ops::sync::UsageError;
 use crate::ops::worker::{how_to_start, missing};
 use crate::stages::Pipeline;
 use crate::stages::producer::new_run_id;
-use crate::store::{Commit, Committed, Count, Run, RunKind, Store};
+use crate::store::{Commit, Committed, Count, Run, RunKind, Store, StoreError};
+
+/// Links that are loaded, asked or sent at a time.
+pub(super) const AT_ONCE: usize = 200;
 
 /// What is sent again.
 enum Again {
@@ -38,58 +43,89 @@ struct Refused {
     link: LinkId,
 }
 
-/// Sends letters again.
+/// What became of a letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The writer is asked again.
+    Sent,
+    /// Nothing was sent: the side lacks nothing any more, so the letter is closed.
+    Closed,
+    /// The producer reads the account again.
+    Reread,
+    /// Its link is gone, and the account is read again: should it fail again, a new letter is opened.
+    Relinked,
+    /// The message is in its queue again.
+    Requeued,
+    /// It cannot be sent.
+    Left(String),
+}
+
+impl Sent {
+    /// In words.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Sent => "sent; a success closes the letter, a failure joins it".to_owned(),
+            Self::Closed => "nothing was sent: the side lacks nothing any more, so the letter is closed".to_owned(),
+            Self::Reread => "the producer reads the account again; a good reading closes the letter".to_owned(),
+            Self::Relinked => {
+                "its link is gone, so the account is read again; if it fails again, a new letter is opened".to_owned()
+            }
+            Self::Requeued => "the message is in its queue again; if it fails again, a new letter is opened".to_owned(),
+            Self::Left(why) => format!("not sent: {why}"),
+        }
+    }
+}
+
+/// Sends letters again, by their ids.
 pub async fn retry<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     mode: &Mode,
     ids: &[String],
-    everything: bool,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let letters: Vec<Again> = if everything {
-        all(pipeline).await?.into_iter().map(|letter| Again::Letter(Box::new(letter))).collect()
-    } else {
-        let mut letters = Vec::new();
-        for id in ids {
-            letters.push(again(pipeline, id).await?);
-        }
-        letters
-    };
+    let mut letters = Vec::new();
+    for id in ids {
+        letters.push(again(pipeline, id).await?);
+    }
     let mut failed = 0;
-    let mut runs = BTreeMap::new();
+    let mut runs = Runs::new();
     for again in &letters {
         let id = match again {
             Again::Letter(letter) => &letter.id,
             Again::Discarded(id, _) => id,
         };
-        let result = retry_one(pipeline, again, &mut runs).await;
-        let text = match &result {
-            Ok(text) => (*text).to_owned(),
-            Err(error) => {
-                failed += 1;
-                format!("not sent: {error:#}")
-            }
+        let sent = match retry_one(pipeline, again, &mut runs).await {
+            Ok(sent) => sent,
+            Err(error) => Sent::Left(format!("{error:#}")),
         };
-        match form {
-            Form::Json => output::object(&serde_json::json!({ "letter": id, "sent": result.is_ok(), "text": text })),
-            Form::Text => output::line(format!("{id}: {text}")),
-        }
+        failed += usize::from(matches!(sent, Sent::Left(_)));
+        tell(id, &sent, form);
     }
-    match form {
-        Form::Json => {}
-        Form::Text if letters.is_empty() => output::line("No open letters"),
-        Form::Text => how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line),
+    if form == Form::Text {
+        how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
     }
     Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
+}
+
+/// Says what became of a letter.
+pub(super) fn tell(id: &LetterId, sent: &Sent, form: Form) {
+    let text = sent.text();
+    match form {
+        Form::Json => {
+            let is_sent = !matches!(sent, Sent::Left(_));
+            output::object(&serde_json::json!({ "letter": id, "sent": is_sent, "text": text }));
+        }
+        Form::Text => output::line(format!("{id}: {text}")),
+    }
 }
 
 /// Sends one letter again; what came of it, in words.
 pub(in crate::ops) async fn retry_by_id<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     id: &LetterId,
-) -> anyhow::Result<&'static str> {
+) -> anyhow::Result<String> {
     let letter = again(pipeline, id.as_str()).await?;
-    retry_one(pipeline, &letter, &mut Runs::new()).await
+    Ok(retry_one(pipeline, &letter, &mut Runs::new()).await?.text())
 }
 
 /// What somebody means by the id of a letter: an open one, or one that was discarded and can be taken back.
@@ -112,30 +148,58 @@ async fn again<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyh
 }
 
 /// The run that a retry counts in, for each connection: one, however many letters are sent again.
-type Runs = BTreeMap<ConnectionName, RunId>;
+pub(super) type Runs = BTreeMap<ConnectionName, RunId>;
 
 async fn retry_one<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     again: &Again,
     runs: &mut Runs,
-) -> anyhow::Result<&'static str> {
-    let letter = match again {
-        Again::Letter(letter) => letter,
-        Again::Discarded(id, refused) => return retry_side(pipeline, id, refused, runs).await,
+) -> anyhow::Result<Sent> {
+    let (id, refused) = match again {
+        Again::Letter(letter) => match without_command(pipeline, letter).await? {
+            Ok(sent) => return Ok(sent),
+            Err((connection, side, link)) => (&letter.id, &Refused { connection, side, link }),
+        },
+        Again::Discarded(id, refused) => (id, refused),
     };
-    match &letter.content {
+    let Refused { connection, side, link } = refused;
+    anyhow::ensure!(pipeline.connections.contains_key(connection), "connection {connection} is not configured here");
+    let cause = reserve(pipeline, connection, 1, runs).await?;
+    let order = Order { letter: id.clone(), side: *side, link: *link, cause };
+    let sent = send_sides(pipeline, connection, vec![order]).await?.pop();
+    sent.map(|(_, sent)| sent).context("a letter got lost on its way")
+}
+
+/// Sends a letter again for which no writer is asked. An error of the inner result: the side of the link whose writer is
+/// to be asked.
+pub(super) async fn without_command<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    letter: &DeadLetter,
+) -> anyhow::Result<Result<Sent, (ConnectionName, Side, LinkId)>> {
+    Ok(match &letter.content {
         LetterContent::Command { command } => {
-            let (connection, side, link) = (command.connection.clone(), command.side, command.link);
-            retry_side(pipeline, &letter.id, &Refused { connection, side, link }, runs).await
+            let (name, side, link) = (command.connection.clone(), command.side, command.link);
+            // The letter may be another's since the store lost its memory; the command is as it was sent.
+            let (name, side, link) = letter.id.link().unwrap_or((name, side, link));
+            if !pipeline.connections.contains_key(&name) {
+                return Ok(Ok(Sent::Left(format!("connection {name} is not configured here"))));
+            }
+            match moved::follow(pipeline, letter, (&name, side, link)).await? {
+                Moved::Stays => Err((name, side, link)),
+                Moved::To(link) => Err((name, side, link)),
+                Moved::Healed => Ok(Sent::Closed),
+                Moved::Unknown => Ok(relink(pipeline, letter, &name, side).await?),
+            }
         }
         LetterContent::Account { side } => {
             let (Some(connection), Some(account)) = (&letter.connection, &letter.account) else {
-                anyhow::bail!("the record has no id to ask for; correct it in its system, the next full sync reads it");
+                let why = "the record has no id to ask for; correct it in its system, the next full sync reads it";
+                return Ok(Ok(Sent::Left(why.to_owned())));
             };
             let epoch = pipeline.store.epoch(connection).await?.id;
             let commit = Commit { reread: vec![(*side, account.clone())], ..Commit::default() };
             pipeline.store.commit(connection, epoch, &[commit]).await?;
-            Ok("the producer reads the account again; a good reading closes the letter")
+            Ok(Sent::Reread)
         }
         LetterContent::Message { queue, body } => {
             let queue =
@@ -143,74 +207,151 @@ async fn retry_one<B: Broker, S: Store>(
             let body = crate::stages::from_base64(body).context("the letter's body is damaged")?;
             let message = Message::new(Payload::Raw(body.into()));
             pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-            log_closed(pipeline, &letter.id, Resolution::Retried).await?;
+            log_closed(pipeline, std::slice::from_ref(&letter.id), &Resolution::Retried).await?;
             pipeline.store.file_letters(&[], std::slice::from_ref(&letter.id)).await?;
-            Ok("the message is in its queue again; if it fails again, a new letter is opened")
+            Ok(Sent::Requeued)
         }
-    }
+    })
 }
 
-/// The run of this retry for the connection.
-async fn run_of<B: Broker, S: Store>(
+/// Has the accounts of a letter read again whose link is gone. What they then lack is written like any other change.
+async fn relink<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    letter: &DeadLetter,
+    name: &ConnectionName,
+    side: Side,
+) -> anyhow::Result<Sent> {
+    let account = letter.account.clone().map(|account| (side, account));
+    let partner = letter.partner.clone().map(|account| (side.other(), account));
+    let reread: Vec<_> = account.into_iter().chain(partner).collect();
+    if reread.is_empty() {
+        return Ok(Sent::Left("its link is gone and the letter names no account; discard it".to_owned()));
+    }
+    let epoch = pipeline.store.epoch(name).await?.id;
+    let commit = Commit { reread, close: vec![letter.id.clone()], ..Commit::default() };
+    pipeline.store.commit(name, epoch, &[commit]).await?;
+    log_closed(pipeline, std::slice::from_ref(&letter.id), &Resolution::Retried).await?;
+    Ok(Sent::Relinked)
+}
+
+/// Takes numbers in the run of this retry for the connection, and returns the first.
+pub(super) async fn reserve<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
+    count: u32,
     runs: &mut Runs,
-) -> anyhow::Result<RunId> {
-    if let Some(run) = runs.get(name) {
-        return Ok(run.clone());
-    }
+) -> anyhow::Result<Cause> {
     let began = pipeline.store.epoch(name).await?;
-    let run = Run::new(new_run_id(), RunKind::Retry, operator(), began.now);
-    pipeline.store.begin_run(name, &run).await?;
-    runs.insert(name.clone(), run.id.clone());
-    Ok(run.id)
+    let run = match runs.get(name) {
+        Some(run) => run.clone(),
+        None => {
+            let run = Run::new(new_run_id(), RunKind::Retry, operator(), began.now);
+            pipeline.store.begin_run(name, &run).await?;
+            runs.insert(name.clone(), run.id.clone());
+            run.id
+        }
+    };
+    let number = pipeline.store.reserve(name, &run, count, None).await?.unwrap_or_default();
+    Ok(Cause { run, number })
 }
 
-/// Lets the side ask for a command again, and asks. A letter about a side that lacks nothing is closed.
-async fn retry_side<B: Broker, S: Store>(
+/// A side of a link whose writer is asked again.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub(super) letter: LetterId,
+    pub(super) side: Side,
+    pub(super) link: LinkId,
+    pub(super) cause: Cause,
+}
+
+/// Lets sides of links ask for a command again, and asks. A letter about a side that lacks nothing is closed. Done twice
+/// under the same numbers, everything is counted once, and what was never published is published.
+pub(super) async fn send_sides<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
-    letter: &LetterId,
-    refused: &Refused,
-    runs: &mut Runs,
-) -> anyhow::Result<&'static str> {
-    let Refused { connection: name, side, link } = refused;
-    let (side, link_id) = (*side, *link);
+    name: &ConnectionName,
+    orders: Vec<Order>,
+) -> anyhow::Result<Vec<(LetterId, Sent)>> {
     let connection =
         pipeline.connections.get(name).with_context(|| format!("connection {name} is not configured here"))?;
-    let run = run_of(pipeline, name, runs).await?;
-    let number = pipeline.store.reserve(name, &run, 1, None).await?.unwrap_or_default();
-    let cause = Cause { run, number };
-    loop {
-        let loaded = pipeline.store.load(name, &[link_id]).await?;
-        let link = loaded.items.into_iter().next().flatten();
-        let lacks = link.as_ref().is_some_and(|link| lacking(link, side, &connection.rules(loaded.epoch)).is_some());
-        let mut emits = Sides { a: false, b: false };
-        emits[side] = lacks;
-        let count = Count::Change { run: cause.run.clone(), number, outcome: ChangeOutcome::Unchanged, emits };
-        let link = link.map(|link| {
-            let mut link = exhume(&link, side);
+    let (mut left, mut sent, mut by_side) = (orders, Vec::new(), Sides::<Vec<Command>>::default());
+    while !left.is_empty() {
+        let now: Vec<_> = left.drain(..left.len().min(AT_ONCE)).collect();
+        let ids: Vec<_> = now.iter().map(|order| order.link).collect();
+        let loaded = match pipeline.store.load(name, &ids).await {
+            Err(StoreError::EpochChanged(_)) => {
+                pipeline.store.epoch(name).await?;
+                left.extend(now);
+                continue;
+            }
+            loaded => loaded?,
+        };
+        let rules = connection.rules(loaded.epoch);
+        let (mut lacks, mut commits) = (Vec::new(), Vec::new());
+        for (order, link) in now.iter().zip(loaded.items) {
+            let side = order.side;
+            let lacking = link.as_ref().is_some_and(|link| lacking(link, side, &rules).is_some());
+            let mut emits = Sides { a: false, b: false };
+            emits[side] = lacking;
+            let Cause { run, number } = order.cause.clone();
+            let count = Count::Change { run, number, outcome: ChangeOutcome::Unchanged, emits };
+            let link = link.map(|link| {
+                let mut link = exhume(&link, side);
+                if !lacking {
+                    link.sides[side].dead = None;
+                }
+                link
+            });
+            let close = if lacking { Vec::new() } else { vec![order.letter.clone()] };
+            lacks.push(lacking);
+            commits.push(Commit { link, count: Some(count), close, ..Commit::default() });
+        }
+        let committed = match pipeline.store.commit(name, loaded.epoch, &commits).await {
+            Err(StoreError::EpochChanged(_)) => {
+                pipeline.store.epoch(name).await?;
+                left.extend(now);
+                continue;
+            }
+            committed => committed?,
+        };
+        let mut closed = Vec::new();
+        for ((order, lacks), committed) in now.into_iter().zip(lacks).zip(committed) {
+            let Committed::Done { owed } = committed else {
+                // Committed by somebody else meanwhile: it is looked at again.
+                left.push(order);
+                continue;
+            };
+            // What was counted before a crash and never published is published now, whatever is lacking by now.
+            if lacks || owed[order.side] {
+                by_side[order.side].push(Command {
+                    connection: name.clone(),
+                    link: order.link,
+                    side: order.side,
+                    cause: order.cause,
+                    lane: Lane::Live,
+                    approval: None,
+                    failed: Vec::new(),
+                });
+            }
             if !lacks {
-                link.sides[side].dead = None;
+                closed.push(order.letter.clone());
             }
-            link
-        });
-        let close = if lacks { Vec::new() } else { vec![letter.clone()] };
-        let commit = Commit { link, count: Some(count), close, ..Commit::default() };
-        match pipeline.store.commit(name, loaded.epoch, &[commit]).await?.pop() {
-            Some(Committed::Done { .. }) if !lacks => {
-                log_closed(pipeline, letter, Resolution::Healed).await?;
-                return Ok("nothing was sent: the side lacks nothing any more, so the letter is closed");
-            }
-            Some(Committed::Done { .. }) => {
-                let cause = cause.clone();
-                let command =
-                    Command { connection: name.clone(), link: link_id, side, cause, lane: Lane::Live, approval: None };
-                let queue = Queue::commands(&connection.systems[side], Lane::Live);
-                let message = Message::new(Payload::Commands(vec![command]));
-                pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;
-                return Ok("sent; a success closes the letter, a failure joins it");
-            }
-            _ => continue,
+            sent.push((order.letter, if lacks { Sent::Sent } else { Sent::Closed }));
+        }
+        if !closed.is_empty() {
+            log_closed(pipeline, &closed, &Resolution::Healed).await?;
         }
     }
+    hit("dead.asked");
+    let mut outgoing = Vec::new();
+    for side in Side::BOTH {
+        let queue = Queue::commands(&connection.systems[side], Lane::Live);
+        outgoing.extend(by_side[side].chunks(pipeline.commands_at_once(&queue)).map(|commands| Outgoing {
+            to: Destination::Queue(queue.clone()),
+            message: Message::new(Payload::Commands(commands.to_vec())),
+        }));
+    }
+    if !outgoing.is_empty() {
+        pipeline.broker.publish(outgoing).await?;
+    }
+    Ok(sent)
 }

@@ -162,6 +162,7 @@ async fn send<B: Broker, S: Store>(
                 cause,
                 lane: Lane::Live,
                 approval: Some(Box::new(approval.clone())),
+                failed: Vec::new(),
             });
         }
         let mut outgoing = Vec::new();

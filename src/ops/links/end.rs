@@ -97,7 +97,7 @@ async fn close_letters<B: Broker, S: Store>(
         if pipeline.store.letter(Some(desk.name), &letter).await?.is_some() {
             let text = Some("the link was removed".to_owned());
             let resolution = Resolution::Discarded { reason: DiscardReason::NotWanted, text };
-            dead::log_closed(pipeline, &letter, resolution).await?;
+            dead::log_closed(pipeline, std::slice::from_ref(&letter), &resolution).await?;
             open.push(letter);
         }
     }

@@ -56,7 +56,7 @@ pub(super) async fn link<B: Broker, S: Store>(
                 Pairing::New { link, ended } => {
                     let commit = commit(desk, *link, ended.map(|link| *link));
                     for letter in &commit.close {
-                        dead::log_closed(pipeline, letter, Resolution::Healed).await?;
+                        dead::log_closed(pipeline, std::slice::from_ref(letter), &Resolution::Healed).await?;
                     }
                     commits.push((place, commit));
                 }

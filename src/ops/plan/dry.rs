@@ -222,7 +222,15 @@ impl Dry {
             let commit = Commit { count: Some(count), ..Commit::default() };
             let counted = pipeline.store.commit(name, epoch.id, &[commit]).await?;
             anyhow::ensure!(matches!(counted[..], [Committed::Done { .. }]), "the copy does not count");
-            let command = Command { connection: name.clone(), link, side, cause, lane: Lane::Live, approval: None };
+            let command = Command {
+                connection: name.clone(),
+                link,
+                side,
+                cause,
+                lane: Lane::Live,
+                approval: None,
+                failed: Vec::new(),
+            };
             let queue = Queue::commands(&self.connection.systems[side], Lane::Live);
             let message = Message::new(Payload::Commands(vec![command]));
             pipeline.broker.publish(vec![Outgoing { to: Destination::Queue(queue), message }]).await?;

@@ -1,20 +1,23 @@
 //! What the store in memory answers to each question of the [`Store`] trait.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::MemoryStore;
 use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
+use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side, Sides,
-    SystemName, Timestamp, Token,
+    AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link,
+    LinkId, RunId, Side, Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
     AccountPage, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept,
-    LeaseName, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest,
-    SystemState,
+    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError,
+    SyncRequest, SystemState,
 };
 
 impl Store for MemoryStore {
@@ -358,6 +361,47 @@ impl Store for MemoryStore {
 
     async fn letters(&self, _: Option<&ConnectionName>) -> Result<Vec<DeadLetter>, StoreError> {
         Ok(self.all_letters())
+    }
+
+    async fn letter_groups(
+        &self,
+        connection: Option<&ConnectionName>,
+        when: &Range<Timestamp>,
+    ) -> Result<Vec<LetterGroup>, StoreError> {
+        let mut groups = BTreeMap::<_, LetterGroup>::new();
+        for letter in self.open_letters(connection, when) {
+            let (fingerprint, first_at, last_at) = (letter.fingerprint, letter.first_at, letter.last_at);
+            let group =
+                groups.entry(fingerprint.key()).or_insert(LetterGroup { fingerprint, letters: 0, first_at, last_at });
+            group.letters += 1;
+            group.first_at = group.first_at.min(first_at);
+            group.last_at = group.last_at.max(last_at);
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    async fn letter_page(
+        &self,
+        connection: Option<&ConnectionName>,
+        fingerprint: &Fingerprint,
+        when: &Range<Timestamp>,
+        after: Option<&LetterPlace>,
+        limit: usize,
+    ) -> Result<LetterPage, StoreError> {
+        let mut letters = self.open_letters(connection, when);
+        letters
+            .retain(|letter| letter.fingerprint == *fingerprint && after.is_none_or(|after| letter.place() > *after));
+        letters.truncate(limit);
+        let next = letters.last().filter(|_| letters.len() == limit).map(DeadLetter::place);
+        Ok((letters, next))
+    }
+
+    async fn save_redrive(&self, _: &Redrive) -> Result<bool, StoreError> {
+        Err(StoreError::Unusable("nobody retries many letters in a simulated world".to_owned()))
+    }
+
+    async fn redrives(&self) -> Result<Vec<Redrive>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn spend(&self, _: &ConnectionName, spend: &Spend) -> Result<Vec<bool>, StoreError> {

@@ -28,6 +28,7 @@ async fn approve_all(world: &World) {
             cause: Cause { run: new_run_id(), number },
             lane: Lane::Live,
             approval: Some(Box::new(approval)),
+            failed: Vec::new(),
         };
         outgoing.push(Outgoing {
             to: Destination::Queue(Queue::commands(&world.connection.systems.b, Lane::Live)),

@@ -48,6 +48,8 @@ pub(super) struct Attempt<'a, B, S> {
 pub(super) struct Begun {
     pub(super) token: Token,
     pub(super) wanted: Pending,
+    /// When it began, by this process's own clock.
+    pub(super) began: Instant,
     /// When no further request may be sent, by this process's own clock.
     pub(super) deadline: Instant,
 }
@@ -229,7 +231,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 hit("writer.noted_intent");
                 let deadline = started + settings.lease.min(settings.deadline);
                 let link = Link { revision: noted.revision + 1, ..noted };
-                Ok(Ok((Begun { token, wanted, deadline }, link)))
+                Ok(Ok((Begun { token, wanted, began: clock::now(), deadline }, link)))
             }
             Committed::Moved | Committed::Taken { .. } => self.reload().await.map(Err),
         }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Fate, Order};
+use super::{Fate, Order, Origin};
 use crate::broker::message::Payload;
 use crate::broker::{Destination, Message, Outgoing, Queue};
+use crate::domain::dead_letter::add_attempts;
 use crate::domain::{Change, Command, Epoch};
 use crate::stages::producer::page;
 
@@ -32,12 +33,11 @@ impl<'m> FollowUps<'m> {
     pub(super) fn add(&mut self, Order { command, message }: Order<'m>, fate: Fate, epoch: Epoch) {
         match fate {
             Fate::Over => {}
-            Fate::Later { after, attempt } => {
-                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-                let wait = Wait { home: message.queue, traceparent: message.traceparent, attempt, seconds };
-                let (longest, commands) = self.waiting.entry(wait).or_default();
-                *longest = after.max(*longest);
-                commands.push(command.clone());
+            Fate::Later { after, attempt } => self.wait(command.clone(), message, after, attempt),
+            Fate::Again { after, attempt, failed } => {
+                let mut command = command.clone();
+                add_attempts(&mut command.failed, [*failed]);
+                self.wait(command, message, after, attempt);
             }
             Fate::Change(seen) => self.changes.entry(message.traceparent).or_default().push(Change {
                 connection: command.connection.clone(),
@@ -47,6 +47,14 @@ impl<'m> FollowUps<'m> {
                 seen: page::fitting(*seen),
             }),
         }
+    }
+
+    fn wait(&mut self, command: Command, message: Origin<'m>, after: Duration, attempt: u32) {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        let wait = Wait { home: message.queue, traceparent: message.traceparent, attempt, seconds };
+        let (longest, commands) = self.waiting.entry(wait).or_default();
+        *longest = after.max(*longest);
+        commands.push(command);
     }
 
     pub(super) fn messages(self, size: usize) -> Vec<Outgoing> {

@@ -8,12 +8,14 @@ use super::attempt::{Attempt, Begun, LEASE_MARGIN, gone};
 use super::{Fate, count};
 use crate::broker::Broker;
 use crate::clock;
+use crate::domain::dead_letter::add_attempts;
 use crate::domain::deferral::{Busy, defer, end_idle};
 use crate::domain::link::LastWrite;
 use crate::domain::pending::{Need, Pending, lacking};
 use crate::domain::write;
 use crate::domain::{
-    AccountId, CommandOutcome, DeadLetter, Failure, FailureClass, Fingerprint, LetterContent, LetterId, Link, Sighting,
+    AccountId, CommandOutcome, DeadLetter, FailedAttempt, Failure, FailureClass, Fingerprint, LetterContent, LetterId,
+    Link, Sighting,
 };
 use crate::failpoint::hit;
 use crate::stages::Halt;
@@ -149,7 +151,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                 );
                 let said = LastWrite::failed(wall_clock(), failure);
                 self.give_back(begun, link, failure.in_doubt, said).await?;
-                Ok(Fate::Later { after, attempt })
+                Ok(Fate::Again { after, attempt, failed: Box::new(failed_attempt(failure, Some(begun))) })
             }
             Verdict::Dead => self.bury(begun, link, failure).await,
         }
@@ -218,7 +220,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// Refused before anything was begun.
     pub(super) async fn refuse(&self, link: Link, wanted: &Pending, failure: &Failure) -> Result<Fate, Halt> {
-        let letter = self.open_letter(&link, wanted, failure).await?;
+        let letter = self.open_letter(&link, wanted, failure, failed_attempt(failure, None)).await?;
         self.step(link, |link| {
             Some(
                 self.burial(
@@ -234,7 +236,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 
     /// Refused by the target for good, or given up after the last attempt.
     pub(super) async fn bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
-        let letter = self.open_letter(&link, &begun.wanted, failure).await?;
+        let attempt = failed_attempt(failure, Some(begun));
+        let letter = self.open_letter(&link, &begun.wanted, failure, attempt).await?;
         let rules = &self.wave.rules;
         let buried = self.step(link, |link| {
             let released = if failure.in_doubt {
@@ -265,10 +268,18 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     }
 
     /// Logs the letter; what fails again joins the one that is open (B7).
-    async fn open_letter(&self, link: &Link, wanted: &Pending, failure: &Failure) -> Result<DeadLetter, Halt> {
+    async fn open_letter(
+        &self,
+        link: &Link,
+        wanted: &Pending,
+        failure: &Failure,
+        attempt: FailedAttempt,
+    ) -> Result<DeadLetter, Halt> {
         let (name, side) = (&self.wave.connection.name, self.wave.side);
         let id = LetterId::of_link(name, side, link.id);
         let now = wall_clock();
+        let mut attempts = self.command.failed.clone();
+        add_attempts(&mut attempts, [attempt]);
         let account = match &wanted.need {
             Need::Update { account } | Need::Part { account, .. } => Some(account.clone()),
             Need::Create { .. } | Need::Find { .. } => None,
@@ -293,11 +304,24 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             last_at: now,
             failures: self.message.attempt + 1,
             message: failure.to_string(),
+            first_message: None,
+            attempts,
             status: failure.status,
             request_id: failure.request_id.clone(),
             content: LetterContent::Command { command: self.command.clone() },
         };
         self.wave.open_letter(letter).await
+    }
+}
+
+/// What a letter remembers of this failure. `begun`: the write that met it, if one was begun.
+fn failed_attempt(failure: &Failure, begun: Option<&Begun>) -> FailedAttempt {
+    FailedAttempt {
+        at: wall_clock(),
+        code: failure.code.clone(),
+        status: failure.status,
+        request_id: failure.request_id.clone(),
+        latency_ms: begun.map(|begun| u32::try_from((clock::now() - begun.began).as_millis()).unwrap_or(u32::MAX)),
     }
 }
 

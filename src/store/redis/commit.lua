@@ -1,13 +1,15 @@
 -- Atomic steps, one after the other: each happens whole or not at all. The first write may be refused (no memory,
 -- read-only, disk error), and Redis refuses no later one of the same script.
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
---       10 journal, 11 held, 12 deferred, then of each run that is counted in: run, bits
+--       10 journal, 11 held, 12 deferred, 13 index and 14 groups of the letters, then of each run that is
+--       counted in: run, bits
 -- ARGV: 1-4 see guard; 5 entries and 6 milliseconds that the journal keeps; a list, headed by its length, of the links that
 --       the steps are about; then for each step: link id ('' for no
 --       link), and with a link the revision that was read, the link with its next revision, since when something
 --       of it waits for a person and since when for its account to be free ('' for nothing); link that ends ('' for
 --       none), and with one the revision that was read; then lists, each headed by its length: claims to take, claims to
---       release, claims of the link that ends (number of the key, text), letters to open (id, letter), letters to close
+--       release, claims of the link that ends (number of the key, text), letters to open (id, place, last
+--       failure, letter), letters to close
 --       (id), accounts to read again (number of the key, account), journal entries; then the count: '',
 --       or 'change', number of the run's key, number, outcome, 1 or 0 for a command to a and to b, or
 --       'command', number of the run's key, number, outcome, side (1 is a, 2 is b)
@@ -29,7 +31,12 @@ local function take_list(width)
   if length == '0' then return NONE end
   local list = {}
   for item = 1, tonumber(length) do
-    if width == 1 then list[item] = take() else list[item] = {take(), take()} end
+    if width == 1 then
+      list[item] = take()
+    else
+      list[item] = {}
+      for part = 1, width do list[item][part] = take() end
+    end
   end
   return list
 end
@@ -177,7 +184,7 @@ local function make(answer)
   if link ~= '' then revision, document, held_since, deferred_since = take(), take(), take(), take() end
   local ended, ended_revision = take(), nil
   if ended ~= '' then ended_revision = take() end
-  local claims, releases, released, opened, closed = take_list(2), take_list(2), take_list(2), take_list(2), take_list(1)
+  local claims, releases, released, opened, closed = take_list(2), take_list(2), take_list(2), take_list(4), take_list(1)
   local rereads, journal, kind = take_list(2), take_list(1), take()
   local free, refused
   if (link ~= '' and moved(link, revision)) or (ended ~= '' and moved(ended, ended_revision)) then
@@ -204,10 +211,12 @@ local function make(answer)
     for _, claim in ipairs(free) do redis.call('HSET', KEYS[tonumber(claim[1])], claim[2], link) end
   end
   for _, letter in ipairs(opened) do
-    redis.call('HSET', KEYS[7], letter[1], letter[2])
+    open_letter(KEYS[7], KEYS[13], KEYS[14], letter[1], letter[2], letter[3], letter[4])
     filled[7] = true
   end
-  if #closed > 0 and is_filled(7) then redis.call('HDEL', KEYS[7], unpack(closed)) end
+  if #closed > 0 and is_filled(7) then
+    for _, id in ipairs(closed) do close_letter(KEYS[7], KEYS[13], KEYS[14], id) end
+  end
   for _, reread in ipairs(rereads) do read_again(reread) end
   for _, entry in ipairs(journal) do redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[5], '*', 'e', entry) end
   noted = noted + #journal

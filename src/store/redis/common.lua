@@ -22,3 +22,33 @@ local function guard()
   return 'ok', tonumber(known[2])
 end
 
+-- The fingerprint that heads a letter's place in the index: four words.
+local function group_of(place)
+  return string.match(place, '^[^ ]* [^ ]* [^ ]* [^ ]*')
+end
+
+-- Takes a letter out, if it is there. A group of which nothing is left is forgotten.
+local function close_letter(letters, index, groups, id)
+  local stored = redis.call('HGET', letters, id)
+  if not stored then return end
+  local place = string.match(stored, '^[^\n]*')
+  redis.call('HDEL', letters, id)
+  redis.call('ZREM', index, place)
+  local group = group_of(place)
+  -- The character after a space.
+  if group and redis.call('ZLEXCOUNT', index, '[' .. group .. ' ', '(' .. group .. '!') == 0 then
+    redis.call('HDEL', groups, group)
+  end
+end
+
+-- Opens a letter, or replaces the one of its id.
+local function open_letter(letters, index, groups, id, place, last_at, letter)
+  local stored = redis.call('HGET', letters, id)
+  if stored and string.match(stored, '^[^\n]*') ~= place then close_letter(letters, index, groups, id) end
+  redis.call('HSET', letters, id, place .. '\n' .. letter)
+  redis.call('ZADD', index, 0, place)
+  local group = group_of(place)
+  local failed_at = redis.call('HGET', groups, group)
+  if not failed_at or tonumber(failed_at) < tonumber(last_at) then redis.call('HSET', groups, group, last_at) end
+end
+

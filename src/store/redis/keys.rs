@@ -10,7 +10,9 @@
 //! | `P:{C}:links` | hash | link id → revision, a colon, the packed link | never |
 //! | `P:{C}:accounts:s` | hash | account id → link id | never |
 //! | `P:{C}:keys:s` | hash | matching key → link id | never |
-//! | `P:{C}:letters` | hash | letter id → open letter, JSON | never |
+//! | `P:{C}:letters.2` | hash | letter id → its place in the index, a line break, the open letter as JSON | never |
+//! | `P:{C}:letters:index` | sorted set | one member a letter, all of score 0: fingerprint, time when it was opened, letter id | never |
+//! | `P:{C}:letters:groups` | hash | fingerprint of open letters → time when one of it last failed | never |
 //! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
 //! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
 //! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
@@ -25,7 +27,8 @@
 //! | `P:{C}:held` | sorted set | link id by the time since when something of it waits for a person | never |
 //! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
-//! | `P:letters` | hash | letters about messages, as above | never |
+//! | `P:{+messages}:letters.2`, `...:index`, `...:groups` | as above | letters about messages | never |
+//! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
@@ -36,7 +39,8 @@ use crate::domain::guard::Risk;
 use crate::domain::{ConnectionName, RunId, Side, SystemName};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
-    INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT, SUSPECT_TTL,
+    INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REDRIVES_KEPT, REQUESTS_TTL, RUN_TTL, RUNS_KEPT,
+    SUSPECT_TTL,
 };
 
 /// Bits of a run's bitmap for each change.
@@ -54,6 +58,12 @@ pub(super) struct Keys {
 impl Keys {
     pub(super) fn new(prefix: &str, connection: &ConnectionName) -> Self {
         Self { stem: format!("{prefix}:{{{connection}}}:") }
+    }
+
+    /// The keys of letters about messages.
+    pub(super) fn of_messages(prefix: &str) -> Self {
+        // No connection has this name.
+        Self { stem: format!("{prefix}:{{+messages}}:") }
     }
 
     fn key(&self, name: &str) -> String {
@@ -77,7 +87,15 @@ impl Keys {
     }
 
     pub(super) fn letters(&self) -> String {
-        self.key("letters")
+        self.key("letters.2")
+    }
+
+    pub(super) fn letter_index(&self) -> String {
+        self.key("letters:index")
+    }
+
+    pub(super) fn letter_groups(&self) -> String {
+        self.key("letters:groups")
     }
 
     pub(super) fn rereads(&self, side: Side) -> String {
@@ -141,9 +159,9 @@ impl Keys {
     }
 }
 
-/// Letters about messages that belong to no link.
-pub(super) fn message_letters(prefix: &str) -> String {
-    format!("{prefix}:letters")
+/// Retries of many letters.
+pub(super) fn redrives(prefix: &str) -> String {
+    format!("{prefix}:redrives")
 }
 
 /// What is known of a system.
@@ -183,6 +201,9 @@ mod tests {
             keys.epoch(),
             keys.accounts(Side::A),
             keys.matching(Side::B),
+            keys.letters(),
+            keys.letter_index(),
+            keys.letter_groups(),
             keys.lease(&LeaseName::Reader(Side::A)),
             keys.run(&run),
             keys.run_bits(&run),

@@ -7,6 +7,7 @@ use redis::Value;
 use super::RedisStore;
 use super::epoch::part;
 use super::keys::{JOURNAL_ENTRIES, JOURNAL_TTL, Keys};
+use super::letters::push_letter;
 use super::pool::failed;
 use super::script::{COMMIT, Call, FIND, LOAD};
 use crate::domain::{ConnectionName, Epoch, Link, LinkId, RunId, Side, Sides, Timestamp};
@@ -284,6 +285,8 @@ fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap
         keys.journal(),
         keys.held(),
         keys.deferred(),
+        keys.letter_index(),
+        keys.letter_groups(),
     ]);
     let mut places = BTreeMap::new();
     for count in commits.iter().filter_map(|commit| commit.count.as_ref()) {
@@ -339,9 +342,7 @@ fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usi
         claims.iter().for_each(|claim| push_claim(call, claim));
     }
     call.number(open.len());
-    for letter in open {
-        call.arg(letter.id.as_str()).arg(super::json(letter));
-    }
+    open.iter().for_each(|letter| push_letter(call, letter));
     call.number(close.len());
     for letter in close {
         call.arg(letter.as_str());
