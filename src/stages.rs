@@ -38,6 +38,7 @@ pub mod preflight;
 pub mod producer;
 mod remedy;
 mod retry;
+pub(crate) mod searches;
 pub mod skew;
 mod validate;
 pub mod watch;

@@ -2,6 +2,7 @@
 //! on what both systems hold now (B8). Nothing is written.
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter;
 use std::time::Duration;
 
 use serde_json::json;
@@ -17,11 +18,12 @@ use crate::domain::pending::{Need, Pending};
 use crate::domain::redrive::Which;
 use crate::domain::resolve::resolve;
 use crate::domain::{
-    AttributePath, Attributes, ConnectionName, DeadLetter, LetterContent, LetterId, Link, LinkId, Side, Sides,
-    Snapshot, SystemName, Value, write,
+    Attributes, ConnectionName, DeadLetter, LetterContent, LetterId, Link, LinkId, Side, Sides, Snapshot, SystemName,
+    Value, write,
 };
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
+use crate::stages::searches::Searches;
 use crate::stages::{Connection, Pipeline, validate};
 use crate::store::{Store, StoreError};
 use crate::systems::{Lookup, SearchKey};
@@ -244,10 +246,17 @@ async fn predict_sides<B: Broker, S: Store>(
         let gone = matches!(prediction.sides[*side], Sight::Absent);
         let told = match foresee(&link, *side, &rules, loaded.epoch, loaded.now, read) {
             Foreseen::Applied(wanted) => {
-                prediction.values = write::outbound(&rules, *side, &wanted);
                 prediction.creates = matches!(wanted.need, Need::Create { .. });
-                written(pipeline, connection, &link, *side, &wanted, (gone, live), &prediction.values, &mut places)
-                    .await?
+                match write::outbound(&rules, *side, &wanted) {
+                    Ok(values) => {
+                        let answers = (gone, live);
+                        let told =
+                            written(pipeline, connection, &link, *side, &wanted, answers, &values, &mut places).await?;
+                        prediction.values = values;
+                        told
+                    }
+                    Err(failure) => ("still_failing", Some(failure.to_string())),
+                }
             }
             Foreseen::AlreadyTrue => ("already_true", Some("nothing is lacking any more".to_owned())),
             Foreseen::Superseded => ("superseded", Some("the next reading of the account decides".to_owned())),
@@ -302,27 +311,15 @@ async fn written<B: Broker, S: Store>(
     }
     match &wanted.need {
         Need::Create { partner } if live => {
-            let mut keys: Vec<(Option<AttributePath>, SearchKey)> = vec![(None, SearchKey::Partner(partner.clone()))];
-            for path in &rules.match_on {
-                let name = rules.attributes.get(path).map(|rule| rule.names[side].clone());
-                if let (Some(name), Some(Some(Value::Text(text)))) = (name, wanted.values.get(path)) {
-                    keys.push((Some(name.clone()), SearchKey::Attribute(name, text.clone())));
-                }
-            }
-            let asked: Vec<_> = keys.iter().map(|(_, key)| key.clone()).collect();
-            let found = match tokio::time::timeout(LOOK, end.search(&asked)).await {
+            let searches = Searches::new(connection, &rules, side, wanted);
+            let asked: Vec<_> = iter::once(SearchKey::Partner(partner.clone())).chain(searches.keys()).collect();
+            let mut found = match tokio::time::timeout(LOOK, end.search(&asked)).await {
                 Ok(Ok(found)) if found.len() == asked.len() => found,
                 Ok(Err(failure)) => return Ok(("unknown", Some(failure.to_string()))),
                 _ => return Ok(("unknown", Some("the target did not say who is there".to_owned()))),
             };
-            let (mut ours, mut others) = (Vec::new(), Vec::new());
-            for ((name, _), found) in keys.into_iter().zip(found) {
-                match name {
-                    None => ours = found,
-                    Some(name) => others.push((name, found)),
-                }
-            }
-            Ok(match existing(ours, others, &rules) {
+            let ours = found.remove(0);
+            Ok(match existing(ours, searches.found(found), &rules) {
                 Existing::Nobody => ("applied", None),
                 Existing::Adopt { account, .. } => {
                     ("superseded", Some(format!("account {} is there and is linked", account.account)))

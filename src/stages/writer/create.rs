@@ -7,15 +7,13 @@ use super::{Fate, count};
 use crate::broker::Broker;
 use crate::domain::course::{self, Existing};
 use crate::domain::link::{LastWrite, WriteAnswer};
-use crate::domain::matching::MatchKey;
 use crate::domain::pending::Need;
 use crate::domain::write;
-use crate::domain::{
-    AccountId, AttributePath, Code, CommandOutcome, Failure, FailureClass, Link, Sighting, Snapshot, Value,
-};
+use crate::domain::{AccountId, AttributePath, Code, CommandOutcome, Failure, FailureClass, Link, Sighting, Snapshot};
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
+use crate::stages::searches::Searches;
 use crate::store::{Claim, Commit, Committed, Store};
 use crate::systems::SearchKey;
 
@@ -29,15 +27,11 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         partner: &AccountId,
     ) -> Result<Option<Fate>, Halt> {
         let rules = &self.wave.rules;
-        let keys: Vec<(&MatchKey, AttributePath, SearchKey)> = rules
-            .match_on
-            .iter()
-            .filter_map(|key| self.key(begun, key).map(|(name, search)| (key, name, search)))
-            .collect();
+        let searches = Searches::new(self.wave.connection, rules, self.wave.side, &begun.wanted);
         // All at once: searching for one key after the other would take a call for each.
         let (ours, existing) = join(
             self.search(begun, SearchKey::Partner(partner.clone())),
-            try_join_all(keys.iter().map(|(_, _, key)| self.search(begun, key.clone()))),
+            try_join_all(searches.keys().map(|key| self.search(begun, key))),
         )
         .await;
         let found = ours.and_then(|ours| {
@@ -50,11 +44,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Err(failure) => return self.failed(begun, link.clone(), &failure).await.map(Some),
         };
         hit("writer.searched");
-        let others = keys.into_iter().zip(others).map(|((key, name, _), found)| {
-            (name, found.into_iter().filter(|found| self.agrees(begun, key, found)).collect())
-        });
-        let others = others.collect();
-        match course::existing(ours, others, rules) {
+        match course::existing(ours, searches.found(others), rules) {
             Existing::Nobody => Ok(None),
             Existing::Adopt { account, remembered } => {
                 self.adopt(begun, link.clone(), *account, remembered).await.map(Some)
@@ -62,42 +52,6 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Existing::Ambiguous => self.bury(begun, link.clone(), &ambiguous()).await.map(Some),
             Existing::Taken { attribute } => self.exists_refusal(begun, link.clone(), Some(attribute)).await.map(Some),
         }
-    }
-
-    /// The target's name of the attribute of a key that it is searched by, and what to search by; `None` if the account is
-    /// to lack a value of the key. One that the target cannot be searched by is left out where all accounts were compared
-    /// before.
-    fn key(&self, begun: &Begun, key: &MatchKey) -> Option<(AttributePath, SearchKey)> {
-        if !key.paths().iter().all(|path| wanted(begun, path).is_some()) {
-            return None;
-        }
-        let name = |path: &AttributePath| Some(&self.wave.rules.attributes.get(path)?.names[self.wave.side]);
-        let searched = |path: &AttributePath| {
-            let is_text = matches!(wanted(begun, path), Some(Value::Text(_)));
-            is_text && name(path).is_some_and(|name| self.wave.system().searches_by(name))
-        };
-        let by = match key.paths().iter().find(|path| searched(path)) {
-            Some(path) => path,
-            None if self.wave.connection.matches_first() => return None,
-            None => key.paths().first()?,
-        };
-        let mapping = &self.wave.rules.attributes.get(by)?.mapping;
-        match mapping.leave(self.wave.side, begun.wanted.values.get(by)?) {
-            Ok(Some(Value::Text(text))) => Some((name(by)?.clone(), SearchKey::Attribute(name(by)?.clone(), text))),
-            _ => None,
-        }
-    }
-
-    /// Whether an account that was found by one attribute of a key has all of them.
-    fn agrees(&self, begun: &Begun, key: &MatchKey, found: &Snapshot) -> bool {
-        let (side, paths) = (self.wave.side, key.paths());
-        paths.len() == 1
-            || paths.iter().all(|path| {
-                let Some(rule) = self.wave.rules.attributes.get(path) else { return false };
-                let wanted = begun.wanted.values.get(path).and_then(|wanted| rule.mapping.leave(side, wanted).ok());
-                let has = found.attributes.get(&rule.names[side]);
-                wanted.zip(has).is_some_and(|(wanted, has)| rule.comparison[side].equal(wanted.as_ref(), has.as_ref()))
-            })
     }
 
     /// Looks for what creations without an answer may have left for somebody who is not to have an account any more. What
@@ -204,10 +158,6 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
 }
 
 /// The value that an account is to have.
-fn wanted<'b>(begun: &'b Begun, path: &AttributePath) -> Option<&'b Value> {
-    begun.wanted.values.get(path)?.as_ref()
-}
-
 fn ambiguous() -> Failure {
     Failure::new(
         FailureClass::Permanent,
