@@ -10,7 +10,7 @@ use super::attribute::{AttributePath, Attributes, Comparison, Digest, DigestKey,
 use super::breaker::Breaker;
 use super::deferral::BusyPolicy;
 use super::guard::{Budgets, Protected, Risk};
-use super::id::{ConnectionName, Side, Sides};
+use super::id::{ConnectionName, Epoch, Side, Sides};
 use super::link::Register;
 use super::mapping::{Flaw, Mapping};
 use super::matching::MatchKey;
@@ -104,6 +104,19 @@ pub struct AttributeRule {
 }
 
 impl AttributeRule {
+    /// An attribute that both sides call by its name, compare to the letter and are told whenever it changes.
+    pub fn new(name: AttributePath, flow: Flow, policy: Policy) -> Self {
+        Self {
+            names: Sides { a: name.clone(), b: name },
+            flow,
+            policy,
+            drift: Drift::Keep,
+            occasion: Occasion::Always,
+            comparison: Sides::default(),
+            mapping: Mapping::default(),
+        }
+    }
+
     /// What a snapshot of `side` shows of it, as the link keeps it (`None` inside: a clear); `None`: nothing, or nothing
     /// that the link could keep.
     pub fn seen(&self, side: Side, snapshot: &Snapshot) -> Option<Option<Value>> {
@@ -248,6 +261,34 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Rules that guard nothing, create nobody and do nothing about leavers, of systems that can do everything; `a` leads.
+    pub fn new(
+        connection: ConnectionName,
+        epoch: Epoch,
+        attributes: BTreeMap<AttributePath, AttributeRule>,
+        grain: Duration,
+    ) -> Self {
+        Self {
+            digest_key: DigestKey::new(&connection, epoch),
+            connection,
+            version: 1,
+            attributes,
+            create: Sides::default(),
+            leavers: Leavers::Report,
+            leads: Side::A,
+            on_existing: OnExisting::Refuse,
+            match_on: Vec::new(),
+            write_only: Sides::default(),
+            whole: Sides::default(),
+            shown_by: Sides::default(),
+            budgets: Budgets::off(),
+            protected: Protected::default(),
+            busy: BusyPolicy::default(),
+            breaker: None,
+            grain: Sides { a: grain, b: grain },
+        }
+    }
+
     /// Digest of a value of an attribute as `side` compares it.
     pub fn digest(&self, side: Side, path: &AttributePath, value: Option<&Value>) -> Digest {
         let comparison = self.attributes.get(path).map(|rule| rule.comparison[side]).unwrap_or_default();

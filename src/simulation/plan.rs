@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use super::faults::{Fault, Faults};
 use super::system::{GRAIN, Guard, Keeping, Shape};
-use crate::domain::deferral::BusyPolicy;
-use crate::domain::guard::{Budgets, Protected};
-use crate::domain::mapping::Mapping;
-use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
-use crate::domain::{AttributePath, Comparison, DigestKey, Epoch, Side, Sides};
+use crate::domain::rules::{AttributeRule, Departure, Drift, Flow, Leavers, Policy, Rules};
+use crate::domain::{AttributePath, Comparison, Epoch, Side, Sides};
 
 /// How a world is made.
 #[derive(Debug, Clone)]
@@ -146,20 +143,15 @@ impl Plan {
                 Flow::Towards(side) => side.other(),
                 Flow::WatchedOn(side) => side,
             };
+            let policy = match flow {
+                // How far the clocks are apart, the producers measure.
+                Flow::Both if later_wins && !name.is_active() => Policy::LastWrite { default: winner, a_ahead_ms: 0 },
+                _ => Policy::DefaultSystem(winner),
+            };
             let rule = AttributeRule {
-                names: Sides { a: name.clone(), b: name.clone() },
-                flow,
-                policy: match flow {
-                    // How far the clocks are apart, the producers measure.
-                    Flow::Both if later_wins && !name.is_active() => {
-                        Policy::LastWrite { default: winner, a_ahead_ms: 0 }
-                    }
-                    _ => Policy::DefaultSystem(winner),
-                },
                 drift: if chance(30) { Drift::Enforce } else { Drift::Keep },
-                occasion: Occasion::Always,
                 comparison,
-                mapping: Mapping::default(),
+                ..AttributeRule::new(name.clone(), flow, policy)
             };
             (name, rule)
         };
@@ -178,24 +170,12 @@ impl Plan {
             (_, false) => Flow::WatchedOn(Side::A),
         };
         let connection = "crm-scim".parse().expect("a constant name");
+        let attributes = names.into_iter().zip(flows).chain([(AttributePath::active(), active)]).map(rule).collect();
         let rules = Rules {
-            digest_key: DigestKey::new(&connection, Epoch(0)),
-            connection,
-            version: 1,
-            attributes: names.into_iter().zip(flows).chain([(AttributePath::active(), active)]).map(rule).collect(),
             create: Sides { a: two_way, b: true },
             leavers,
             leads: if two_way { default } else { Side::A },
-            on_existing: OnExisting::Refuse,
-            match_on: Vec::new(),
-            write_only: Sides::default(),
-            shown_by: Sides::default(),
-            whole: Sides::default(),
-            budgets: Budgets::off(),
-            protected: Protected::default(),
-            busy: BusyPolicy::default(),
-            breaker: None,
-            grain: Sides { a: GRAIN, b: GRAIN },
+            ..Rules::new(connection, Epoch(0), attributes, GRAIN)
         };
         let on_b_alone = if two_way { fastrand::usize(3..7) } else { 0 };
         let on_both = fastrand::usize(3..9);

@@ -2,11 +2,7 @@
 
 use std::time::Duration;
 
-use muster::domain::attribute::DigestKey;
-use muster::domain::deferral::BusyPolicy;
-use muster::domain::guard::{Budgets, Protected};
-use muster::domain::mapping::Mapping;
-use muster::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use muster::domain::rules::{AttributeRule, Flow, Leavers, Policy, Rules};
 use muster::domain::{AccountId, AttributePath, Epoch, Side, Sides, Value};
 
 /// One step of the clocks. Everything between two steps happens in the same second of every stamp; what is read a step
@@ -145,38 +141,12 @@ impl Setup {
 
     /// The connection's rules in an epoch.
     pub fn rules(&self, epoch: Epoch) -> Rules {
-        let connection = "crm-scim".parse().unwrap();
         let flow = |path: &AttributePath| if path.is_active() { Flow::Towards(Side::B) } else { Flow::Both };
-        let rule = |path: AttributePath| {
-            let rule = AttributeRule {
-                names: Sides { a: path.clone(), b: path.clone() },
-                flow: flow(&path),
-                policy: self.policy,
-                drift: Drift::Keep,
-                occasion: Occasion::Always,
-                comparison: Sides::default(),
-                mapping: Mapping::default(),
-            };
-            (path, rule)
-        };
+        let rule = |path: AttributePath| (path.clone(), AttributeRule::new(path.clone(), flow(&path), self.policy));
         Rules {
-            digest_key: DigestKey::new(&connection, epoch),
-            connection,
-            version: 1,
-            attributes: self.paths().map(rule).collect(),
             create: Sides { a: false, b: true },
             leavers: if self.leaver { Leavers::Deactivate } else { Leavers::Report },
-            leads: Side::A,
-            on_existing: OnExisting::Refuse,
-            match_on: Vec::new(),
-            write_only: Sides::default(),
-            shown_by: Sides::default(),
-            whole: Sides::default(),
-            budgets: Budgets::off(),
-            protected: Protected::default(),
-            busy: BusyPolicy::default(),
-            breaker: None,
-            grain: Sides { a: GRAIN, b: GRAIN },
+            ..Rules::new("crm-scim".parse().unwrap(), epoch, self.paths().map(rule).collect(), GRAIN)
         }
     }
 

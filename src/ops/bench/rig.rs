@@ -11,13 +11,10 @@ use super::roster::{ATTRIBUTES, Roster, USER_NAME};
 use super::servers::Parcel;
 use crate::broker::message::{MAX_ITEMS, Payload};
 use crate::broker::{Broker, Message, Queue};
-use crate::domain::deferral::BusyPolicy;
-use crate::domain::guard::{Budgets, Protected};
-use crate::domain::mapping::Mapping;
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::guard::Budgets;
+use crate::domain::rules::{AttributeRule, Flow, Policy, Rules};
 use crate::domain::{
-    AttributePath, Cause, Change, CommandOutcome, ConnectionName, DigestKey, Epoch, Lane, RunId, Side, Sides, Sighting,
-    SystemName,
+    AttributePath, Cause, Change, CommandOutcome, ConnectionName, Epoch, Lane, RunId, Side, Sides, Sighting, SystemName,
 };
 use crate::ops::connect;
 use crate::ops::worker::{self, Role};
@@ -62,35 +59,15 @@ impl Pair {
     }
 
     fn connection(&self) -> anyhow::Result<Connection> {
-        let rule = |path: &AttributePath| AttributeRule {
-            names: Sides { a: path.clone(), b: path.clone() },
-            flow: Flow::Towards(Side::B),
-            policy: Policy::DefaultSystem(Side::A),
-            drift: Drift::Keep,
-            occasion: Occasion::Always,
-            comparison: Sides::default(),
-            mapping: Mapping::default(),
-        };
+        let (flow, policy) = (Flow::Towards(Side::B), Policy::DefaultSystem(Side::A));
         let paths = ATTRIBUTES.iter().map(|name| name.parse()).collect::<Result<Vec<AttributePath>, _>>()?;
+        let attributes = paths.into_iter().map(|path| (path.clone(), AttributeRule::new(path, flow, policy))).collect();
         let rules = Rules {
-            connection: self.name.clone(),
-            version: 1,
-            attributes: paths.iter().map(|path| (path.clone(), rule(path))).collect(),
             create: Sides { a: false, b: true },
-            leavers: Leavers::Report,
-            leads: Side::A,
-            on_existing: OnExisting::Refuse,
-            match_on: vec![USER_NAME.parse::<crate::domain::AttributePath>()?.into()],
-            write_only: Sides::default(),
-            shown_by: Sides::default(),
-            whole: Sides::default(),
+            match_on: vec![USER_NAME.parse::<AttributePath>()?.into()],
             budgets: Budgets::default(),
-            protected: Protected::default(),
-            busy: BusyPolicy::default(),
-            breaker: None,
-            grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
-            // Replaced once the epoch is known.
-            digest_key: DigestKey::new(&self.name, Epoch(0)),
+            // The epoch is replaced once it is known.
+            ..Rules::new(self.name.clone(), Epoch(0), attributes, Duration::from_secs(1))
         };
         let ends = Sides { a: Arc::clone(&self.source) as SharedSystem, b: Arc::clone(&self.target) as SharedSystem };
         Ok(Connection::new(self.systems()?, ends, rules))

@@ -12,12 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::system::{MemorySystem, Shape, Trouble};
 use crate::broker::Queue;
-use crate::domain::deferral::BusyPolicy;
-use crate::domain::guard::{Budgets, Protected};
-use crate::domain::mapping::Mapping;
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::rules::{AttributeRule, Flow, Policy, Rules};
 use crate::domain::schedule::Schedule;
-use crate::domain::{DigestKey, Epoch, RunId, Side, Sides, Token};
+use crate::domain::{Epoch, RunId, Side, Sides, Token};
 use crate::simulation::{Clock, Faults, MemoryBroker, MemoryDelivery, MemoryStore};
 use crate::stages::producer::clerk::Clerk;
 use crate::stages::producer::new_run_id;
@@ -47,34 +44,10 @@ pub struct Weather {
 
 pub fn rules() -> Rules {
     let title: crate::domain::AttributePath = "title".parse().unwrap();
-    let connection = "crm-scim".parse().unwrap();
-    let rule = AttributeRule {
-        names: Sides { a: title.clone(), b: title.clone() },
-        flow: Flow::Towards(Side::B),
-        policy: Policy::DefaultSystem(Side::A),
-        drift: Drift::Keep,
-        occasion: Occasion::Always,
-        comparison: Sides::default(),
-        mapping: Mapping::default(),
-    };
+    let rule = AttributeRule::new(title.clone(), Flow::Towards(Side::B), Policy::DefaultSystem(Side::A));
     Rules {
-        digest_key: DigestKey::new(&connection, Epoch(0)),
-        connection,
-        version: 1,
-        attributes: [(title, rule)].into(),
         create: Sides { a: false, b: true },
-        leavers: Leavers::Report,
-        leads: Side::A,
-        on_existing: OnExisting::Refuse,
-        match_on: Vec::new(),
-        write_only: Sides::default(),
-        shown_by: Sides::default(),
-        whole: Sides::default(),
-        budgets: Budgets::off(),
-        protected: Protected::default(),
-        busy: BusyPolicy::default(),
-        breaker: None,
-        grain: Sides { a: Duration::from_secs(1), b: Duration::from_secs(1) },
+        ..Rules::new("crm-scim".parse().unwrap(), Epoch(0), [(title, rule)].into(), Duration::from_secs(1))
     }
 }
 

@@ -1,18 +1,14 @@
 //! Words for tests of the core: rules, versions and snapshots in a line each, and a [`Play`] that carries a link
 //! through the steps of mapper and writer.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::domain::attribute::{AttributePath, Attributes, Comparison, DigestKey, Value};
-use crate::domain::deferral::BusyPolicy;
-use crate::domain::guard::{Budgets, Protected};
+use crate::domain::attribute::{AttributePath, Attributes, Value};
 use crate::domain::id::{AccountId, Epoch, LinkId, Side, Sides, Token};
 use crate::domain::link::{Link, Origin};
-use crate::domain::mapping::Mapping;
 use crate::domain::pending::{Pending, pending};
 use crate::domain::resolve::{JournalReason, Resolution, resolve};
-use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, OnExisting, Policy, Rules};
+use crate::domain::rules::{AttributeRule, Flow, Policy, Rules};
 use crate::domain::write::{Deadlines, Finish, Plan, begin, finish, plan};
 use crate::domain::{Snapshot, Timestamp, Version};
 
@@ -59,42 +55,9 @@ pub fn snapshot(side: Side, version: Version, values: &[(&str, &str)]) -> Snapsh
 
 /// Rules for the attributes of these names, all flowing this way.
 pub fn rules(flow: Flow, policy: Policy, names: &[&str]) -> Rules {
-    let rule = |name: &&str| {
-        let names = Sides { a: path(name), b: path(name) };
-        let comparison = Sides::<Comparison>::default();
-        (
-            path(name),
-            AttributeRule {
-                names,
-                flow,
-                policy,
-                drift: Drift::Keep,
-                occasion: Occasion::Always,
-                comparison,
-                mapping: Mapping::default(),
-            },
-        )
-    };
-    let connection = "crm-scim".parse().unwrap();
-    Rules {
-        digest_key: DigestKey::new(&connection, EPOCH),
-        connection,
-        version: 1,
-        attributes: names.iter().map(rule).collect::<BTreeMap<_, _>>(),
-        create: Sides { a: true, b: true },
-        leavers: Leavers::Report,
-        leads: Side::A,
-        on_existing: OnExisting::Refuse,
-        match_on: Vec::new(),
-        write_only: Sides::default(),
-        shown_by: Sides::default(),
-        whole: Sides::default(),
-        budgets: Budgets::off(),
-        protected: Protected::default(),
-        busy: BusyPolicy::default(),
-        breaker: None,
-        grain: Sides { a: GRAIN, b: GRAIN },
-    }
+    let rule = |name: &&str| (path(name), AttributeRule::new(path(name), flow, policy));
+    let attributes = names.iter().map(rule).collect();
+    Rules { create: Sides { a: true, b: true }, ..Rules::new("crm-scim".parse().unwrap(), EPOCH, attributes, GRAIN) }
 }
 
 pub const EPOCH: Epoch = Epoch(7);
