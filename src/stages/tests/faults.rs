@@ -44,7 +44,7 @@ async fn a_mapper_stops_while_the_broker_is_away() {
 /// is ahead would be done with the request while that is on its way, and its effect would count as an edit made there.
 #[tokio::test]
 async fn a_write_is_noted_in_the_clock_of_its_target() {
-    let mut world = in_step().await;
+    let world = in_step().await;
     world.crm.edit("u1", "second");
     world.ask(RunKind::Sync, None).await;
     while world.pipeline.broker.is_empty() {
