@@ -4,14 +4,14 @@
 use muster::domain::rules::Policy;
 use muster::domain::{Side, Sides};
 
-use super::explore::{comes_to_rest, explore, is_deep};
+use super::explore::{comes_to_rest, explore, wider};
 use super::setup::{Condition, Setup, Start, Trouble};
 
 use Side::{A, B};
 
-/// All states where the bounds are wide, else those up to this depth.
+/// Those up to this depth, or further where wider bounds are asked for.
 fn to(depth: usize) -> Option<usize> {
-    (!is_deep()).then_some(depth)
+    wider().map(|more| depth + more)
 }
 
 fn troubled(name: &'static str, trouble: Trouble) -> Setup {
@@ -171,4 +171,44 @@ fn leaver() {
     let setup =
         Setup { leaver: true, start: Start::OnlyA, typists: vec![(A, 0)], ..troubled("leaver, creation", ONE_EDIT) };
     explore(setup, to(16));
+}
+
+/// Three edits of one attribute on either side.
+#[test]
+fn plain_3e() {
+    explore(Setup { writers: 1, ..troubled("three edits", Trouble { edits: 3, ..ONE_EDIT }) }, to(12));
+}
+
+/// R85, B1: edits of two attributes, and a crash.
+#[test]
+fn two_attributes_crash() {
+    let typists = vec![(A, 0), (B, 1)];
+    let trouble = Trouble { crashes: 1, ..TWO_EDITS };
+    let setup = Setup { attributes: 2, typists, writers: 1, ..troubled("two attributes, crash", trouble) };
+    explore(setup, to(12));
+}
+
+/// The later edit wins, with a crash, and with three edits.
+#[test]
+fn last_write_troubled() {
+    let policy = Policy::LastWrite { default: B, a_ahead_ms: 5_000 };
+    let later = |name, trouble| Setup { policy, a_ahead_ms: 5_000, writers: 1, ..troubled(name, trouble) };
+    explore(later("last write, crash", Trouble { crashes: 1, ..TWO_EDITS }), to(12));
+    explore(later("last write, three edits", Trouble { edits: 3, ..ONE_EDIT }), to(12));
+}
+
+/// A target that trims, lower-cases and cuts, two edits and a crash.
+#[test]
+fn normalising_target_crash_2e() {
+    let normalises = Sides { a: false, b: true };
+    let trouble = Trouble { crashes: 1, ..TWO_EDITS };
+    explore(Setup { normalises, writers: 1, ..troubled("normalising, 2e, crash", trouble) }, to(12));
+}
+
+/// A person who leaves and comes back, an edit and a crash.
+#[test]
+fn leaver_crash() {
+    let trouble = Trouble { crashes: 1, ..ONE_EDIT };
+    let setup = Setup { leaver: true, typists: vec![(A, 0)], writers: 1, ..troubled("leaver, crash", trouble) };
+    explore(setup, to(12));
 }

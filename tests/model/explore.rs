@@ -9,9 +9,13 @@ use stateright::{Checker, HasDiscoveries, Model};
 use super::act::{Action, OneLink};
 use super::setup::Setup;
 
-/// Whether the wide bounds are asked for.
-pub fn is_deep() -> bool {
-    std::env::var("MUSTER_MODEL").is_ok_and(|depth| depth == "deep")
+/// By how many steps `MUSTER_MODEL` asks to go further than the bounds; `None`, for `deep`: without a bound.
+pub fn wider() -> Option<usize> {
+    match std::env::var("MUSTER_MODEL").as_deref() {
+        Ok("deep") => None,
+        Ok(steps) => Some(steps.parse().expect("MUSTER_MODEL is `deep` or a number of steps")),
+        Err(_) => Some(0),
+    }
 }
 
 /// Explores all states, or all up to `depth` steps from the first, and panics with the shortest known way into a
