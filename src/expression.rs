@@ -104,24 +104,33 @@ impl Expression {
         let program = LANGUAGE.compile(text).map_err(|errors| {
             let Some(first) = errors.errors.first() else { return ExpressionError::new("cannot be read") };
             let what = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+            // What the grammar would have taken instead is a long list.
+            let what = match what.split(" expecting ").next().unwrap_or_default() {
+                what if what.ends_with("'<EOF>'") => "it ends too early",
+                what => what,
+            };
             let problem = format!("cannot be read at character {}: {what}", first.pos.1);
             ExpressionError { problem, at: Some(offset(text, first.pos)) }
         })?;
-        let Reads { mut found, literals, .. } = Reads::of(&program)?;
+        let Reads { found, literals, .. } = Reads::of(&program)?;
         let side = found.first().map(|(side, _)| *side);
         if found.iter().any(|(other, _)| Some(*other) != side) {
             return Err(ExpressionError::new(
                 "reads not exactly one side: an account is known by itself, before its partner is",
             ));
         }
-        found.sort();
-        found.dedup();
-        let reads = found.into_iter().map(|(_, path)| path).collect();
+        // In the order in which a person meets them.
+        let mut reads: Vec<AttributePath> = Vec::new();
+        for (_, path) in found {
+            if !reads.contains(&path) {
+                reads.push(path);
+            }
+        }
         Ok(Self { text: text.into(), program: Arc::new(program), side, reads, literals })
     }
 
     /// Evaluates it over the attributes that it reads; one that `value` has none of is null.
-    fn evaluate(&self, value: impl Fn(usize, &AttributePath) -> Option<Cel>) -> Result<Cel, Flaw> {
+    fn evaluate(&self, value: impl Fn(usize, &AttributePath) -> Option<Cel>) -> Result<Cel, Failed> {
         let mut root = Branch::default();
         let mut input_bytes = 0;
         for (place, path) in self.reads.iter().enumerate() {
@@ -131,7 +140,7 @@ impl Expression {
         }
         if input_bytes > MAX_INPUT_BYTES {
             let what = format!("reads more than {MAX_INPUT_BYTES} bytes of text");
-            return Err(Flaw { code: Flaw::FAILED, what, at: None });
+            return Err(Failed { flaw: Flaw { code: Flaw::FAILED, what, at: None }, on_this_value: true });
         }
         let mut context = Context::with_env(Arc::clone(&LANGUAGE));
         if let Some(side) = self.side {
@@ -139,13 +148,13 @@ impl Expression {
         }
         self.program.execute(&context).map_err(|error| {
             let failing = failing(self.program.expression(), &context);
-            let offsets = self.program.source_info().offset_for(failing.id);
-            let at = offsets.map(|(start, _)| position(&self.text, start as usize));
+            let at = begin(&self.program, failing).map(|offset| position(&self.text, offset));
             let place = at.map_or(String::new(), |(line, column)| match self.text.contains('\n') {
                 true => format!(" at line {line}, character {column}"),
                 false => format!(" at character {column}"),
             });
-            Flaw { code: Flaw::FAILED, what: format!("fails{place}: {}", reason(&error)), at }
+            let what = format!("fails{place}: {}", reason(&error));
+            Failed { flaw: Flaw { code: Flaw::FAILED, what, at }, on_this_value: is_on_this_value(&error) }
         })
     }
 
@@ -161,6 +170,26 @@ impl Expression {
             })
             .collect()
     }
+}
+
+/// Why an expression has no result for one account.
+struct Failed {
+    flaw: Flaw,
+    /// Another value of the same kind may have one.
+    on_this_value: bool,
+}
+
+fn is_on_this_value(error: &ExecutionError) -> bool {
+    use ExecutionError::{DivisionByZero, FunctionError, IndexOutOfBounds, NoSuchKey, Overflow, RemainderByZero};
+    matches!(
+        error,
+        DivisionByZero(_)
+            | FunctionError { .. }
+            | IndexOutOfBounds(_)
+            | NoSuchKey(_)
+            | Overflow(..)
+            | RemainderByZero(_)
+    )
 }
 
 /// A value of the right kind for an attribute, so that a wrong expression shows before the first account.
@@ -208,12 +237,19 @@ fn reason(error: &ExecutionError) -> String {
     let operator = |name: &str| name.trim_matches(['_', '@']).replace("_?_:_", "?:").to_owned();
     match error {
         ExecutionError::NoSuchOverload(overload) => {
-            let kinds = overload.argument_types().iter().map(|kind| match kind.as_str() {
-                "null_type" | "null" => "no value",
-                kind => kind,
-            });
+            let kinds = overload.argument_types().iter().map(|kind| kind_named(kind).unwrap_or("something else"));
             format!("there is no `{}` of {}", operator(overload.function()), kinds.collect::<Vec<_>>().join(" and "))
         }
+        ExecutionError::UnsupportedBinaryOperator(name, left, right) => {
+            let symbols = [("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"), ("rem", "%")];
+            let operator = symbols.iter().find(|(known, _)| known == name).map_or(*name, |(_, symbol)| symbol);
+            format!("there is no `{operator}` of {} and {}", kind_of(left), kind_of(right))
+        }
+        ExecutionError::UnexpectedType { got, want } => match (kind_named(got), kind_named(want)) {
+            (Some(got), Some(want)) => format!("{want} is needed, and there is {got}"),
+            (Some(got), None) => format!("{got} does not fit there"),
+            (None, _) => "that value does not fit there".to_owned(),
+        },
         ExecutionError::NoSuchKey(_) => "there is no such key".to_owned(),
         ExecutionError::UndeclaredReference(name) => format!("there is no {name}"),
         ExecutionError::FunctionError { function, .. } => format!("`{function}` cannot be done with that value"),
@@ -226,6 +262,38 @@ fn reason(error: &ExecutionError) -> String {
         ExecutionError::ValuesNotComparable(..) => "the two values cannot be compared".to_owned(),
         _ => "that value does not fit there".to_owned(),
     }
+}
+
+/// A kind of value by the language's name for it; `None` for what may be no kind but a value.
+fn kind_named(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "string" => "a text",
+        "int" | "uint" => "a whole number",
+        "double" | "float" => "a number with a fraction",
+        "bool" => "true or false",
+        "list" => "a list",
+        "map" => "a map",
+        "null" | "null_type" => "no value",
+        _ => return None,
+    })
+}
+
+fn kind_of(value: &Cel) -> &'static str {
+    kind_named(&value.type_of().to_string()).unwrap_or("something else")
+}
+
+/// Where a part of an expression begins, in characters; of a call, its name.
+fn begin(program: &Program, part: &IdedExpr) -> Option<usize> {
+    let source = program.source_info();
+    let start = source.offset_for(part.id)?.0 as usize;
+    let name = match &part.expr {
+        Expr::Call(call) => call.func_name.as_str(),
+        Expr::Select(select) if select.test => operators::HAS,
+        _ => return Some(start),
+    };
+    let before: Vec<char> = source.source.chars().take(start).collect();
+    let is_name = before.iter().rev().take(name.chars().count()).rev().copied().eq(name.chars());
+    Some(if is_name { start - name.chars().count() } else { start })
 }
 
 /// Where a line and a column of the parser are, in characters from the beginning.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use cel::Value as Cel;
 
-use super::{Expression, ExpressionError, cel_of, sample};
+use super::{Expression, ExpressionError, cel_of, kind_of, sample};
 use crate::domain::attribute::MAX_VALUE_BYTES;
 use crate::domain::mapping::{Flaw, Formula};
 use crate::domain::{AttributePath, Side, Value};
@@ -45,11 +45,15 @@ impl Computed {
         if !unknown.is_empty() {
             return unknown;
         }
-        let value = match self.expression.evaluate(|_, path| sample(path, schema)).and_then(value_of) {
-            Ok(value) => value,
-            // What it does with a text depends on the text. What is no text, or no function, does not.
-            Err(flaw) if flaw.what.contains("cannot be done with that value") || flaw.what.contains("no item") => None,
-            Err(flaw) => return vec![format!("on an ordinary account it {flaw}")],
+        let made = match self.expression.evaluate(|_, path| sample(path, schema)) {
+            Ok(made) => made,
+            // What it does with a text may depend on the text; what is of another kind does not.
+            Err(failed) if failed.on_this_value => return Vec::new(),
+            Err(failed) => return vec![format!("on an ordinary account it {}", failed.flaw)],
+        };
+        let (made, value) = match value_of(&made) {
+            Ok(value) => (kind_of(&made), value),
+            Err(flaw) => return vec![format!("it {flaw}")],
         };
         let fits = match (target.kind, &value) {
             (_, None) => true,
@@ -60,7 +64,10 @@ impl Computed {
             _ => false,
         };
         match value {
-            Some(value) if !fits => vec![format!("it makes a {value:?}, and {} is {}", target.path, kind(target.kind))],
+            Some(_) if !fits => {
+                let table = if has_table { ", and `values` are for texts" } else { "" };
+                vec![format!("it makes {made}, and {} is {}{table}", target.path, kind(target.kind))]
+            }
             _ => Vec::new(),
         }
     }
@@ -88,7 +95,8 @@ impl Formula for Computed {
 
     fn compute(&self, inputs: &[Option<Value>]) -> Result<Option<Value>, Flaw> {
         let input = |place: usize| inputs.get(place).and_then(Option::as_ref);
-        match self.expression.evaluate(|place, _| input(place).map(cel_of)).and_then(value_of) {
+        let made = self.expression.evaluate(|place, _| input(place).map(cel_of));
+        match made.map_err(|failed| failed.flaw).and_then(|made| value_of(&made)) {
             // Whoever does not speak of accounts without a value means that there is none to make.
             Err(_) if !inputs.is_empty() && inputs.iter().all(Option::is_none) => Ok(None),
             made => made,
@@ -97,13 +105,13 @@ impl Formula for Computed {
 }
 
 /// The attribute's value for what an expression came to.
-fn value_of(made: Cel) -> Result<Option<Value>, Flaw> {
+fn value_of(made: &Cel) -> Result<Option<Value>, Flaw> {
     let flaw = |what: String| Flaw { code: Flaw::FAILED, what, at: None };
     let text = |item: &Cel| match item {
         Cel::String(text) => Ok(text.to_string()),
-        other => Err(flaw(format!("makes a list with a {} in it, and only texts can be", other.type_of()))),
+        other => Err(flaw(format!("makes a list with {} in it, and only texts can be", kind_of(other)))),
     };
-    let value = match &made {
+    let value = match made {
         Cel::Null => return Ok(None),
         Cel::Bool(value) => Value::Bool(*value),
         Cel::Int(value) => Value::Int(*value),
@@ -114,7 +122,7 @@ fn value_of(made: Cel) -> Result<Option<Value>, Flaw> {
         Cel::String(text) => Value::Text(text.to_string()),
         Cel::List(items) => Value::Set(items.iter().map(text).collect::<Result<_, _>>()?),
         Cel::Float(_) => return Err(flaw("makes a number with a fraction; int(...) makes it whole".to_owned())),
-        other => return Err(flaw(format!("makes a {}, which no attribute can be", other.type_of()))),
+        other => return Err(flaw(format!("makes {}, which no attribute can be", kind_of(other)))),
     };
     if value.size_bytes() > MAX_VALUE_BYTES {
         return Err(flaw(format!("makes more than {} KiB", MAX_VALUE_BYTES / 1024)));

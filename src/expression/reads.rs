@@ -3,7 +3,7 @@
 use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
 use cel::{IdedExpr, Program};
 
-use super::{ExpressionError, position};
+use super::{ExpressionError, begin, position};
 use crate::domain::{AttributePath, Side};
 
 /// Deepest nesting. Expressions are evaluated on the stacks of the workers.
@@ -66,7 +66,7 @@ impl<'p> Reads<'p> {
     }
 
     fn error(&self, at: &IdedExpr, problem: impl Into<String>) -> ExpressionError {
-        let offset = self.program.source_info().offset_for(at.id).map(|(start, _)| start as usize);
+        let offset = begin(self.program, at);
         let text = &self.program.source_info().source;
         let place = offset.filter(|_| !text.is_empty()).map(|offset| position(text, offset).1);
         let problem = match place {
@@ -119,7 +119,8 @@ impl<'p> Reads<'p> {
                 let name = call.func_name.as_str();
                 let is_word = name.starts_with(|c: char| c.is_ascii_alphabetic());
                 if is_word && !FUNCTIONS.contains(&name) {
-                    let remedy = match crate::config::nearest(name, &FUNCTIONS) {
+                    let same = FUNCTIONS.iter().find(|known| known.eq_ignore_ascii_case(name));
+                    let remedy = match same.copied().or_else(|| crate::config::nearest(name, &FUNCTIONS)) {
                         Some(near) => format!("; did you mean {near}()?"),
                         None => String::new(),
                     };

@@ -43,7 +43,7 @@ impl Scope {
         match self.expression.evaluate(|_, path| sample(path, schema)) {
             Ok(Cel::Bool(_)) => Vec::new(),
             Ok(_) => vec!["scope: the answer is neither true nor false; compare with something".to_owned()],
-            Err(flaw) => vec![format!("scope: on an ordinary account it {flaw}")],
+            Err(failed) => vec![format!("scope: on an ordinary account it {}", failed.flaw)],
         }
     }
 

@@ -26,8 +26,9 @@ async fn sandbox(users: usize) -> (Sandbox, Admin) {
 fn file(crm_url: &str, scim_url: &str, direction: &str, attributes: &str) -> String {
     let mut text =
         format!("{crm_url}{}[connections.{CONNECTION}]\na = \"crm\"\nb = \"directory\"\n", directory(scim_url));
-    let default = if direction == "two_way" { "default_system = \"crm\"\n" } else { "" };
-    writeln!(text, "direction = \"{direction}\"\n{default}create = \"automatic\"\nbudgets = \"off\"").unwrap();
+    // Both ways, nobody is created in the org: that takes more than these attributes.
+    let more = if direction == "two_way" { "default_system = \"crm\"" } else { "create = \"automatic\"" };
+    writeln!(text, "direction = \"{direction}\"\n{more}\nbudgets = \"off\"").unwrap();
     writeln!(text, "[connections.{CONNECTION}.attributes]\n{attributes}").unwrap();
     text
 }
@@ -75,23 +76,22 @@ async fn a_name_is_made_of_two() {
 async fn both_ways_each_side_has_its_own_form() {
     let (sandbox, admin) = sandbox(8).await;
     let department = format!("\"{ENTERPRISE}:department\"");
-    let home = Home::with(&file(
-        &crm(&sandbox),
-        &sandbox.scim_url(),
-        "two_way",
-        &format!(
-            "userName = {{ direction = \"a_to_b\" }}\nname.familyName = {{ direction = \"a_to_b\" }}\n\
-             title = {{ to_b = \"'corp: ' + a.title\", to_a = \"b.title.substring(6)\" }}\n\
-             {department} = {{ values = {{ Sales = \"north\", Support = \"south\" }} }}"
-        )
-        .replace("name.familyName", "\"name.familyName\""),
-    ));
+    let home = Home::with(&file(&crm(&sandbox), &sandbox.scim_url(), "a_to_b", "userName = {}"));
+    home.sync(&[]).await;
+    let attributes = format!(
+        "userName = {{ direction = \"a_to_b\" }}\n\"name.familyName\" = {{ direction = \"a_to_b\" }}\n\
+         title = {{ to_b = \"'corp: ' + a.title\", to_a = \"b.title.substring(6)\" }}\n\
+         {department} = {{ values = {{ Sales = \"north\", Support = \"south\" }} }}"
+    );
+    let both_ways = file(&crm(&sandbox), &sandbox.scim_url(), "two_way", &attributes);
+    let text = format!("[telemetry]\nlisten = \"127.0.0.1:0\"\n\n{both_ways}");
+    std::fs::write(home.path("muster.toml"), text).unwrap();
     let people = active_users(&admin);
     for user in &people {
         let fields = json!({"Title": "Clerk", "Department": "Sales"});
         admin.edit(System::Salesforce, id(user), &fields).unwrap();
     }
-    let first = home.sync(&[]).await;
+    let first = home.sync(&["--full"]).await;
     assert_eq!((first.commands("dead"), first.failed, home.letters().await.len()), (0, None, 0));
     let holds = |user: &Value, title: &str, department: &str| {
         let copy = copy_of(&admin, user);
@@ -156,6 +156,8 @@ async fn an_expression_that_fails_is_a_letter_until_it_is_mended() {
     let people = active_users(&admin);
     admin.edit(System::Salesforce, id(&people[0]), &json!({"FirstName": null, "Title": "Countess"})).unwrap();
     let home = Home::with(&with("a.name.givenName + ' ' + a.name.familyName"));
+    let planned = home.muster(&["plan", CONNECTION, "--json"]).await;
+    assert!(planned.stdout.contains("mapping_failed"), "{planned:?}");
     let first = home.sync(&[]).await;
     assert_eq!((first.failed.clone(), first.commands("dead")), (None, 0));
     let letters = home.letters().await;
@@ -163,11 +165,14 @@ async fn an_expression_that_fails_is_a_letter_until_it_is_mended() {
     let (text, code) = (letters[0]["message"].as_str().unwrap(), &letters[0]["fingerprint"]["code"]);
     assert_eq!((code, &letters[0]["fingerprint"]["attribute"]), (&json!("mapping_failed"), &json!("displayName")));
     let expected =
-        "the expression of attribute displayName fails at character 18: there is no `+` of no value and string";
+        "the expression of attribute displayName fails at character 18: there is no `+` of no value and a text";
     assert!(text.contains(expected), "{text}");
     assert!(!text.contains(people[0]["LastName"].as_str().unwrap()));
     let copy = copy_of(&admin, &people[0]);
     assert_eq!((&copy["title"], &copy["displayName"]), (&json!("Countess"), &Value::Null), "the rest flows");
+
+    let page = home.muster(&["explain", &format!("crm:{}", id(&people[0]))]).await;
+    assert!(page.stdout.contains("displayName fails at character 18"), "{page:?}");
 
     let config = std::fs::read_to_string(home.path("muster.toml")).unwrap();
     let mended = "a.name.givenName == null ? a.name.familyName : a.name.givenName + ' ' + a.name.familyName";
@@ -201,7 +206,8 @@ async fn an_expression_that_cannot_work_is_refused() {
         ("a_to_b", "title = { a = \"native.Alias\", to_b = 'a.title' }"),
         ("a_to_b", "title = { to_a = 'b.title' }"),
         ("two_way", "title = { to_b = 'a.title.trim()' }"),
-        ("two_way", "title = { to_b = 'a.title.trim()', to_a = 'b.title' }"),
+        ("two_way", "title = { to_b = 'a.title.substring(0, 1)', to_a = 'b.title' }"),
+        ("two_way", "title = { to_b = 'a.title.upper()', to_a = 'b.title.lower()' }"),
         ("two_way", "title = { to_b = 'a.title + a.nickName', to_a = 'b.title' }"),
         ("two_way", "title = { values = { Boss = \"Chief\", Head = \"Chief\" } }"),
         ("two_way", "title = { values = { Boss = \"Chief\" }, otherwise = \"x\" }"),

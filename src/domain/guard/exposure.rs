@@ -11,7 +11,7 @@ use crate::domain::hold::{Hold, Stop, Why};
 use crate::domain::id::{AccountId, Side, Sides};
 use crate::domain::link::Link;
 use crate::domain::pending::{Need, Pending};
-use crate::domain::rules::Rules;
+use crate::domain::rules::{AttributeRule, Rules};
 use crate::domain::time::Timestamp;
 
 /// What a person signs in with or is written to at, as a side calls it.
@@ -131,11 +131,16 @@ pub fn is_protected(link: &Link, rules: &Rules) -> bool {
         let Protected { accounts, names } = &rules.protected;
         let by_id = state.account.as_ref().is_some_and(|account| accounts[side].contains(account));
         // By what it is called today, not by what it is about to be called.
-        let called = rules.attributes.iter().filter(|(_, rule)| CALLED_BY.contains(&rule.names[side].as_str()));
+        let is_called =
+            |rule: &AttributeRule| matches!(rule.sources(side), [only] if CALLED_BY.contains(&only.as_str()));
+        let called = rules.attributes.iter().filter(|(_, rule)| is_called(rule));
         let by_name = || {
-            called.clone().any(|(path, _)| {
+            called.clone().any(|(path, rule)| {
                 let Some(seen) = state.seen.get(path) else { return false };
-                names.iter().any(|name| *seen == rules.digest(side, path, Some(&Value::from(name.as_str()))))
+                names.iter().any(|name| {
+                    let kept = rule.mapping.enter(side, &[Some(Value::from(name.as_str()))], &rule.comparison);
+                    kept.is_ok_and(|kept| *seen == rules.digest(side, path, kept.as_ref()))
+                })
             })
         };
         state.protected || by_id || by_name()

@@ -3,6 +3,7 @@
 
 mod laws;
 mod leavers;
+mod made;
 mod table;
 mod traces;
 pub(in crate::domain) mod vocabulary;

@@ -77,6 +77,9 @@ fn a_value_that_would_not_come_back_does_not_enter() {
 }
 
 proptest! {
+    // Each case tries some hundred values.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// R87: a table that calls each value differently comes back, whatever is in it.
     #[test]
     fn a_table_with_a_name_for_each_value_passes(names in proptest::collection::btree_set(".{1,12}", 2..20)) {
