@@ -17,6 +17,7 @@ pub mod explain;
 pub mod failure;
 pub mod give_back;
 pub mod guard;
+pub mod history;
 pub mod hold;
 pub mod id;
 pub mod journal;

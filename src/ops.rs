@@ -16,6 +16,7 @@ pub mod links;
 pub mod output;
 pub mod pause;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod status;

@@ -18,6 +18,7 @@ mod commit;
 mod copy;
 mod expiry;
 mod guards;
+mod history;
 mod journal;
 mod letters;
 mod links;
@@ -40,7 +41,7 @@ use serde::Serialize;
 use self::clock::Clock;
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LinkCounts,
-    Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest, SystemState, Told,
 };
 use crate::database::{Database, DatabaseError};
 use crate::domain::guard::Risk;
@@ -163,6 +164,19 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Kept>, StoreError> {
         self.journal_of(connection, link, from, limit).await
+    }
+
+    async fn record(&self, connection: &ConnectionName, recorded: &[Recorded]) -> Result<(), StoreError> {
+        self.note_changes(connection, recorded).await
+    }
+
+    async fn history(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Told>, StoreError> {
+        self.recorded(connection, before, limit).await
     }
 
     async fn lease(
