@@ -18,6 +18,7 @@ pub mod failure;
 pub mod foresight;
 pub mod give_back;
 pub mod guard;
+pub mod history;
 pub mod hold;
 pub mod id;
 pub mod journal;

@@ -90,6 +90,7 @@ pub const FILE: &[&str] = &[
 /// The names around schedules and what people are told.
 pub const SCHEDULES: &[&str] = &[
     // A run has begun, and the request for it is still there.
+    "mapper.recorded",
     "clerk.began",
     "clerk.compared",
     "clerk.linked",

@@ -17,6 +17,7 @@ pub mod map;
 pub mod output;
 pub mod pause;
 pub mod plan;
+pub mod replay;
 pub mod run;
 pub mod simulate;
 pub mod status;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::{BackoffBuilder, ExponentialBuilder};
@@ -21,9 +21,7 @@ use crate::alerts::Alerts;
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use crate::clock;
 use crate::domain::course::quarantine_ends;
-use crate::domain::schedule::Schedule;
-use crate::domain::{AccountId, ConnectionName, DigestKey, Epoch, Rules, Side, Sides, Snapshot, SystemName, Timestamp};
-use crate::expression::Scope;
+use crate::domain::{ConnectionName, Side, Sides, SystemName, Timestamp};
 use crate::store::{Commit, Committed, Count, EpochState, Store, StoreError};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
@@ -47,6 +45,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use connection::Connection;
 pub use letters::from_base64;
 pub use partner::PartnerFields;
 pub use remedy::remedy;
@@ -73,126 +72,6 @@ pub struct Pipeline<B, S> {
     pub suspect: Arc<tokio::sync::Mutex<()>>,
     /// How people are told of trouble.
     pub alerts: Arc<Alerts>,
-}
-
-/// A connection, ready to work with.
-pub struct Connection {
-    /// Its name.
-    pub name: ConnectionName,
-    /// The name of each side's system: its queues, its pauses, its budget.
-    pub systems: Sides<SystemName>,
-    /// Each side's connector, for the kind of record that this side keeps in step.
-    pub ends: Sides<SharedSystem>,
-    /// When it is read without being asked.
-    pub schedule: Schedule,
-    /// How long after its time a run that goes well may be missing before somebody is told (R70).
-    pub overdue_after: Duration,
-    /// Which accounts it is about; `None`: all.
-    pub scope: Option<Scope>,
-    /// Which accounts are spared, where a condition says so.
-    pub protected: Option<Scope>,
-    /// The fields by which accounts of each side name their partner, where the configuration names them.
-    pub partners: Sides<Option<PartnerFields>>,
-    /// Its rules, except for the key of the digests, which changes with the epoch.
-    template: Rules,
-    keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
-    /// The epoch in which this process knows that the accounts were matched.
-    matched: Mutex<Option<Epoch>>,
-}
-
-impl Connection {
-    /// A connection with these rules, about all accounts, that runs only when asked.
-    pub fn new(systems: Sides<SystemName>, ends: Sides<SharedSystem>, template: Rules) -> Self {
-        let (name, schedule) = (template.connection.clone(), Schedule::Manual);
-        let overdue_after = schedule.usual_patience();
-        let partners = Sides::default();
-        let (keyed, matched) = (Mutex::new(None), Mutex::new(None));
-        let (scope, protected) = (None, None);
-        Self { name, systems, ends, schedule, overdue_after, scope, protected, partners, template, keyed, matched }
-    }
-
-    /// The same connection between other connectors.
-    pub fn between(&self, ends: Sides<SharedSystem>) -> Self {
-        // Taken apart whole, so that a new rule cannot be forgotten here.
-        let Self {
-            name,
-            systems,
-            ends: _,
-            schedule,
-            overdue_after,
-            scope,
-            protected,
-            partners,
-            template,
-            keyed: _,
-            matched: _,
-        } = self;
-        Self {
-            name: name.clone(),
-            systems: systems.clone(),
-            ends,
-            schedule: schedule.clone(),
-            overdue_after: *overdue_after,
-            scope: scope.clone(),
-            protected: protected.clone(),
-            partners: partners.clone(),
-            template: template.clone(),
-            keyed: Mutex::new(None),
-            matched: Mutex::new(None),
-        }
-    }
-
-    /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
-    /// told.
-    pub fn fits(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
-        match self.scope.as_ref().filter(|scope| scope.side() == side) {
-            Some(scope) => scope.fits(snapshot),
-            None => Some(true),
-        }
-    }
-
-    /// Whether an account that was seen on `side` is one of those that are spared; `None` if that cannot be told, or no
-    /// condition says so.
-    pub fn protects(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
-        match &self.protected {
-            Some(condition) if condition.side() == side => condition.fits(snapshot),
-            Some(_) => None,
-            // It may have been one before the configuration changed.
-            None => Some(false),
-        }
-    }
-
-    /// Brings an account id of a side to the form that its system gives it; `None` if it is none.
-    pub fn parse_id(&self, side: Side, id: &str) -> Option<AccountId> {
-        (self.ends[side].schema().parse_id)(id)
-    }
-
-    /// The rules with the digests of this epoch.
-    pub fn rules(&self, epoch: Epoch) -> Arc<Rules> {
-        let mut keyed = self.keyed.lock().expect("nothing panics while the lock is held");
-        if let Some((of, rules)) = keyed.as_ref()
-            && *of == epoch
-        {
-            return Arc::clone(rules);
-        }
-        let rules = Arc::new(Rules { digest_key: DigestKey::new(&self.name, epoch), ..self.template.clone() });
-        *keyed = Some((epoch, Arc::clone(&rules)));
-        rules
-    }
-
-    /// Whether this process knows that the accounts were matched in this epoch.
-    fn known_as_matched(&self, epoch: Epoch) -> bool {
-        *self.matched.lock().expect("nothing panics while the lock is held") == Some(epoch)
-    }
-
-    fn know_as_matched(&self, epoch: Epoch) {
-        *self.matched.lock().expect("nothing panics while the lock is held") = Some(epoch);
-    }
-
-    /// The rules without a usable digest key: for what does not look at digests.
-    pub fn template(&self) -> &Rules {
-        &self.template
-    }
 }
 
 /// What can be set about the stages.
@@ -333,7 +212,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             .flat_map(|connection| {
                 crate::domain::Side::BOTH
                     .into_iter()
-                    .filter(|side| connection.template.writes(*side))
+                    .filter(|side| connection.template().writes(*side))
                     .map(|side| connection.systems[side].clone())
             })
             .collect();

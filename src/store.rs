@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::guard::{Budget, Risk};
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
@@ -21,12 +21,16 @@ use crate::domain::{
     Side, Sides, SystemName, Timestamp, Token,
 };
 
+pub use history::{Recorded, Told};
+pub use known::{Instance, Pause, Spend, SystemState};
 pub use matched::MatchNote;
 pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
 pub mod embedded;
+mod history;
+mod known;
 mod matched;
 mod packed;
 pub mod redis;
@@ -62,78 +66,8 @@ pub struct EpochState {
     pub now: Timestamp,
 }
 
-/// What all workers know of one system.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SystemState {
-    /// Nobody calls it before this time (store clock), because it asked for that or refused the credential.
-    pub not_before: Option<Timestamp>,
-    /// Why, for `status`: a code such as `throttled` or `unauthorised`.
-    pub reason: Option<String>,
-    /// Calls used and allowed in the system's own window, as it last said (Salesforce: 24 hours).
-    pub usage: Option<(u64, u64)>,
-    /// By how many milliseconds its clock is ahead of the store's, if that was measured.
-    pub ahead_ms: Option<i64>,
-}
-
 /// How long a measure of a system's clock stands against one that says less.
 pub const CLOCK_KEPT: Duration = Duration::from_secs(60);
-
-/// A process that works, for `status` and for `sync` to know whether somebody will serve it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Instance {
-    /// `producer`, `mapper` or `writer`.
-    pub role: String,
-    /// `host/pid`.
-    pub name: String,
-    /// Version of the program.
-    pub version: String,
-    /// When it was last heard of, in the store's clock.
-    pub seen_at: Timestamp,
-}
-
-/// Writes of one kind to one side of a connection that ask for a place in their budget.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spend {
-    /// The side that is written.
-    pub side: Side,
-    /// The kind.
-    pub risk: Risk,
-    /// Its budget.
-    pub budget: Budget,
-    /// Each write by a name of its own. One that has a place keeps it, and has it from now on anew.
-    pub acts: Vec<String>,
-}
-
-/// Nobody writes, on one connection or on all, until a person says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
-    /// The connection; `None`: all of them.
-    pub connection: Option<ConnectionName>,
-    /// Since when, in the store's clock.
-    pub since: Timestamp,
-    /// Who said so: `user@host`.
-    pub by: String,
-}
-
-impl Pause {
-    /// What a store files the pause under.
-    pub(crate) fn place(connection: Option<&ConnectionName>) -> &str {
-        // No connection has this name, and it sorts before all that have one.
-        connection.map_or("*", ConnectionName::as_str)
-    }
-
-    /// The pause that a store has there.
-    pub(crate) fn at(place: &str, since: Timestamp, by: String) -> Result<Self, StoreError> {
-        let unreadable = |_| StoreError::Unusable("a pause noted in the store is unreadable".to_owned());
-        let connection = if place == Self::place(None) { None } else { Some(place.parse().map_err(unreadable)?) };
-        Ok(Self { connection, since, by })
-    }
-
-    /// Whether it is one of this connection, alone or with all others.
-    pub fn is_of(&self, connection: &ConnectionName) -> bool {
-        self.connection.as_ref().is_none_or(|paused| paused == connection)
-    }
-}
 
 /// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).
 pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
@@ -223,6 +157,22 @@ pub trait Store: Clone + Send + Sync + 'static {
         from: Option<&EntryId>,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Kept>, StoreError>> + Send;
+
+    /// Keeps changes with what was decided of them, so that they can be decided again. Asked before what was decided is
+    /// committed: a change may be recorded twice, and is not left out.
+    fn record(
+        &self,
+        connection: &ConnectionName,
+        recorded: &[Recorded],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Recorded changes, newest first, at most `limit`: those before an entry, or from the newest on.
+    fn history(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&EntryId>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Told>, StoreError>> + Send;
 
     // --- readers ---
 

@@ -382,8 +382,7 @@ pub trait System: Send + Sync + 'static {
 
     /// Whether accounts can be searched for by this attribute, under the system's own name: by others
     /// [`System::search`] fails.
-    fn searches_by(&self, attribute: &AttributePath) -> bool {
-        let _ = attribute;
+    fn searches_by(&self, _attribute: &AttributePath) -> bool {
         true
     }
 

@@ -89,6 +89,8 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         loop_breaker,
         match_on,
         attributes,
+        // What is recorded decides nothing.
+        history: _,
         version: _,
     } = connection;
     let mut text = format!("[connection {name}]\n");

@@ -1,4 +1,4 @@
-//! `schedule` and `overdue_after` of a connection.
+//! `schedule`, `overdue_after` and `history` of a connection.
 
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use super::words::nearest;
 use crate::domain::schedule::Schedule;
 
 const LEAST: Duration = Duration::from_secs(1);
+/// The longest time that changes are kept.
+const LONGEST_HISTORY: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const MOST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
 /// A time of day as a clock with 24 hours shows it.
@@ -102,6 +104,16 @@ fn regular(table: &mut Table<'_, '_>) -> Option<Schedule> {
             None
         }
     }
+}
+
+/// Reads `history`. The outer `None` is a mistake.
+pub(super) fn history(table: &mut Table<'_, '_>) -> Option<Option<Duration>> {
+    table.optional(
+        "history",
+        Lasting(LEAST..=LONGEST_HISTORY),
+        "How long changes are kept with what was decided of them, so that `muster replay` can decide them again under another \
+         configuration. They are kept with all values that were read. Left out: nothing is kept.",
+    )
 }
 
 /// Reads `overdue_after`.

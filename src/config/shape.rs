@@ -186,7 +186,7 @@ impl<T: Copy + PartialOrd + Display + TryFrom<i64> + Into<u64>> Scalar for Whole
     }
 }
 
-/// A duration within a range, as text: `15m`, `1h30m`, `250ms`.
+/// A duration within a range, as text: `15m`, `1h30m`, `250ms`, `30d`.
 pub(crate) struct Lasting(pub RangeInclusive<Duration>);
 
 impl Shape for Lasting {
@@ -201,7 +201,7 @@ impl Shape for Lasting {
         let expected = format!("a duration from {least} to {most}, such as \"8s\", \"15m\" or \"1h30m\"");
         reader.is_plain(&found.place);
         let text = found.text(&expected, reader)?;
-        let value = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+        let value = lasting(text);
         match value {
             Some(duration) if self.0.contains(&duration) => return value,
             Some(_) => reader.mistake(&found.place, "is out of range", format!("expected {expected}")),
@@ -218,6 +218,20 @@ impl Scalar for Lasting {
     fn show(&self, value: &Duration) -> Json {
         json!(show_duration(*value))
     }
+}
+
+/// The duration that a text names. A day has 24 hours.
+fn lasting(text: &str) -> Option<Duration> {
+    let is_count = |days: &str| !days.is_empty() && days.bytes().all(|byte| byte.is_ascii_digit());
+    let (days, rest) = match text.split_once('d') {
+        Some((days, rest)) if is_count(days) => (days.parse::<u32>().ok()?, rest),
+        _ => (0, text),
+    };
+    let rest = match rest {
+        "" if days > 0 => Duration::ZERO,
+        rest => Duration::try_from(rest.parse::<SignedDuration>().ok()?).ok()?,
+    };
+    rest.checked_add(Duration::from_secs(24 * 60 * 60).checked_mul(days)?)
 }
 
 /// A duration as the file writes it.

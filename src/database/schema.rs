@@ -10,8 +10,7 @@ const STEPS: &[&str] = &[
     concat!(include_str!("queues.sql"), include_str!("links.sql")),
     concat!(include_str!("schedules.sql"), include_str!("guards.sql")),
     concat!(include_str!("deferred.sql"), include_str!("clocks.sql")),
-    include_str!("matches.sql"),
-    include_str!("letters.sql"),
+    concat!(include_str!("matches.sql"), include_str!("history.sql"), include_str!("letters.sql")),
 ];
 
 /// `application_id` of our files ("Mstr"), so that another program's database is not taken for an empty one of ours.

@@ -317,7 +317,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
 }
 
 /// Whether the snapshot shows anything else than the side's base.
-fn differs(link: &Link, side: Side, inbound: &Attributes, rules: &Rules) -> bool {
+pub(super) fn differs(link: &Link, side: Side, inbound: &Attributes, rules: &Rules) -> bool {
     let seen = &link.sides[side].seen;
     inbound.iter().any(|(path, value)| seen.get(path) != Some(&rules.digest(side, path, value.as_ref())))
 }

@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, run, simulate,
-    status, sync, topology, worker,
+    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, replay, run,
+    simulate, status, sync, topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
@@ -91,6 +91,21 @@ enum Command {
         full: bool,
         /// Accounts to show at most; with --json, and where no terminal shows them, there is no limit by default.
         #[arg(long, value_name = "ACCOUNTS")]
+        limit: Option<usize>,
+    },
+    /// Decide recorded changes again under another configuration, and list each decision that would differ. Nothing is
+    /// read from the systems or written anywhere. Exit status 4: something differs.
+    Replay {
+        /// The other configuration.
+        #[arg(long, value_name = "FILE")]
+        with: PathBuf,
+        /// The connection; all of them if none is named.
+        connection: Option<ConnectionName>,
+        /// Only changes since then: so long ago ("30m", "12h", "7d"), or a time ("2026-03-01T12:00:00Z").
+        #[arg(long, value_parser = super::conflicts::since)]
+        since: Option<super::conflicts::Since>,
+        /// The latest so many changes of each connection; there is no limit by default.
+        #[arg(long, value_name = "CHANGES")]
         limit: Option<usize>,
     },
     /// Keep all connections in step until SIGTERM or Ctrl-C: all stages in one process.
@@ -348,6 +363,10 @@ async fn serve_with<B: Broker, S: Store>(
         Command::Sync { connection, only, full, wait } => {
             let stop = worker::on_signal()?;
             sync::run(pipeline, mode, &connection, sync::Ask { only, full, wait }, stop, form).await
+        }
+        Command::Replay { with, connection, since, limit } => {
+            let ask = replay::Ask { with, connection, since, limit };
+            replay::run(&pipeline.store, &pipeline.connections, &ask, form).await
         }
         Command::Status => status::run(pipeline, mode, form).await,
         Command::Explain { account, attribute, connection, offline } => {

@@ -105,14 +105,19 @@ pub struct Filter {
 
 /// The beginning of a time, as a person names it.
 #[derive(Debug, Clone, Copy)]
-enum Since {
-    Ago { seconds: i64 },
+pub enum Since {
+    /// So long ago.
+    Ago {
+        /// In seconds.
+        seconds: i64,
+    },
+    /// From this time on.
     At(Timestamp),
 }
 
 impl Since {
     /// As a time of the store's clock.
-    fn before(self, now: Timestamp) -> Timestamp {
+    pub(super) fn before(self, now: Timestamp) -> Timestamp {
         match self {
             Self::Ago { seconds } => Timestamp(now.0.saturating_sub(seconds.saturating_mul(1_000))),
             Self::At(at) => at,
@@ -120,7 +125,8 @@ impl Since {
     }
 }
 
-fn since(text: &str) -> Result<Since, String> {
+/// Reads the beginning of a time.
+pub(super) fn since(text: &str) -> Result<Since, String> {
     if let Ok(at) = text.parse::<jiff::Timestamp>() {
         return Ok(Since::At(Timestamp(at.as_millisecond())));
     }

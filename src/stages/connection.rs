@@ -1,15 +1,19 @@
-//! From the configuration of a connection and its two systems to the rules that the domain works by.
+//! A connection, and how it is put together: from its configuration and its two systems to the rules that the domain works
+//! by.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use super::Connection;
 use super::partner::PartnerFields;
 use crate::config::{Conflict, ConnectionConfig, Direction, ProtectedConfig};
 use crate::domain::guard::Protected;
 use crate::domain::mapping::Mapping;
 use crate::domain::matching::MatchKey;
 use crate::domain::rules::{AttributeRule, Drift, Flow, Leavers, Occasion, Policy, Rules};
-use crate::domain::{AttributePath, DigestKey, Epoch, Side, Sides};
+use crate::domain::schedule::Schedule;
+use crate::domain::{AccountId, AttributePath, ConnectionName, DigestKey, Epoch, Side, Sides, Snapshot, SystemName};
+use crate::expression::Scope;
 use crate::systems::{Schema, SharedSystem};
 
 use mapping::mapping;
@@ -17,6 +21,142 @@ use mapping::mapping;
 mod circle;
 mod law;
 mod mapping;
+
+/// A connection, ready to work with.
+pub struct Connection {
+    /// Its name.
+    pub name: ConnectionName,
+    /// The name of each side's system: its queues, its pauses, its budget.
+    pub systems: Sides<SystemName>,
+    /// Each side's connector, for the kind of record that this side keeps in step.
+    pub ends: Sides<SharedSystem>,
+    /// When it is read without being asked.
+    pub schedule: Schedule,
+    /// How long after its time a run that goes well may be missing before somebody is told (R70).
+    pub overdue_after: Duration,
+    /// Which accounts it is about; `None`: all.
+    pub scope: Option<Scope>,
+    /// Which accounts are spared, where a condition says so.
+    pub protected: Option<Scope>,
+    /// The fields by which accounts of each side name their partner, where the configuration names them.
+    pub partners: Sides<Option<PartnerFields>>,
+    /// How long changes are kept with what was decided of them; `None`: they are not.
+    pub history: Option<Duration>,
+    /// Its rules, except for the key of the digests, which changes with the epoch.
+    pub(super) template: Rules,
+    pub(super) keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
+    /// The epoch in which this process knows that the accounts were matched.
+    pub(super) matched: Mutex<Option<Epoch>>,
+}
+
+impl Connection {
+    /// A connection with these rules, about all accounts, that runs only when asked.
+    pub fn new(systems: Sides<SystemName>, ends: Sides<SharedSystem>, template: Rules) -> Self {
+        let (name, schedule) = (template.connection.clone(), Schedule::Manual);
+        let overdue_after = schedule.usual_patience();
+        let partners = Sides::default();
+        let (keyed, matched) = (Mutex::new(None), Mutex::new(None));
+        Self {
+            name,
+            systems,
+            ends,
+            schedule,
+            overdue_after,
+            scope: None,
+            protected: None,
+            partners,
+            history: None,
+            template,
+            keyed,
+            matched,
+        }
+    }
+
+    /// The same connection between other connectors.
+    pub fn between(&self, ends: Sides<SharedSystem>) -> Self {
+        // Taken apart whole, so that a new rule cannot be forgotten here.
+        let Self {
+            name,
+            systems,
+            ends: _,
+            schedule,
+            overdue_after,
+            scope,
+            protected,
+            partners,
+            history,
+            template,
+            keyed: _,
+            matched: _,
+        } = self;
+        Self {
+            name: name.clone(),
+            systems: systems.clone(),
+            ends,
+            schedule: schedule.clone(),
+            overdue_after: *overdue_after,
+            scope: scope.clone(),
+            protected: protected.clone(),
+            partners: partners.clone(),
+            history: *history,
+            template: template.clone(),
+            keyed: Mutex::new(None),
+            matched: Mutex::new(None),
+        }
+    }
+
+    /// Whether an account that was seen on `side` is one of those that the connection is about; `None` if that cannot be
+    /// told.
+    pub fn fits(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
+        match self.scope.as_ref().filter(|scope| scope.side() == side) {
+            Some(scope) => scope.fits(snapshot),
+            None => Some(true),
+        }
+    }
+
+    /// Whether an account that was seen on `side` is one of those that are spared; `None` if that cannot be told, or no
+    /// condition says so.
+    pub fn protects(&self, side: Side, snapshot: &Snapshot) -> Option<bool> {
+        match &self.protected {
+            Some(condition) if condition.side() == side => condition.fits(snapshot),
+            Some(_) => None,
+            // It may have been one before the configuration changed.
+            None => Some(false),
+        }
+    }
+
+    /// Brings an account id of a side to the form that its system gives it; `None` if it is none.
+    pub fn parse_id(&self, side: Side, id: &str) -> Option<AccountId> {
+        (self.ends[side].schema().parse_id)(id)
+    }
+
+    /// The rules with the digests of this epoch.
+    pub fn rules(&self, epoch: Epoch) -> Arc<Rules> {
+        let mut keyed = self.keyed.lock().expect("nothing panics while the lock is held");
+        if let Some((of, rules)) = keyed.as_ref()
+            && *of == epoch
+        {
+            return Arc::clone(rules);
+        }
+        let rules = Arc::new(Rules { digest_key: DigestKey::new(&self.name, epoch), ..self.template.clone() });
+        *keyed = Some((epoch, Arc::clone(&rules)));
+        rules
+    }
+
+    /// Whether this process knows that the accounts were matched in this epoch.
+    pub(super) fn known_as_matched(&self, epoch: Epoch) -> bool {
+        *self.matched.lock().expect("nothing panics while the lock is held") == Some(epoch)
+    }
+
+    pub(super) fn know_as_matched(&self, epoch: Epoch) {
+        *self.matched.lock().expect("nothing panics while the lock is held") = Some(epoch);
+    }
+
+    /// The rules without a usable digest key: for what does not look at digests.
+    pub fn template(&self) -> &Rules {
+        &self.template
+    }
+}
 
 /// Puts a connection together. The errors say, in sentences, what the systems cannot do of what is configured.
 pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<Connection, Vec<String>> {
@@ -225,6 +365,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         partners: Sides::from_fn(|side| config.ends[side].partner.as_ref().map(PartnerFields::new)),
         schedule: config.schedule.clone(),
         overdue_after: config.overdue_after,
+        history: config.history,
         ..Connection::new(systems, ends, rules)
     })
 }

@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 mod flawed;
+mod history;
 mod linking;
 mod loops;
 mod merging;
 
+pub use history::judge;
 pub use linking::INCOMPLETE_LINK;
 
 use linking::{Linked, Linking, Refusal, Sighted, question};
@@ -150,7 +152,17 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         hit("mapper.found");
         let rules = self.rules_now(stop, connection, found.epoch).await?;
         let desk = Desk { connection, rules: &rules, epoch: found.epoch, now: found.now, lane };
-        let mut mapped: Vec<_> = changes.iter().zip(found.items).map(|(change, item)| desk.map(change, item)).collect();
+        let mut recorded = Vec::new();
+        let map = |(change, sighted): (&&Change, Sighted)| {
+            recorded.extend(desk.record(change, &sighted));
+            desk.map(change, sighted)
+        };
+        let mut mapped: Vec<_> = changes.iter().zip(found.items).map(map).collect();
+        if !recorded.is_empty() {
+            // Before it is decided for good: whoever dies in between decides it once more, and records it once more.
+            self.ask(stop, || self.store.record(name, &recorded)).await?;
+            hit("mapper.recorded");
+        }
         let letters = mapped.iter_mut().flat_map(|mapped| &mut mapped.commit.open);
         let letters = try_join_all(letters.map(async |letter| {
             *letter = self.join(stop, letter.clone()).await?;

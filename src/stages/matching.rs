@@ -19,7 +19,7 @@ use crate::domain::matching::{Ambiguity, Candidate, Joined, NAMED, join, whole};
 use crate::domain::pairing::{Known, Pairing, pair};
 use crate::domain::rules::OnExisting;
 use crate::domain::{
-    AccountId, AttributePath, Epoch, FailureClass, LetterId, Link, LinkId, Rules, Side, Sides, Snapshot, Value,
+    AccountId, AttributePath, Epoch, FailureClass, LetterId, Link, LinkId, Rules, RunId, Side, Sides, Snapshot, Value,
 };
 use crate::failpoint::hit;
 use crate::store::{Claim, Commit, Committed, Find, Loaded, MatchNote, Store};
@@ -73,13 +73,13 @@ impl Connection {
     /// Whether the accounts of both systems can be compared at all.
     pub fn can_match(&self) -> bool {
         let readable = |side: &Side| self.ends[*side].schema().readable;
-        !self.template.match_on.is_empty() && Side::BOTH.iter().all(readable)
+        !self.template().match_on.is_empty() && Side::BOTH.iter().all(readable)
     }
 
     /// Whether accounts are linked because they have a value in common, so that nobody is created before all were
     /// compared.
     pub fn matches_first(&self) -> bool {
-        let Rules { on_existing, create, .. } = &self.template;
+        let Rules { on_existing, create, .. } = self.template();
         self.can_match() && *on_existing == OnExisting::Link && (create.a || create.b)
     }
 }
@@ -139,13 +139,14 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         Ok(Match { epoch, candidates, joined, named })
     }
 
-    /// Links who belongs together, marks who cannot be told from others, and notes that it was done. Accounts of the sides
+    /// Links who belongs together, marks who cannot be told from others, and notes that it was done for this run. Accounts of the sides
     /// in `reread` are asked to be read again: no complete read follows there.
     pub(crate) async fn link_matched(
         &self,
         stop: &CancellationToken,
         connection: &Arc<Connection>,
         found: &Match,
+        run: &RunId,
         reread: Sides<bool>,
     ) -> Result<MatchNote, Halt> {
         let orders = found.orders(connection);
@@ -157,7 +158,8 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         let count = |of: &dyn Fn(Side) -> usize| Sides::from_fn(|side| of(side) as u64);
         let note = MatchNote {
             epoch: found.epoch,
-            version: connection.template.version,
+            version: connection.template().version,
+            run: run.clone(),
             at: now,
             matched: found.joined.pairs.len() as u64,
             ambiguous: count(&|side| found.joined.ambiguous.iter().map(|group| group.places[side].len()).sum()),
@@ -310,7 +312,7 @@ impl Match {
             .map(|pair| Order::Link(Sides::from_fn(|side| account(side, pair.places[side]).clone())))
             .collect();
         for group in &self.joined.ambiguous {
-            let key = connection.template.match_on[group.key].to_string();
+            let key = connection.template().match_on[group.key].to_string();
             for side in Side::BOTH {
                 let wishing = group.places[side].iter().filter(|place| self.candidates[side][**place].wishes);
                 orders.extend(wishing.map(|own| {
@@ -397,7 +399,7 @@ fn candidate(
     Candidate {
         account: snapshot.account.clone(),
         active,
-        wishes: active && connection.template.contributes(side),
+        wishes: active && connection.template().contributes(side),
         marked: link.is_some_and(|link| link.ambiguity.is_some()),
         prints: rules.match_on.iter().map(|key| key.print(&inbound, rules)).collect(),
         whole: whole(&inbound, rules),

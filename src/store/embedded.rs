@@ -18,6 +18,7 @@ mod commit;
 mod copy;
 mod expiry;
 mod guards;
+mod history;
 mod journal;
 mod letters;
 mod links;
@@ -41,7 +42,8 @@ use serde::Serialize;
 use self::clock::Clock;
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
+    SystemState, Told,
 };
 use crate::database::{Database, DatabaseError};
 use crate::domain::guard::Risk;
@@ -166,6 +168,19 @@ impl Store for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<Kept>, StoreError> {
         self.journal_of(connection, link, from, limit).await
+    }
+
+    async fn record(&self, connection: &ConnectionName, recorded: &[Recorded]) -> Result<(), StoreError> {
+        self.note_changes(connection, recorded).await
+    }
+
+    async fn history(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Told>, StoreError> {
+        self.recorded(connection, before, limit).await
     }
 
     async fn lease(

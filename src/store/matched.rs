@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Epoch, Sides, Timestamp};
+use crate::domain::{Epoch, RunId, Sides, Timestamp};
 
 /// All accounts of both systems were read and compared, and who belongs together was linked. Before that, in each epoch,
 /// nobody is created.
@@ -12,6 +12,8 @@ pub struct MatchNote {
     pub epoch: Epoch,
     /// The rules' version by which it was done: with others the accounts are compared anew.
     pub version: u64,
+    /// The run that it was made for.
+    pub run: RunId,
     /// When it ended, in the store's clock.
     pub at: Timestamp,
     /// Pairs that a key found.

@@ -9,6 +9,7 @@
 
 mod epoch;
 mod guards;
+mod history;
 mod journal;
 mod keys;
 mod letters;
@@ -34,7 +35,8 @@ use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
     AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError, SyncRequest, SystemState,
+    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
+    SystemState, Told,
 };
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
@@ -135,6 +137,19 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Result<Vec<Kept>, StoreError> {
         self.journal_of(connection, link, from, limit).await
+    }
+
+    async fn record(&self, connection: &ConnectionName, recorded: &[Recorded]) -> Result<(), StoreError> {
+        self.note_changes(connection, recorded).await
+    }
+
+    async fn history(
+        &self,
+        connection: &ConnectionName,
+        before: Option<&EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Told>, StoreError> {
+        self.recorded(connection, before, limit).await
     }
 
     async fn lease(

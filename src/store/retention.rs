@@ -8,6 +8,8 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 pub(super) const JOURNAL_ENTRIES: usize = 100_000;
 /// Age at which an entry of the journal goes, about.
 pub(super) const JOURNAL_TTL: Duration = DAY.saturating_mul(30);
+/// Changes that a connection's history keeps at most, about.
+pub(super) const HISTORY_ENTRIES: usize = 100_000;
 /// Runs that are listed.
 pub(super) const RUNS_KEPT: usize = 5_000;
 /// Life of a run after its last number was given out or a side of it was read to its end.

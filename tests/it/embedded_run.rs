@@ -14,8 +14,8 @@ use tokio::process::{Child, ChildStdout, Command};
 
 use super::processes::{CONNECTION, Outcome, Report, active_users, connection, crm, directory, written};
 
-/// After this a process has hung.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+/// After this a process has hung. The largest first match takes minutes on a crowded machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// A folder with a configuration.
 pub(super) struct Home {

@@ -76,6 +76,16 @@ fn rows(path: &Path) -> BTreeMap<String, Vec<u8>> {
     names.iter().map(of).collect()
 }
 
+/// Names what is not as it was.
+#[track_caller]
+fn assert_same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>) {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+        let text = |of: Option<&Vec<u8>>| of.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        panic!("{name} of the store was changed from {:?} to {:?}", text(before.get(name)), text(after.get(name)));
+    }
+}
+
 /// Before and after of each attribute, by account: created accounts are named by their partners.
 type Changes = BTreeMap<(String, String), BTreeMap<String, (Value, Value)>>;
 
@@ -154,7 +164,7 @@ async fn assert_done_as_planned(muster: &Place, admin: &Admin, more: &[&str]) ->
     for request in &admin.requests()[asked..] {
         assert!(request.method == "GET" || request.operation == "token", "{request:?}");
     }
-    assert!(dump(muster).await == known, "the store was changed");
+    assert_same(&known, &dump(muster).await);
 
     let letters: BTreeSet<_> = muster.letters().await.iter().map(|letter| letter["id"].to_string()).collect();
     assert_eq!(muster.sync(more).await.failed, None);

@@ -1,6 +1,7 @@
 //! What every store must do, whatever it is made of: a suite over the trait, run by `suite!` for each implementation.
 
 mod guards;
+mod history;
 mod letters;
 mod links;
 mod readers;
@@ -13,6 +14,7 @@ use muster::domain::*;
 use muster::store::*;
 
 pub use self::guards::*;
+pub use self::history::*;
 pub use self::letters::*;
 pub use self::links::*;
 pub use self::readers::*;
@@ -67,6 +69,8 @@ macro_rules! suite {
             accounts_are_listed_page_by_page,
             all_claims_are_listed_page_by_page,
             the_journal_of_a_link_is_its_own_and_the_newest_comes_first,
+            a_match_is_noted,
+            recorded_changes_come_back_whole,
             one_letter_is_found_by_its_id,
             a_copy_answers_as_the_original,
         );

@@ -41,6 +41,8 @@ pub(super) struct Dry {
     pub(super) ends: Sides<Arc<Planned>>,
     /// What was known before.
     pub(super) before: Before,
+    /// The run that is planned.
+    pub(super) id: RunId,
 }
 
 /// What the copy held at first.
@@ -106,7 +108,7 @@ impl Dry {
             suspect: Arc::default(),
             alerts: Arc::default(),
         };
-        let mut dry = Self { pipeline, connection, ends, before: Before::default() };
+        let mut dry = Self { pipeline, connection, ends, before: Before::default(), id: new_run_id() };
         dry.prepare().await?;
         Ok(dry)
     }
@@ -158,7 +160,7 @@ impl Dry {
         pipeline.broker.declare(&pipeline.queues()).await?;
         let owed = self.owe().await?;
         let kind = if full { RunKind::Reconcile } else { RunKind::Sync };
-        let request = SyncRequest { run: new_run_id(), kind, by: operator(), only: None };
+        let request = SyncRequest { run: self.id.clone(), kind, by: operator(), only: None };
         pipeline.store.request(name, &request).await?;
         let own = CancellationToken::new();
         let work = worker::stages(&Role::ALL, pipeline, &own);

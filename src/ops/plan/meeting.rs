@@ -12,7 +12,7 @@ use crate::domain::matching::{Difference, MatchKey, MeetingRule, differences};
 use crate::domain::rules::OnExisting;
 use crate::domain::{AccountId, AttributePath, Side, Sides, SystemName};
 use crate::stages::matching::{Match, MatchError};
-use crate::store::{MatchNote, Store};
+use crate::store::Store;
 use crate::systems::Lookup;
 
 /// Accounts that are read once more in one call, to show their values.
@@ -92,9 +92,7 @@ impl Dry {
         self.read_differing(&found, &mut meeting).await?;
         if connection.matches_first() {
             let reread = Sides::from_fn(|side| known[side] && !full);
-            let note = pipeline.link_matched(stop, connection, &found, reread).await?;
-            // Once is enough on a copy, also where a reconcile would look again at those that could not be told apart.
-            store.note_match(name, &MatchNote { ambiguous: Sides::default(), ..note }).await?;
+            pipeline.link_matched(stop, connection, &found, &self.id, reread).await?;
         }
         Ok(Some(meeting))
     }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::MemoryStore;
+use super::state::place_id;
 use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
@@ -16,8 +17,8 @@ use crate::domain::{
 };
 use crate::store::{
     AccountPage, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept,
-    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Run, Spend, Store, StoreError,
-    SyncRequest, SystemState,
+    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError,
+    SyncRequest, SystemState, Told,
 };
 
 impl Store for MemoryStore {
@@ -81,10 +82,7 @@ impl Store for MemoryStore {
                 .enumerate()
                 .rev()
                 .filter(|(place, entry)| *place <= from && link.is_none_or(|link| entry.link == link));
-            let kept = kept.map(|(place, entry)| Kept {
-                id: EntryId::parse(&place.to_string()).expect("digits are an id"),
-                entry: entry.clone(),
-            });
+            let kept = kept.map(|(place, entry)| Kept { id: place_id(place), entry: entry.clone() });
             Ok(kept.take(limit).collect())
         })
         .await
@@ -257,6 +255,28 @@ impl Store for MemoryStore {
                 state.timetable = Some(timetable.clone());
             }
             Ok(is_there)
+        })
+        .await
+    }
+
+    async fn record(&self, _: &ConnectionName, recorded: &[Recorded]) -> Result<(), StoreError> {
+        self.op("record", |state, _| {
+            state.history.extend_from_slice(recorded);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn history(
+        &self,
+        _: &ConnectionName,
+        before: Option<&EntryId>,
+        limit: usize,
+    ) -> Result<Vec<Told>, StoreError> {
+        let before = before.and_then(|id| id.as_str().parse().ok()).unwrap_or(usize::MAX);
+        self.op("history", |state, _| {
+            let told = state.history.iter().enumerate().rev().filter(|(place, _)| *place < before).take(limit);
+            Ok(told.map(|(place, recorded)| (place_id(place), recorded.clone())).collect())
         })
         .await
     }

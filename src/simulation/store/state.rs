@@ -10,8 +10,8 @@ use crate::domain::{
     Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    Claim, Commit, Committed, Count, JournalEntry, LeaseName, MatchNote, Pause, ReaderState, Run, StoreError,
-    SyncRequest,
+    Claim, Commit, Committed, Count, EntryId, JournalEntry, LeaseName, MatchNote, Pause, ReaderState, Recorded, Run,
+    StoreError, SyncRequest,
 };
 
 /// Whether the change has an outcome; whether a command was emitted for each side, and has an outcome.
@@ -33,6 +33,7 @@ pub(super) struct State {
     pub(super) timetable: Option<Timetable>,
     pub(super) watch: Watch,
     pub(super) matched: Option<MatchNote>,
+    pub(super) history: Vec<Recorded>,
     /// Systems that are to be left alone, and until when.
     pub(super) pauses: HashMap<SystemName, Timestamp>,
     /// By how many milliseconds each system's clock is ahead of the store's, and when that was measured.
@@ -45,6 +46,11 @@ pub(super) struct State {
     pub(super) paused: Vec<Pause>,
     /// Questions, by what they asked.
     pub(super) calls: BTreeMap<&'static str, u32>,
+}
+
+/// What an entry of a list is called.
+pub(super) fn place_id(place: usize) -> EntryId {
+    EntryId::parse(&place.to_string()).expect("digits are an id")
 }
 
 fn change_key<O: PartialEq>(counts: &mut Vec<(O, u32)>, outcome: O) {

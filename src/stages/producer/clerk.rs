@@ -49,7 +49,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         let requests = self.pipeline.ask(stop, || store.requests(name)).await?;
         if let Some(request) = requests.into_iter().next() {
-            let Some(blocked) = self.prepare(stop, &runs, request.kind).await? else { return Ok(Step::Idle) };
+            let Some(blocked) = self.prepare(stop, &runs, &request).await? else { return Ok(Step::Idle) };
             self.begin_run(stop, &request, None, blocked, now).await?;
             hit("clerk.began");
             self.pipeline.ask(stop, || store.request_done(name, &request.run)).await?;
@@ -57,7 +57,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         }
         let Some(slot) = self.connection.schedule.due(timetable.served, now) else { return Ok(Step::Idle) };
         let request = SyncRequest { run: new_run_id(), kind: RunKind::Sync, by: "schedule".to_owned(), only: None };
-        let Some(blocked) = self.prepare(stop, &runs, request.kind).await? else { return Ok(Step::Idle) };
+        let Some(blocked) = self.prepare(stop, &runs, &request).await? else { return Ok(Step::Idle) };
         self.begin_run(stop, &request, Some(slot), blocked, now).await?;
         hit("clerk.began");
         Ok(Step::Worked)
@@ -94,22 +94,26 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         Ok(blocked)
     }
 
-    /// Sees to it that a run of this kind can begin: why it is blocked, if it is. The outer `None`: not yet.
+    /// Sees to it that this run can begin: why it is blocked, if it is. The outer `None`: not yet.
     async fn prepare(
         &self,
         stop: &CancellationToken,
         runs: &[Run],
-        kind: RunKind,
+        request: &SyncRequest,
     ) -> Result<Option<Option<String>>, Halt> {
         if let Some(blocked) = self.blocked(stop, runs).await? {
             return Ok(Some(Some(blocked)));
         }
-        self.match_first(stop, kind).await
+        self.match_first(stop, request).await
     }
 
     /// Matches the accounts of both systems before anything else is read in an epoch, where accounts are linked by what
-    /// they have in common; again once the rules have changed, and by a reconcile where some could not be told apart.
-    async fn match_first(&self, stop: &CancellationToken, kind: RunKind) -> Result<Option<Option<String>>, Halt> {
+    /// they have in common; again once the rules have changed, and for each reconcile.
+    async fn match_first(
+        &self,
+        stop: &CancellationToken,
+        request: &SyncRequest,
+    ) -> Result<Option<Option<String>>, Halt> {
         let (pipeline, connection) = (&self.pipeline, &self.connection);
         let (store, name) = (&pipeline.store, &connection.name);
         if !connection.matches_first() {
@@ -118,7 +122,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         let epoch = pipeline.ask(stop, || store.epoch(name)).await?;
         let note = pipeline.ask(stop, || store.match_note(name)).await?;
         let is_current = note.is_some_and(|note| {
-            let looks_again = kind == RunKind::Reconcile && (note.ambiguous.a > 0 || note.ambiguous.b > 0);
+            let looks_again = request.kind == RunKind::Reconcile && note.run != request.run;
             note.epoch == epoch.id && note.version == connection.template().version && !looks_again
         });
         if is_current {
@@ -131,7 +135,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         let mut reread = Sides { a: false, b: false };
         for side in Side::BOTH {
             let known = pipeline.ask(stop, || store.reader(name, side)).await?.watermark.is_some();
-            reread[side] = known && kind != RunKind::Reconcile;
+            reread[side] = known && request.kind != RunKind::Reconcile;
         }
         let work = async {
             let found = match pipeline.compare(stop, connection).await {
@@ -139,7 +143,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
                 Err(MatchError::Halt(halt)) => return Err(halt),
                 Err(MatchError::Unread(reason)) => return Ok(Some(Some(reason))),
             };
-            let note = pipeline.link_matched(stop, connection, &found, reread).await?;
+            let note = pipeline.link_matched(stop, connection, &found, &request.run, reread).await?;
             info!(
                 connection = %name,
                 "Matched the accounts of {name}: {} pairs by a key, {} accounts ambiguous",

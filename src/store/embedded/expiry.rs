@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use super::{EmbeddedStore, milliseconds, runs, sql};
 use crate::domain::Timestamp;
 use crate::store::StoreError;
-use crate::store::retention::{INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, REQUESTS_TTL, SUSPECT_TTL};
+use crate::store::retention::{HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, REQUESTS_TTL, SUSPECT_TTL};
 
 /// How often a process looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -56,7 +56,13 @@ fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<
                       (SELECT id FROM journal WHERE connection = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) \
                       ORDER BY id LIMIT ?3)";
         sql::run(file, beyond, (connection, entries, piece))?;
+        let beyond = "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE connection = ?1 AND id <= \
+                      (SELECT id FROM history WHERE connection = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) \
+                      ORDER BY id LIMIT ?3)";
+        sql::run(file, beyond, (connection, HISTORY_ENTRIES as i64, piece))?;
     }
+    let expired = "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE expires_at <= ?1 LIMIT ?2)";
+    sql::run(file, expired, (now.0, piece))?;
     Ok(())
 }
 
@@ -70,6 +76,7 @@ mod tests {
     fn file() -> Connection {
         let file = Connection::open_in_memory().unwrap();
         file.execute_batch(include_str!("../../database/links.sql")).unwrap();
+        file.execute_batch(include_str!("../../database/history.sql")).unwrap();
         file.execute("INSERT INTO connections (id, name) VALUES (1, 'crm-scim'), (2, 'other')", []).unwrap();
         file
     }
@@ -89,6 +96,7 @@ mod tests {
         old_and_young("INSERT INTO requests VALUES (1, CAST(?1 AS TEXT), ?2, '{}')", 7);
         old_and_young("INSERT INTO suspects VALUES (CAST(?1 AS TEXT), 1, ?2)", 1);
         old_and_young("INSERT INTO journal VALUES (?1, 1, 7, ?2, '{}')", 30);
+        old_and_young("INSERT INTO history VALUES (?1, 1, ?2, '{}')", 0);
         old_and_young("INSERT INTO instances VALUES ('mapper', CAST(?1 AS TEXT), '1', ?2 + 86385000)", 1);
         let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
                    VALUES (?1, 1, CAST(?1 AS TEXT), '{}', 1, 1, ?2, 0, 0)";
@@ -98,7 +106,7 @@ mod tests {
             file.execute("INSERT INTO run_outcomes VALUES (?1, 'change', 'stale', 1)", (run,)).unwrap();
         }
         sweep(&file, NOW, PIECE, 10).unwrap();
-        for table in ["requests", "suspects", "journal", "runs", "run_marks", "run_outcomes"] {
+        for table in ["requests", "suspects", "journal", "history", "runs", "run_marks", "run_outcomes"] {
             let left = numbers(&file, &format!("SELECT count(*) FROM {table}"));
             assert_eq!(left, [1], "{table}");
         }

@@ -15,6 +15,7 @@
 //! | `P:{C}:letters:groups` | hash | fingerprint of open letters → time when one of it last failed | never |
 //! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
 //! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
+//! | `P:{C}:history` | stream | one recorded change an entry, JSON of `src/store/history.rs`, field `e`; the latest [`HISTORY_ENTRIES`] | what `history` of the connection says |
 //! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
 //! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs`, `P:{C}:lease:watch` | string | token of the holder | with the lease |
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
@@ -39,8 +40,8 @@ use crate::domain::guard::Risk;
 use crate::domain::{ConnectionName, RunId, Side, SystemName};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
-    INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REDRIVES_KEPT, REQUESTS_TTL, RUN_TTL, RUNS_KEPT,
-    SUSPECT_TTL,
+    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REDRIVES_KEPT, REQUESTS_TTL, RUN_TTL,
+    RUNS_KEPT, SUSPECT_TTL,
 };
 
 /// Bits of a run's bitmap for each change.
@@ -104,6 +105,10 @@ impl Keys {
 
     pub(super) fn journal(&self) -> String {
         self.key("journal")
+    }
+
+    pub(super) fn history(&self) -> String {
+        self.key("history")
     }
 
     pub(super) fn reader(&self, side: Side) -> String {
@@ -211,6 +216,7 @@ mod tests {
             keys.timetable(),
             keys.watch(),
             keys.matched(),
+            keys.history(),
         ] {
             assert!(key.starts_with("muster:{crm-scim}:"), "{key}");
         }
