@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::guard::{Budget, Risk};
+use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
@@ -21,11 +21,13 @@ use crate::domain::{
     Side, Sides, SystemName, Timestamp, Token,
 };
 
+pub use guard::{Pause, Spend};
 pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
 pub mod embedded;
+mod guard;
 mod packed;
 pub mod redis;
 mod retention;
@@ -87,50 +89,6 @@ pub struct Instance {
     pub version: String,
     /// When it was last heard of, in the store's clock.
     pub seen_at: Timestamp,
-}
-
-/// Writes of one kind to one side of a connection that ask for a place in their budget.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Spend {
-    /// The side that is written.
-    pub side: Side,
-    /// The kind.
-    pub risk: Risk,
-    /// Its budget.
-    pub budget: Budget,
-    /// Each write by a name of its own. One that has a place keeps it, and has it from now on anew.
-    pub acts: Vec<String>,
-}
-
-/// Nobody writes, on one connection or on all, until a person says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
-    /// The connection; `None`: all of them.
-    pub connection: Option<ConnectionName>,
-    /// Since when, in the store's clock.
-    pub since: Timestamp,
-    /// Who said so: `user@host`.
-    pub by: String,
-}
-
-impl Pause {
-    /// What a store files the pause under.
-    pub(crate) fn place(connection: Option<&ConnectionName>) -> &str {
-        // No connection has this name, and it sorts before all that have one.
-        connection.map_or("*", ConnectionName::as_str)
-    }
-
-    /// The pause that a store has there.
-    pub(crate) fn at(place: &str, since: Timestamp, by: String) -> Result<Self, StoreError> {
-        let unreadable = |_| StoreError::Unusable("a pause noted in the store is unreadable".to_owned());
-        let connection = if place == Self::place(None) { None } else { Some(place.parse().map_err(unreadable)?) };
-        Ok(Self { connection, since, by })
-    }
-
-    /// Whether it is one of this connection, alone or with all others.
-    pub fn is_of(&self, connection: &ConnectionName) -> bool {
-        self.connection.as_ref().is_none_or(|paused| paused == connection)
-    }
 }
 
 /// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).

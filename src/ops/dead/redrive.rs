@@ -134,7 +134,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
         // What a process that died had in hand goes first, under the numbers that it was given.
         self.send().await?;
         let mut letters = Letters::of(self.pipeline, &self.redrive.which, self.redrive.after.clone()).await?;
-        let (began, mut dealt) = (Instant::now(), 0);
+        let (mut began, mut dealt) = (Instant::now(), 0);
         loop {
             bar.set_position(self.redrive.dealt_with());
             bar.set_message(format!("retry {}", self.redrive.id));
@@ -149,6 +149,8 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 }
                 self.redrive.phase = Phase::Going;
                 self.save().await?;
+                // The wait for the canaries is no time in which others could have been sent.
+                (began, dealt) = (Instant::now(), 0);
                 continue;
             }
             let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
