@@ -13,7 +13,7 @@ use super::select::{Letters, groups};
 use super::{find, now};
 use crate::broker::Broker;
 use crate::domain::redrive::{InHand, LetterFilter, Phase, Redrive, Which};
-use crate::domain::{Cause, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
+use crate::domain::{Cause, CommandOutcome, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
 use crate::failpoint::hit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
@@ -410,10 +410,9 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             }
             how_to_start(&missing(&self.pipeline.store).await?, self.mode).into_iter().for_each(output::line);
         }
-        Ok(match (&redrive.phase, redrive.left) {
-            (Phase::Done, 0) => Exit::Done,
-            _ => Exit::Attention,
-        })
+        let failed_again = outcomes.contains_key(CommandOutcome::Dead.as_str());
+        let is_done = redrive.phase == Phase::Done && redrive.left == 0 && !failed_again;
+        Ok(if is_done { Exit::Done } else { Exit::Attention })
     }
 
     /// Letters of the same kind that were opened since it began.
