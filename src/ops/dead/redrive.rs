@@ -289,7 +289,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             match sent {
                 Sent::Left(_) => self.redrive.left += 1,
                 Sent::Closed => self.redrive.closed += 1,
-                Sent::Sent | Sent::Reread | Sent::Relinked | Sent::Requeued => self.redrive.sent += 1,
+                Sent::Asked | Sent::Reread | Sent::Relinked | Sent::Requeued => self.redrive.sent += 1,
             }
             if self.form == Form::Json || self.redrive.meant <= TOLD || matches!(sent, Sent::Left(_)) {
                 tell(id, sent, self.form);
