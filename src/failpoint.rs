@@ -114,7 +114,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, LETTERS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

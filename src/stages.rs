@@ -48,7 +48,7 @@ mod tests;
 pub use connection::Connection;
 pub use letters::from_base64;
 pub use partner::PartnerFields;
-pub use remedy::remedy;
+pub use remedy::{remedy, remedy_of_class};
 pub use retry::RetryPolicy;
 pub(crate) use validate::validate;
 pub(crate) use writer::PAUSES_BELIEVED;

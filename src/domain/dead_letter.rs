@@ -396,6 +396,59 @@ mod tests {
         }
     }
 
+    fn letter(at: i64, message: &str) -> DeadLetter {
+        let code = Code::known("timeout");
+        let attempt = FailedAttempt {
+            at: Timestamp(at),
+            code: code.clone(),
+            status: None,
+            request_id: None,
+            latency_ms: Some(1),
+        };
+        DeadLetter {
+            id: LetterId::from_text("c/b/1"),
+            fingerprint: Fingerprint { target: None, class: FailureClass::Transient, code, attribute: None },
+            connection: None,
+            account: None,
+            partner: None,
+            first_at: Timestamp(at),
+            last_at: Timestamp(at),
+            failures: 2,
+            message: message.to_owned(),
+            first_message: None,
+            attempts: vec![attempt],
+            status: None,
+            request_id: None,
+            content: LetterContent::Account { side: Side::B },
+        }
+    }
+
+    /// B7: whatever fails again joins the open letter, and the log folds to the letters that are open.
+    #[test]
+    fn a_letter_keeps_its_beginning_and_counts_on() {
+        let (first, second, third) = (letter(1, "slow"), letter(5, "cut"), letter(9, "slow"));
+        let twice = second.joined(first.clone());
+        assert_eq!((twice.first_at, twice.last_at, twice.failures), (Timestamp(1), Timestamp(5), 4));
+        assert_eq!((twice.message.as_str(), twice.first_message.as_deref()), ("cut", Some("slow")));
+        let thrice = third.joined(twice.clone());
+        assert_eq!((thrice.failures, thrice.attempts.len(), thrice.first_message), (6, 3, None));
+
+        let opened = |letter: &DeadLetter| LetterEntry::Opened { letter: Box::new(letter.clone()) };
+        let (id, by) = (first.id.clone(), "ada@host".to_owned());
+        let closed = LetterEntry::Closed { id, resolution: Resolution::Healed, at: Timestamp(7), by };
+        let mut open = BTreeMap::new();
+        for (entry, expected) in [
+            (opened(&first), Some(&first)),
+            (opened(&twice), Some(&twice)),
+            (closed.clone(), None),
+            (closed, None),
+            (opened(&first), Some(&first)),
+        ] {
+            entry.carry_out(&mut open);
+            assert_eq!(open.get(&first.id), expected);
+        }
+    }
+
     /// The log is append-only: what earlier versions wrote into it must stay readable, as must what this one writes.
     #[test]
     fn entries_keep_their_form() {
@@ -406,6 +459,7 @@ mod tests {
         for (text, expected) in [
             (r#""healed""#, Resolution::Healed),
             (r#""retried""#, Resolution::Retried),
+            (r#"{"moved":{"to":"c/b/2"}}"#, Resolution::Moved { to: LetterId::from_text("c/b/2") }),
             (r#"{"discarded":{"reason":"fixed-elsewhere"}}"#, discarded(None)),
             (r#"{"discarded":{"reason":"fixed-elsewhere","text":"by hand"}}"#, discarded(Some("by hand".to_owned()))),
         ] {

@@ -29,8 +29,8 @@ pub enum Foreseen {
     Waits,
 }
 
-/// What would come of a command for this side of a link, whose letter is sent again at `now` (store clock). `read`: both
-/// sides were looked at just now, and the link knows what they hold.
+/// What would come of a command for this side of a link, whose letter is sent again at `now` (store clock). `read`: what the
+/// link knows of both sides is all that is to be known, so that looking once more would show nothing else.
 pub fn foresee(link: &Link, side: Side, rules: &Rules, epoch: Epoch, now: Timestamp, read: bool) -> Foreseen {
     let link = exhume(link, side);
     match course(&link, side, rules, epoch, now, false) {

@@ -145,17 +145,21 @@ impl Redrive {
         self.sent + self.closed + self.left
     }
 
-    /// Whether it can be carried on.
+    /// Whether nothing is left to be sent.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Done
     }
 
     /// How many letters may be dealt with now, `elapsed_ms` after this process began to send, having dealt with `dealt`
-    /// of them: as many as are due by the rate, but never more than `at_once`.
+    /// of them: as many as are due by the rate, but never more than `at_once` or what a second brings, so that a stall is not
+    /// made up for at once.
     pub fn due(&self, elapsed_ms: u64, dealt: u64, at_once: usize) -> usize {
         let left = match self.rate {
             // The first is due at once.
-            Some(rate) => (elapsed_ms.saturating_mul(u64::from(rate)) / 1_000 + 1).saturating_sub(dealt),
+            Some(rate) => {
+                let due = elapsed_ms.saturating_mul(u64::from(rate)) / 1_000 + 1;
+                due.saturating_sub(dealt).min(u64::from(rate))
+            }
             None => u64::MAX,
         };
         let canaries = match self.phase {

@@ -29,14 +29,12 @@ pub use command::{Command, run};
 pub(super) use retry::retry_by_id;
 
 /// What the connector of the target advises for the code, or else the stages themselves.
-pub(crate) fn remedy<B, S>(pipeline: &Pipeline<B, S>, letter: &DeadLetter) -> Option<&'static str> {
-    remedy_of(pipeline, &letter.fingerprint)
-}
-
-/// The same, for all letters of a cause.
-fn remedy_of<B, S>(pipeline: &Pipeline<B, S>, fingerprint: &Fingerprint) -> Option<&'static str> {
+pub(crate) fn remedy<B, S>(pipeline: &Pipeline<B, S>, fingerprint: &Fingerprint) -> &'static str {
     let target = fingerprint.target.as_ref().and_then(|target| pipeline.systems.get(target));
-    target.and_then(|system| system.remedy(&fingerprint.code)).or_else(|| stages::remedy(&fingerprint.code))
+    target
+        .and_then(|system| system.remedy(&fingerprint.code))
+        .or_else(|| stages::remedy(&fingerprint.code))
+        .unwrap_or_else(|| stages::remedy_of_class(fingerprint.class))
 }
 
 /// A letter as a program sees it. The bytes of a message hold values of accounts: they are only shown to who asks for them.
@@ -52,10 +50,17 @@ fn shown(letter: &DeadLetter, values: bool) -> serde_json::Value {
 
 async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyhow::Result<DeadLetter> {
     let id = LetterId::from_text(id);
+    // Most ids tell their connection, and thousands may be looked up in a row.
+    let named = id.link().map(|(name, ..)| name).filter(|name| pipeline.connections.contains_key(name));
+    if let Some(name) = &named
+        && let Some(letter) = pipeline.store.letter(Some(name), &id).await?
+    {
+        return Ok(letter);
+    }
     if let Some(letter) = pipeline.store.letter(None, &id).await? {
         return Ok(letter);
     }
-    for name in pipeline.connections.keys() {
+    for name in pipeline.connections.keys().filter(|name| named.as_ref() != Some(name)) {
         if let Some(letter) = pipeline.store.letter(Some(name), &id).await? {
             return Ok(letter);
         }

@@ -1,6 +1,7 @@
 //! A store of one connection in memory. Any answer may be lost, before or after what was asked for took effect; and its
 //! memory may be doubted, emptied, or be that of a while ago.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,8 +11,8 @@ use tokio::task::yield_now;
 use super::Clock;
 use super::faults::{Fault, Faults};
 use crate::clock;
-use crate::domain::{ConnectionName, DeadLetter, Epoch, Link, Side, Timestamp};
-use crate::store::{JournalEntry, Run, StoreError};
+use crate::domain::{ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterPlace, Link, Side, Timestamp};
+use crate::store::{JournalEntry, LetterPage, Run, StoreError};
 
 use state::State;
 
@@ -47,6 +48,35 @@ impl MemoryStore {
         letters.retain(is_meant);
         letters.sort_by_key(DeadLetter::place);
         letters
+    }
+
+    fn groups_of_letters(&self, connection: Option<&ConnectionName>, when: &Range<Timestamp>) -> Vec<LetterGroup> {
+        let mut groups = BTreeMap::<_, LetterGroup>::new();
+        for letter in self.open_letters(connection, when) {
+            let (fingerprint, first_at, last_at) = (letter.fingerprint, letter.first_at, letter.last_at);
+            let group =
+                groups.entry(fingerprint.key()).or_insert(LetterGroup { fingerprint, letters: 0, first_at, last_at });
+            group.letters += 1;
+            group.first_at = group.first_at.min(first_at);
+            group.last_at = group.last_at.max(last_at);
+        }
+        groups.into_values().collect()
+    }
+
+    fn page_of_letters(
+        &self,
+        connection: Option<&ConnectionName>,
+        fingerprint: &Fingerprint,
+        when: &Range<Timestamp>,
+        after: Option<&LetterPlace>,
+        limit: usize,
+    ) -> LetterPage {
+        let mut letters = self.open_letters(connection, when);
+        letters
+            .retain(|letter| letter.fingerprint == *fingerprint && after.is_none_or(|after| letter.place() > *after));
+        letters.truncate(limit);
+        let next = letters.last().filter(|_| letters.len() == limit).map(DeadLetter::place);
+        (letters, next)
     }
 
     pub(crate) fn all_runs(&self) -> Vec<Run> {

@@ -1,6 +1,6 @@
 //! What a person should do about the refusals that the stages make themselves, whatever the system.
 
-use crate::domain::Code;
+use crate::domain::{Code, FailureClass};
 
 /// Code and advice, in one sentence each.
 const REMEDIES: &[(&str, &str)] = &[
@@ -15,10 +15,28 @@ const REMEDIES: &[(&str, &str)] = &[
     ("busy_too_long", "Retry it while nobody works with the account, or set `busy = { then = \"write\" }`."),
     ("merged_accounts", "Decide which of the two partners stays, and end the other link: `muster links remove`."),
     ("no_answer", "Retry: the account is read first, so nothing is done twice."),
+    ("required_missing", "Fill the value in where it comes from, or map the attribute to one that everybody has."),
+    ("wrong_kind", "Map the attribute to one of the same kind: see `muster explain` for both."),
+    ("value_too_long", "Shorten the value where it comes from."),
+    ("invalid_email", "Correct the address where it comes from."),
+    ("not_offered", "This kind of system cannot do that to an account: choose another `leavers` for the connection."),
     ("poison_message", "Report it with the letter, then discard it."),
     ("undecodable_message", "Look for a newer version, or another program, that publishes here."),
     ("misplaced_message", "Find out who published it there; a retry puts it back into the same queue."),
 ];
+
+/// The advice for a failure of this class whose code nobody knows: one of the vendor's own.
+pub fn remedy_of_class(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::Transient => "It failed again and again: retry once the system is well; nothing is done twice.",
+        FailureClass::Throttled => "The system asks for fewer calls: it is obeyed, and retried by itself.",
+        FailureClass::Unauthorised => "The credential is not accepted: renew it; `muster check` tries it.",
+        FailureClass::Permanent => {
+            "The system refuses this: look up its code, correct the account or the mapping, retry."
+        }
+        FailureClass::Busy => "Retry it while nobody works with the account.",
+    }
+}
 
 /// The advice for a code; `None` if the system knows better.
 pub fn remedy(code: &Code) -> Option<&'static str> {

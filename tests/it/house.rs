@@ -128,6 +128,58 @@ fn names(doc: &str, rule: &str) -> bool {
     words.contains(&rule) || words.windows(3).any(within)
 }
 
+/// R78, B9: every code that a letter can have is followed by a sentence that says what to do: beside the connector that
+/// gives it, with what all connectors share, or with the stages. Found are the codes that are written out as such, or as
+/// the first text of a call that refuses something; a vendor's own have the sentence of their class.
+#[test]
+fn every_code_has_a_remedy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let shared = read("systems/http/failure.rs") + &read("stages/remedy.rs");
+    let mut texts = BTreeMap::<String, String>::new();
+    for folder in ["systems", "stages", "domain"] {
+        sources(&root.join(folder), &mut |path, text| {
+            let mut parts = path.strip_prefix(&root).unwrap().components().skip(1);
+            let first = parts.next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+            let is_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
+            let connector = (folder == "systems" && root.join("systems").join(&first).join("errors.rs").exists())
+                .then_some(first)
+                .unwrap_or_default();
+            let text = if is_tests { "" } else { text.split("#[cfg(test)]").next().unwrap() };
+            texts.entry(connector).or_default().push_str(text);
+        });
+    }
+    assert_eq!(texts.len(), 6, "five connectors and what they share: {:?}", texts.keys());
+    let mut found = 0;
+    for (connector, text) in &texts {
+        let own = if connector.is_empty() { String::new() } else { read(&format!("systems/{connector}/errors.rs")) };
+        let advice: String = (shared.clone() + &own).split_whitespace().collect();
+        for code in codes(text) {
+            found += 1;
+            let has = advice.contains(&format!("(\"{code}\","))
+                || advice.contains(&format!("meaning(\"{}\",", code.to_uppercase()));
+            assert!(has, "nothing says what to do about {code} of {connector:?}");
+        }
+    }
+    assert!(found > 60, "{found} codes: they are written in another way by now");
+}
+
+/// The codes of failures in a source.
+fn codes(text: &str) -> Vec<String> {
+    let mut codes = Vec::new();
+    for begins in ["Code::known(", "refuse(attribute, ", "told(", "refused(", "Err((", "permanent("] {
+        for (at, _) in text.match_indices(begins) {
+            let rest = &text[at + begins.len()..];
+            let call = &rest[..rest.find([';', '}']).unwrap_or(rest.len())];
+            let word =
+                call.split('"').nth(1).filter(|_| begins != "Code::known(" || call.trim_start().starts_with('"'));
+            let is_code = |word: &&str| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            codes.extend(word.filter(is_code).map(str::to_owned));
+        }
+    }
+    codes
+}
+
 /// Every mutant can still be made: the lines that its patch takes away or leaves as they are, are in the sources as it has
 /// them. `tests/mutants/run` applies them and shows what catches each.
 #[test]

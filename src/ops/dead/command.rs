@@ -73,7 +73,7 @@ pub enum Command {
         /// Send so many a second at most.
         #[arg(long, value_name = "LETTERS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
         rate: Option<u32>,
-        /// Wait until everything that follows is done, and show the outcomes.
+        /// Wait until it is known what came of every command, and show the outcomes.
         #[arg(long)]
         wait: bool,
         /// Carry on a retry that was stopped: the last one, or the one of this name.

@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write as _};
 
 use super::select::Letters;
-use super::{remedy_of, shown};
+use super::{remedy, shown};
 use crate::broker::Broker;
 use crate::domain::redrive::Which;
 use crate::domain::{AttributePath, ConnectionName, SystemName};
@@ -52,7 +52,7 @@ pub async fn export<B: Broker, S: Store>(
         row(&mut out, &COLUMNS.map(str::to_owned))?;
     }
     while let Some(letter) = letters.next(pipeline).await? {
-        let advice = remedy_of(pipeline, &letter.fingerprint);
+        let advice = remedy(pipeline, &letter.fingerprint);
         if format == Format::Json {
             let mut object = shown(&letter, values);
             object["remedy"] = advice.into();
@@ -80,7 +80,7 @@ pub async fn export<B: Broker, S: Store>(
                 text(letter.first_message.as_deref()),
                 text(letter.status.map(|status| status.to_string()).as_deref()),
                 text(letter.request_id.as_deref()),
-                text(advice),
+                advice.to_owned(),
             ],
         )?;
     }

@@ -1,7 +1,7 @@
 //! `muster dead list`: open letters, one by one or by cause.
 
 use super::select::{Fitting, Letters, groups};
-use super::{remedy_of, shown};
+use super::{remedy, shown};
 use crate::broker::Broker;
 use crate::domain::redrive::Which;
 use crate::domain::{AttributePath, DeadLetter, SystemName};
@@ -79,7 +79,7 @@ pub async fn list_groups<B: Broker, S: Store>(
     };
     let mut table = output::table(&["LETTERS", "ACCOUNTS", "TARGET", "CLASS", "CODE", "ATTRIBUTE", "FIRST", "LAST"]);
     for group in &groups {
-        let (print, advice) = (&group.fingerprint, remedy_of(pipeline, &group.fingerprint));
+        let (print, advice) = (&group.fingerprint, remedy(pipeline, &group.fingerprint));
         if form == Form::Json {
             output::object(&serde_json::json!({
                 "target": print.target, "class": print.class, "code": print.code, "attribute": print.attribute,
@@ -105,7 +105,7 @@ pub async fn list_groups<B: Broker, S: Store>(
             output::print(&table);
             output::line("");
             for group in &groups {
-                let advice = remedy_of(pipeline, &group.fingerprint).unwrap_or("See one of its letters.");
+                let advice = remedy(pipeline, &group.fingerprint);
                 output::line(format!("{}: {advice}", group.fingerprint.code));
             }
             let all = groups.iter().map(|group| usize::try_from(group.letters).unwrap_or(usize::MAX)).sum();

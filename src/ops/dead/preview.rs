@@ -242,7 +242,7 @@ async fn predict_sides<B: Broker, S: Store>(
                     .link;
             }
         }
-        let read = live && Side::BOTH.into_iter().all(|side| !matches!(prediction.sides[side], Sight::Failed(_)));
+        let read = Side::BOTH.into_iter().all(|side| !matches!(prediction.sides[side], Sight::Failed(_)));
         let gone = matches!(prediction.sides[*side], Sight::Absent);
         let told = match foresee(&link, *side, &rules, loaded.epoch, loaded.now, read) {
             Foreseen::Applied(wanted) => {
@@ -265,6 +265,9 @@ async fn predict_sides<B: Broker, S: Store>(
             Foreseen::Waits => ("unknown", Some("another writer has it, or it must be read first".to_owned())),
         };
         (prediction.outcome, prediction.why) = told;
+        if !live && prediction.why.is_none() {
+            prediction.why = Some("as far as the store knows; --live asks both systems".to_owned());
+        }
         predictions.push(prediction);
     }
     Ok(predictions)

@@ -59,7 +59,7 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
     let (back, closed, foreign) = (lost.len(), stale.len(), foreign.len());
     if form == Form::Json {
         output::object(&serde_json::json!({
-            "open": now_open.len() - healed, "brought_back": back, "closed": closed, "moved": moved, "healed": healed,
+            "in_log": now_open.len(), "brought_back": back, "closed": closed, "moved": moved, "healed": healed,
             "without_link": unknown, "of_other_connections": foreign,
         }));
         return Ok(Exit::Done);

@@ -13,7 +13,7 @@ use super::select::{Letters, groups};
 use super::{find, now};
 use crate::broker::Broker;
 use crate::domain::redrive::{InHand, LetterFilter, Phase, Redrive, Which};
-use crate::domain::{Cause, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
+use crate::domain::{Cause, CommandOutcome, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
 use crate::failpoint::hit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
@@ -134,7 +134,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
         // What a process that died had in hand goes first, under the numbers that it was given.
         self.send().await?;
         let mut letters = Letters::of(self.pipeline, &self.redrive.which, self.redrive.after.clone()).await?;
-        let (began, mut dealt) = (Instant::now(), 0);
+        let (mut began, mut dealt) = (Instant::now(), 0);
         loop {
             bar.set_position(self.redrive.dealt_with());
             bar.set_message(format!("retry {}", self.redrive.id));
@@ -149,6 +149,8 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 }
                 self.redrive.phase = Phase::Going;
                 self.save().await?;
+                // The wait for the canaries is no time in which others could have been sent.
+                (began, dealt) = (Instant::now(), 0);
                 continue;
             }
             let elapsed = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -287,7 +289,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             match sent {
                 Sent::Left(_) => self.redrive.left += 1,
                 Sent::Closed => self.redrive.closed += 1,
-                Sent::Sent | Sent::Reread | Sent::Relinked | Sent::Requeued => self.redrive.sent += 1,
+                Sent::Asked | Sent::Reread | Sent::Relinked | Sent::Requeued => self.redrive.sent += 1,
             }
             if self.form == Form::Json || self.redrive.meant <= TOLD || matches!(sent, Sent::Left(_)) {
                 tell(id, sent, self.form);
@@ -408,10 +410,9 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             }
             how_to_start(&missing(&self.pipeline.store).await?, self.mode).into_iter().for_each(output::line);
         }
-        Ok(match (&redrive.phase, redrive.left) {
-            (Phase::Done, 0) => Exit::Done,
-            _ => Exit::Attention,
-        })
+        let failed_again = outcomes.contains_key(CommandOutcome::Dead.as_str());
+        let is_done = redrive.phase == Phase::Done && redrive.left == 0 && !failed_again;
+        Ok(if is_done { Exit::Done } else { Exit::Attention })
     }
 
     /// Letters of the same kind that were opened since it began.

@@ -47,7 +47,7 @@ struct Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sent {
     /// The writer is asked again.
-    Sent,
+    Asked,
     /// Nothing was sent: the side lacks nothing any more, so the letter is closed.
     Closed,
     /// The producer reads the account again.
@@ -64,7 +64,7 @@ impl Sent {
     /// In words.
     pub(super) fn text(&self) -> String {
         match self {
-            Self::Sent => "sent; a success closes the letter, a failure joins it".to_owned(),
+            Self::Asked => "sent; a success closes the letter, a failure joins it".to_owned(),
             Self::Closed => "nothing was sent: the side lacks nothing any more, so the letter is closed".to_owned(),
             Self::Reread => "the producer reads the account again; a good reading closes the letter".to_owned(),
             Self::Relinked => {
@@ -335,7 +335,7 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
             if !lacks {
                 closed.push(order.letter.clone());
             }
-            sent.push((order.letter, if lacks { Sent::Sent } else { Sent::Closed }));
+            sent.push((order.letter, if lacks { Sent::Asked } else { Sent::Closed }));
         }
         if !closed.is_empty() {
             log_closed(pipeline, &closed, &Resolution::Healed).await?;

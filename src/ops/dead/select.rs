@@ -280,10 +280,11 @@ impl Letters {
             for stream in &mut self.streams {
                 stream.load(pipeline, &self.when).await?;
             }
-            let place = |stream: &Stream| stream.loaded.front().map(DeadLetter::place);
-            let first = self.streams.iter_mut().filter(|stream| !stream.loaded.is_empty()).min_by_key(|it| place(it));
+            let streams = self.streams.iter_mut().filter(|stream| !stream.loaded.is_empty());
+            let first = streams.min_by(|one, other| one.place().cmp(&other.place()));
             let Some(letter) = first.and_then(|stream| stream.loaded.pop_front()) else { return Ok(None) };
-            let is_new = self.last.as_ref().is_none_or(|last| letter.place() > *last);
+            let is_new = |last: &LetterPlace| (letter.first_at, &letter.id) > (last.first_at, &last.id);
+            let is_new = self.last.as_ref().is_none_or(is_new);
             if is_new && self.filter.fits(&letter) {
                 self.last = Some(letter.place());
                 return Ok(Some(letter));
@@ -308,6 +309,11 @@ impl Letters {
 }
 
 impl Stream {
+    /// Where the next letter stands; none is copied for that, since it is asked for each letter of every stream.
+    fn place(&self) -> Option<(Timestamp, &LetterId)> {
+        self.loaded.front().map(|letter| (letter.first_at, &letter.id))
+    }
+
     async fn load<B: Broker, S: Store>(
         &mut self,
         pipeline: &Pipeline<B, S>,

@@ -2,7 +2,7 @@
 
 use super::list::text;
 use super::preview::{Prediction, Sight, predict};
-use super::{find, remedy_of, shown};
+use super::{find, remedy, shown};
 use crate::broker::Broker;
 use crate::domain::{DeadLetter, LetterContent, Side, Value};
 use crate::ops::exit::Exit;
@@ -31,7 +31,7 @@ pub async fn show<B: Broker, S: Store>(
     let prediction = predict(pipeline, std::slice::from_ref(&letter), look.live).await?.pop();
     if form == Form::Json {
         let mut object = shown(&letter, look.values);
-        object["remedy"] = remedy_of(pipeline, &letter.fingerprint).into();
+        object["remedy"] = remedy(pipeline, &letter.fingerprint).into();
         object["a_retry"] = what_a_retry_does(&letter.content).into();
         if let Some(prediction) = &prediction {
             object["now"] = prediction.json(look.values);
@@ -59,8 +59,8 @@ pub async fn show<B: Broker, S: Store>(
         ("last", letter.last_at.to_string()),
         ("times", letter.failures.to_string()),
         ("a retry", what_a_retry_does(&letter.content).to_owned()),
+        ("what to do", remedy(pipeline, print).to_owned()),
     ]);
-    rows.extend(remedy_of(pipeline, print).map(|advice| ("what to do", advice.to_owned())));
     for (name, value) in rows {
         output::line(format!("{name:<14} {value}"));
     }

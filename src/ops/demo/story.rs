@@ -167,11 +167,9 @@ impl<'s> Story<'s> {
         let by_hand = self.admin.create(System::Scim, &json!({ "userName": user_name })).map_err(refused)?;
         self.sync(RunKind::Sync).await?;
         let letter = self.letters().await?.pop().context("there is no dead letter")?;
-        let remedy = dead::remedy(&self.scene.pipeline, &letter);
+        let remedy = dead::remedy(&self.scene.pipeline, &letter.fingerprint);
         self.teller.happened(&format!("A dead letter: {}.", letter.message));
-        if let Some(remedy) = remedy {
-            self.teller.happened(&format!("What to do: {remedy}"));
-        }
+        self.teller.happened(&format!("What to do: {remedy}"));
         self.admin.delete(System::Scim, &by_hand).map_err(refused)?;
         let before = self.admin.write_count();
         let said = dead::retry_by_id(&self.scene.pipeline, &letter.id).await?;
@@ -186,7 +184,7 @@ impl<'s> Story<'s> {
             &["muster dead list", "muster dead show <letter>", "muster dead retry <letter>"],
         );
         self.evidence.letter =
-            Some(Letter { id: letter.id.to_string(), code: letter.fingerprint.code.to_string(), remedy });
+            Some(Letter { id: letter.id.to_string(), code: letter.fingerprint.code.to_string(), remedy: Some(remedy) });
         Ok(())
     }
 

@@ -195,7 +195,7 @@ impl Report {
             meant.link.as_ref().map(|link| explain(Facts { link, rules: &rules, now: meant.now, today, lost: &lost }));
         let teller = Teller { meant, known, words: &words, rules: &rules, explanation: explanation.as_ref() };
         let (state, verdict) = teller.verdict();
-        let remedy = |letter: &DeadLetter| dead::remedy(pipeline, letter).map(str::to_owned);
+        let remedy = |letter: &DeadLetter| Some(dead::remedy(pipeline, &letter.fingerprint).to_owned());
         let letters: Vec<_> = known.letters.iter().map(|letter| teller.letter(letter, remedy(letter))).collect();
         let stories = explanation.as_ref().map(|explanation| &explanation.attributes[..]).unwrap_or_default();
         Self {

@@ -1,6 +1,5 @@
 //! What the store in memory answers to each question of the [`Store`] trait.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -388,16 +387,7 @@ impl Store for MemoryStore {
         connection: Option<&ConnectionName>,
         when: &Range<Timestamp>,
     ) -> Result<Vec<LetterGroup>, StoreError> {
-        let mut groups = BTreeMap::<_, LetterGroup>::new();
-        for letter in self.open_letters(connection, when) {
-            let (fingerprint, first_at, last_at) = (letter.fingerprint, letter.first_at, letter.last_at);
-            let group =
-                groups.entry(fingerprint.key()).or_insert(LetterGroup { fingerprint, letters: 0, first_at, last_at });
-            group.letters += 1;
-            group.first_at = group.first_at.min(first_at);
-            group.last_at = group.last_at.max(last_at);
-        }
-        Ok(groups.into_values().collect())
+        Ok(self.groups_of_letters(connection, when))
     }
 
     async fn letter_page(
@@ -408,12 +398,7 @@ impl Store for MemoryStore {
         after: Option<&LetterPlace>,
         limit: usize,
     ) -> Result<LetterPage, StoreError> {
-        let mut letters = self.open_letters(connection, when);
-        letters
-            .retain(|letter| letter.fingerprint == *fingerprint && after.is_none_or(|after| letter.place() > *after));
-        letters.truncate(limit);
-        let next = letters.last().filter(|_| letters.len() == limit).map(DeadLetter::place);
-        Ok((letters, next))
+        Ok(self.page_of_letters(connection, fingerprint, when, after, limit))
     }
 
     async fn save_redrive(&self, _: &Redrive) -> Result<bool, StoreError> {

@@ -83,6 +83,12 @@ async fn a_backlog_is_listed_at_once(mode: Mode) {
             let redis = RedisServer::shared().await.url();
             let settings = RedisSettings { prefix: muster.prefix().to_owned(), ..RedisSettings::new(redis) };
             fill(&RedisStore::open(&settings).unwrap(), letters).await;
+            for name in ["letters.2", "letters:index", "letters:groups"] {
+                let key = format!("{}:{{{CONNECTION}}}:{name}", muster.prefix());
+                let usage = ["MEMORY", "USAGE", &key, "SAMPLES", "0"];
+                let bytes: u64 = RedisServer::shared().await.ask(&usage).await.unwrap();
+                show(format_args!("{letters} letters: {name} takes {} bytes a letter", bytes / letters as u64));
+            }
         }
         Mode::File => {
             let database = Database::open(&muster.config().with_file_name("muster.db")).unwrap();
