@@ -71,7 +71,10 @@ impl Case<'_> {
             let last_by_person = log.last().is_some_and(|entry| matches!(entry.author, Author::Person(_)));
             // Nothing is cleared on a first sight, and each memory has one; and from a side that never had a value nothing
             // flows.
-            let is_first_sight = log.is_empty() || source.is_empty() || !self.records.losses.is_empty();
+            // What was typed and cleared again before anybody read it was never there (design, section 5).
+            let was_never_read = source.first().is_none_or(|first| first.before.is_none())
+                && source.windows(2).all(|pair| pair[0].after.is_none() || pair[1].at.since(pair[0].at) <= UNREAD);
+            let is_first_sight = log.is_empty() || was_never_read || !self.records.losses.is_empty();
             let is_spared = self.held_on(target.other()).is_none() && is_first_sight;
             if is_spared || (self.rule.drift == Drift::Keep && last_by_person) {
                 return None;
