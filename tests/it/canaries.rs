@@ -288,6 +288,10 @@ async fn nothing_shows_a_secret(mode: Mode) {
         &["status", "--json"],
         &["check"],
         &["dead", "list", "--json"],
+        &["dead", "list", "--group"],
+        &["dead", "preview", "--all", "--values", "--json"],
+        &["dead", "export", "--values"],
+        &["dead", "export", "--format", "csv"],
         &["held", "list", "--json"],
         &["links", "list"],
         &["links", "list", "--incomplete"],
@@ -301,7 +305,9 @@ async fn nothing_shows_a_secret(mode: Mode) {
         said.push(muster.muster(arguments).await);
     }
     for letter in &letters {
-        said.push(muster.muster(&["dead", "show", letter["id"].as_str().unwrap(), "--json"]).await);
+        said.push(
+            muster.muster(&["dead", "show", letter["id"].as_str().unwrap(), "--live", "--values", "--json"]).await,
+        );
         said.push(muster.muster(&["dead", "retry", letter["id"].as_str().unwrap(), "--json"]).await);
     }
     let page = reqwest::get(format!("http://127.0.0.1:{metrics}/metrics")).await.unwrap().text().await.unwrap();

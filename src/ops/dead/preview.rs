@@ -265,8 +265,9 @@ async fn predict_sides<B: Broker, S: Store>(
             Foreseen::Waits => ("unknown", Some("another writer has it, or it must be read first".to_owned())),
         };
         (prediction.outcome, prediction.why) = told;
-        if !live && prediction.why.is_none() {
-            prediction.why = Some("as far as the store knows; --live asks both systems".to_owned());
+        if !live {
+            let known = "as far as the store knows, and --live asks both systems";
+            prediction.why = Some(prediction.why.map_or_else(|| known.to_owned(), |why| format!("{why}; {known}")));
         }
         predictions.push(prediction);
     }
