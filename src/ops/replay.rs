@@ -235,12 +235,12 @@ fn print(replayed: &Replayed, connection: &Connection) {
     let name = &connection.name;
     let Replayed { changes, differences, .. } = replayed;
     match (replayed.since, replayed.until) {
-        (Some(since), Some(until)) => output::line(&format!(
+        (Some(since), Some(until)) => output::line(format!(
             "{name}: {changes} changes, recorded from {since} to {until}; {} decisions would differ",
             differences.len()
         )),
-        _ if connection.history.is_some() => output::line(&format!("{name}: nothing is recorded yet")),
-        _ => output::line(&format!(
+        _ if connection.history.is_some() => output::line(format!("{name}: nothing is recorded yet")),
+        _ => output::line(format!(
             "{name}: nothing is recorded; `history = \"30d\"` in the table of the connection records from then on"
         )),
     }
@@ -248,22 +248,22 @@ fn print(replayed: &Replayed, connection: &Connection) {
         let account = account.as_ref().map_or("?".to_owned(), ToString::to_string);
         let what = attribute.as_ref().map_or(String::new(), |path| format!(" {path}"));
         let times = if *times > 1 { format!(", {times} times, first") } else { String::new() };
-        output::line(&format!("  {}:{account}{what}{times} {first}", connection.systems[*side]));
-        output::line(&format!("      then: {}", then.text()));
-        output::line(&format!("      now:  {}", now.text()));
+        output::line(format!("  {}:{account}{what}{times} {first}", connection.systems[*side]));
+        output::line(format!("      then: {}", then.text()));
+        output::line(format!("      now:  {}", now.text()));
     }
     if !replayed.unread.is_empty() {
         let unread = replayed.unread.iter().map(AttributePath::as_str).collect::<Vec<_>>().join(", ");
-        output::line(&format!("  Nothing can be said of what was not read at the time: {unread}"));
+        output::line(format!("  Nothing can be said of what was not read at the time: {unread}"));
     }
     if replayed.not_reproduced > 0 {
-        output::line(&format!(
+        output::line(format!(
             "  {} changes are decided otherwise by the present configuration as well: take their differences with care",
             replayed.not_reproduced
         ));
     }
     if replayed.of_others > 0 {
-        output::line(&format!(
+        output::line(format!(
             "  {} changes were decided under another configuration than the present one; `then` is what was decided",
             replayed.of_others
         ));

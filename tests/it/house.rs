@@ -142,9 +142,11 @@ fn every_code_has_a_remedy() {
             let mut parts = path.strip_prefix(&root).unwrap().components().skip(1);
             let first = parts.next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
             let is_tests = path.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "tests.rs");
-            let connector = (folder == "systems" && root.join("systems").join(&first).join("errors.rs").exists())
-                .then_some(first)
-                .unwrap_or_default();
+            let connector = if folder == "systems" && root.join("systems").join(&first).join("errors.rs").exists() {
+                first
+            } else {
+                String::new()
+            };
             let text = if is_tests { "" } else { text.split("#[cfg(test)]").next().unwrap() };
             texts.entry(connector).or_default().push_str(text);
         });

@@ -80,7 +80,7 @@ fn rows(path: &Path) -> BTreeMap<String, Vec<u8>> {
 #[track_caller]
 fn assert_same(before: &BTreeMap<String, Vec<u8>>, after: &BTreeMap<String, Vec<u8>>) {
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
-    for name in names.into_iter().filter(|name| before.get(*name) != after.get(*name)) {
+    if let Some(name) = names.into_iter().find(|name| before.get(*name) != after.get(*name)) {
         let text = |of: Option<&Vec<u8>>| of.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         panic!("{name} of the store was changed from {:?} to {:?}", text(before.get(name)), text(after.get(name)));
     }

@@ -74,7 +74,14 @@ impl Case<'_> {
             // What was typed and cleared again before anybody read it was never there (design, section 5).
             let was_never_read = source.first().is_none_or(|first| first.before.is_none())
                 && source.windows(2).all(|pair| pair[0].after.is_none() || pair[1].at.since(pair[0].at) <= UNREAD);
-            let is_first_sight = log.is_empty() || was_never_read || !self.records.losses.is_empty();
+            // People may type on a target of which Muster knows nothing yet: as long as the first reads are on their way.
+            let was_never_told = log.iter().all(|entry| matches!(entry.author, Author::Person(_)));
+            // Who left and was parted from their partner meets them anew when they come back.
+            let met_again_at = self.records.met_again_at(self.person, self.who);
+            let was_cleared_apart =
+                source.last().zip(met_again_at).is_some_and(|(clear, met)| clear.at <= met + UNREAD);
+            let is_first_sight =
+                was_never_told || was_never_read || was_cleared_apart || !self.records.losses.is_empty();
             let is_spared = self.held_on(target.other()).is_none() && is_first_sight;
             if is_spared || (self.rule.drift == Drift::Keep && last_by_person) {
                 return None;

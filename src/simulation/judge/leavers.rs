@@ -79,6 +79,12 @@ impl Records<'_> {
         parts && self.out(person, who).last().is_some_and(|(_, back)| back.is_none())
     }
 
+    /// When somebody came back for the last time to a partner from whom they had been parted.
+    pub(super) fn met_again_at(&self, person: usize, who: &Person) -> Option<Timestamp> {
+        let parts = matches!(self.world.plan.rules.leavers, Leavers::Part(_));
+        self.out(person, who).last().filter(|_| parts)?.1
+    }
+
     /// I7: no account is deleted, or taken out of its roster, whose partner was not out when somebody last asked.
     pub(super) fn deleted_for_nothing(&self, person: usize, who: &Person) -> Option<Violation> {
         let out = self.out(person, who);

@@ -61,8 +61,8 @@ pub async fn recorded_changes_come_back_whole<S: Store>(store: S) {
             version: 12,
             a_ahead_ms: Some(-3),
             change,
-            link: (number % 2 == 0).then(|| link.clone()),
-            partner: (number % 3 == 0).then_some(link),
+            link: number.is_multiple_of(2).then(|| link.clone()),
+            partner: number.is_multiple_of(3).then_some(link),
             verdicts: vec![verdict],
         }
     };
