@@ -236,8 +236,9 @@ fn print(replayed: &Replayed, connection: &Connection) {
     let Replayed { changes, differences, .. } = replayed;
     match (replayed.since, replayed.until) {
         (Some(since), Some(until)) => output::line(format!(
-            "{name}: {changes} changes, recorded from {since} to {until}; {} decisions would differ",
-            differences.len()
+            "{name}: {}, recorded from {since} to {until}; {} would differ",
+            output::count(*changes, "change"),
+            output::count(differences.len(), "decision")
         )),
         _ if connection.history.is_some() => output::line(format!("{name}: nothing is recorded yet")),
         _ => output::line(format!(

@@ -85,7 +85,7 @@ impl Connection {
 }
 
 impl<B: Broker, S: Store> Pipeline<B, S> {
-    /// Whether a match was made in this epoch, so that accounts may be created.
+    /// Whether a match was made in this epoch and under these rules, so that accounts may be created.
     pub(crate) async fn is_matched(
         &self,
         stop: &CancellationToken,
@@ -96,7 +96,9 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             return Ok(true);
         }
         let note = self.ask(stop, || self.store.match_note(&connection.name)).await?;
-        let is_matched = note.is_some_and(|note| note.epoch == epoch);
+        // One that was made by other keys says nothing about these.
+        let version = connection.template().version;
+        let is_matched = note.is_some_and(|note| note.epoch == epoch && note.version == version);
         if is_matched {
             connection.know_as_matched(epoch);
         }

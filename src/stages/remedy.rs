@@ -17,6 +17,15 @@ const REMEDIES: &[(&str, &str)] = &[
     ("no_answer", "Retry: the account is read first, so nothing is done twice."),
     ("required_missing", "Fill the value in where it comes from, or map the attribute to one that everybody has."),
     ("wrong_kind", "Map the attribute to one of the same kind: see `muster explain` for both."),
+    (
+        "mapping_failed",
+        "Correct what the expression reads, or the expression: `muster map test` shows what it makes; then retry.",
+    ),
+    ("value_not_listed", "Add the value to the attribute's `values`, or change it in its system."),
+    (
+        "mapping_not_reversible",
+        "Change the value to one that comes back the same, or give the attribute one direction: `muster map test`.",
+    ),
     ("value_too_long", "Shorten the value where it comes from."),
     ("invalid_email", "Correct the address where it comes from."),
     ("not_offered", "This kind of system cannot do that to an account: choose another `leavers` for the connection."),
