@@ -154,6 +154,11 @@ impl Comparison {
 #[serde(transparent)]
 pub struct Digest(pub u64);
 
+impl Digest {
+    /// What a side holds that cannot be told in the link's form: no value has it, so whatever is told next is news.
+    pub const UNTOLD: Self = Self(u64::MAX);
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

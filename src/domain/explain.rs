@@ -2,7 +2,7 @@
 //! first. Nothing is decided here: it asks the functions that decide.
 
 use super::account::Snapshot;
-use super::attribute::{AttributePath, Value};
+use super::attribute::{AttributePath, Digest, Value};
 use super::hold::HoldState;
 use super::id::{Side, Sides};
 use super::link::{Link, Register};
@@ -150,7 +150,7 @@ impl Facts<'_> {
         let seen = Sides::from_fn(|side| {
             let should = register.map(|register| rules.digest(side, path, register.value.as_ref()));
             match (link.sides[side].seen.get(path), should) {
-                (None, _) | (_, None) => Seen::Never,
+                (None | Some(&Digest::UNTOLD), _) | (_, None) => Seen::Never,
                 (Some(held), Some(should)) if *held == should => Seen::Same,
                 _ => Seen::Other,
             }
@@ -215,7 +215,7 @@ impl Facts<'_> {
             if rule.occasion == Occasion::Create {
                 return Standing::CreationOnly;
             }
-            if !state.seen.contains_key(path) {
+            if matches!(state.seen.get(path), None | Some(&Digest::UNTOLD)) {
                 return Standing::Unshown;
             }
         } else if let Some(why) = self.no_account(side) {

@@ -248,9 +248,14 @@ fn writable<'l>(
                 && (creating || is_due(link, side, path, rules))
                 && (creating || register.applied[side] != register.generation)
                 // What the side holds may be worth more: it is read before it is written over.
-                && (creating || rules.write_only[side] || link.sides[side].seen.contains_key(*path))
+                && (creating || rules.write_only[side] || is_told(link.sides[side].seen.get(*path)))
         })
     })
+}
+
+/// Whether a side's value of an attribute is known.
+fn is_told(seen: Option<&Digest>) -> bool {
+    seen.is_some_and(|seen| *seen != Digest::UNTOLD)
 }
 
 #[cfg(test)]

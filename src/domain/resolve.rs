@@ -2,7 +2,7 @@
 //! [`resolve`] asks it for each attribute and carries the answers out.
 
 use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
-use super::attribute::{AttributePath, Attributes, Value};
+use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::breaker;
 use super::guard::Risk;
 use super::hold::Hold;
@@ -292,8 +292,11 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     }
     for (path, _) in &flaws {
         // What the side holds instead may be worth more: it is not written over before it can be told.
-        if rules.attributes[path].flow.writes(side) {
-            state.seen.remove(path);
+        // And what it is changed to next is an edit, though it be a clear or what was there before.
+        if rules.attributes[path].flow.writes(side)
+            && let Some(base) = state.seen.get_mut(path)
+        {
+            *base = Digest::UNTOLD;
         }
     }
     // Only `seen_at` could still move, and on a settled base that says nothing new.
