@@ -14,6 +14,8 @@ use crate::systems::{AttributeSchema, Schema, ValueKind};
 #[derive(Clone)]
 pub struct Computed {
     expression: Expression,
+    /// The kind of what it has to make, once that is known.
+    target: Option<ValueKind>,
 }
 
 impl Computed {
@@ -30,7 +32,13 @@ impl Computed {
                 side.other()
             )));
         }
-        Ok(Self { expression })
+        Ok(Self { expression, target: None })
+    }
+
+    /// The same for a target of this kind: whatever else it makes of an account has no form there.
+    #[must_use]
+    pub fn making(self, target: ValueKind) -> Self {
+        Self { target: Some(target), ..self }
     }
 
     /// The texts that are spelt out in it: values that it may treat in ways of their own.
@@ -55,22 +63,24 @@ impl Computed {
             Ok(value) => (kind_of(&made), value),
             Err(flaw) => return vec![format!("it {flaw}")],
         };
-        let fits = match (target.kind, &value) {
-            (_, None) => true,
-            (ValueKind::Text | ValueKind::Email, Some(Value::Text(_))) => true,
-            (ValueKind::Bool, Some(Value::Bool(_))) => !has_table,
-            (ValueKind::Int, Some(Value::Int(_))) => !has_table,
-            (ValueKind::Set, Some(Value::Set(_))) => !has_table,
-            _ => false,
-        };
         match value {
-            Some(_) if !fits => {
+            Some(value) if !(fits(target.kind, &value) && (!has_table || matches!(value, Value::Text(_)))) => {
                 let table = if has_table { ", and `values` are for texts" } else { "" };
                 vec![format!("it makes {made}, and {} is {}{table}", target.path, kind(target.kind))]
             }
             _ => Vec::new(),
         }
     }
+}
+
+fn fits(kind: ValueKind, value: &Value) -> bool {
+    matches!(
+        (kind, value),
+        (ValueKind::Text | ValueKind::Email, Value::Text(_))
+            | (ValueKind::Bool, Value::Bool(_))
+            | (ValueKind::Int, Value::Int(_))
+            | (ValueKind::Set, Value::Set(_))
+    )
 }
 
 fn kind(kind: ValueKind) -> &'static str {
@@ -96,7 +106,15 @@ impl Formula for Computed {
     fn compute(&self, inputs: &[Option<Value>]) -> Result<Option<Value>, Flaw> {
         let input = |place: usize| inputs.get(place).and_then(Option::as_ref);
         let made = self.expression.evaluate(|place, _| input(place).map(cel_of));
-        match made.map_err(|failed| failed.flaw).and_then(|made| value_of(&made)) {
+        let value = |made: Cel| match (value_of(&made)?, self.target) {
+            (Some(value), Some(target)) if !fits(target, &value) => Err(Flaw {
+                code: Flaw::FAILED,
+                what: format!("makes {}, and what it is for is {}", kind_of(&made), kind(target)),
+                at: None,
+            }),
+            (value, _) => Ok(value),
+        };
+        match made.map_err(|failed| failed.flaw).and_then(value) {
             // Whoever does not speak of accounts without a value means that there is none to make.
             Err(_) if !inputs.is_empty() && inputs.iter().all(Option::is_none) => Ok(None),
             made => made,

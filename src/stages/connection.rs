@@ -209,6 +209,17 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
             continue;
         };
         let writable = Sides { a: a.writable && schemas.a.writable, b: b.writable && schemas.b.writable };
+        if let (Flow::Both, Some(_), Some(side)) =
+            (mapped.flow, &mapped.values, Side::BOTH.into_iter().find(|side| !writable[*side]))
+            && !is_watched
+        {
+            // Read from the one side, the table has other words in front than read from the other.
+            problems.push(format!(
+                "attribute {path}: {} cannot write it, so its `values` cannot be meant both ways; give it a direction",
+                config.ends[side].system
+            ));
+            continue;
+        }
         let flow = match (mapped.flow, writable) {
             _ if is_watched => Flow::WatchedOn(leads),
             (Flow::Both, Sides { a: false, b: true }) => Flow::Towards(Side::B),

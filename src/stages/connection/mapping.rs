@@ -35,7 +35,10 @@ pub(super) fn mapping(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let formula = |side: Side| config.made[side].iter().map(|made| Step::Formula(Arc::new(made.clone())));
+    // A table takes texts and makes texts.
+    let kind = |side: Side| if config.values.is_some() { ValueKind::Text } else { ends[side].kind };
+    let formula =
+        |side: Side| config.made[side].iter().map(move |made| Step::Formula(Arc::new(made.clone().making(kind(side)))));
     let table = || config.values.clone();
     match flow {
         Flow::Towards(side) => {
