@@ -12,8 +12,8 @@ use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::pending::lacking;
 use crate::domain::write::exhume;
 use crate::domain::{
-    Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Lane, LetterContent, LetterId, LinkId, Resolution,
-    RunId, Side, Sides,
+    Cause, ChangeOutcome, Command, ConnectionName, DeadLetter, Epoch, Lane, LetterContent, LetterId, Link, LinkId,
+    Resolution, Rules, RunId, Side, Sides,
 };
 use crate::failpoint::hit;
 use crate::ops::connect::{Mode, operator};
@@ -264,7 +264,20 @@ pub(super) struct Order {
     pub(super) cause: Cause,
 }
 
-/// Lets sides of links ask for a command again, and asks. A letter about a side that lacks nothing is closed. Done twice
+/// Why a letter stays open although its side asks for nothing now.
+const NOT_TOLD: &str = "nothing was sent: what it is about waits for a person (`muster held list`), or its accounts were not read \
+                        since the store forgot them; the letter stays open";
+
+/// Whether a side that asks for nothing really has everything: both sides were read in this epoch, and nothing waits.
+fn is_at_rest(link: &Link, side: Side, rules: &Rules, epoch: Epoch) -> bool {
+    let is_known = |side: Side| {
+        let state = &link.sides[side];
+        state.account.is_none() || state.seen_at.is_some() || rules.write_only[side]
+    };
+    link.epoch == epoch && Side::BOTH.into_iter().all(is_known) && link.held().all(|held| held.side != side)
+}
+
+/// Lets sides of links ask for a command again, and asks. A letter about a side that has everything is closed. Done twice
 /// under the same numbers, everything is counted once, and what was never published is published.
 pub(super) async fn send_sides<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -290,19 +303,20 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
         for (order, link) in now.iter().zip(loaded.items) {
             let side = order.side;
             let lacking = link.as_ref().is_some_and(|link| lacking(link, side, &rules).is_some());
+            let is_closed = link.as_ref().is_some_and(|link| !lacking && is_at_rest(link, side, &rules, loaded.epoch));
             let mut emits = Sides { a: false, b: false };
             emits[side] = lacking;
             let Cause { run, number } = order.cause.clone();
             let count = Count::Change { run, number, outcome: ChangeOutcome::Unchanged, emits };
             let link = link.map(|link| {
                 let mut link = exhume(&link, side);
-                if !lacking {
+                if is_closed {
                     link.sides[side].dead = None;
                 }
                 link
             });
-            let close = if lacking { Vec::new() } else { vec![order.letter.clone()] };
-            lacks.push(lacking);
+            let close = if is_closed { vec![order.letter.clone()] } else { Vec::new() };
+            lacks.push((lacking, is_closed));
             commits.push(Commit { link, count: Some(count), close, ..Commit::default() });
         }
         let committed = match pipeline.store.commit(name, loaded.epoch, &commits).await {
@@ -314,7 +328,7 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
             committed => committed?,
         };
         let mut closed = Vec::new();
-        for ((order, lacks), committed) in now.into_iter().zip(lacks).zip(committed) {
+        for ((order, (lacks, is_closed)), committed) in now.into_iter().zip(lacks).zip(committed) {
             let Committed::Done { owed } = committed else {
                 // Committed by somebody else meanwhile: it is looked at again.
                 left.push(order);
@@ -332,10 +346,15 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
                     failed: Vec::new(),
                 });
             }
-            if !lacks {
+            if is_closed {
                 closed.push(order.letter.clone());
             }
-            sent.push((order.letter, if lacks { Sent::Asked } else { Sent::Closed }));
+            let became = match (lacks, is_closed) {
+                (true, _) => Sent::Asked,
+                (false, true) => Sent::Closed,
+                (false, false) => Sent::Left(NOT_TOLD.to_owned()),
+            };
+            sent.push((order.letter, became));
         }
         if !closed.is_empty() {
             log_closed(pipeline, &closed, &Resolution::Healed).await?;

@@ -42,8 +42,8 @@ impl Desk<'_> {
         }
         let verdicts = self.judge(change, sighted);
         let is_left_out = self.lane == Lane::Bulk && sighted.found.link.is_none();
-        let is_linked = |verdict: &Verdict| verdict.attribute.is_some() || verdict.decision == LINKED;
-        if verdicts.is_empty() || (is_left_out && !verdicts.iter().any(is_linked)) {
+        let is_out = |verdict: &Verdict| verdict.attribute.is_none() && verdict.decision == OUT_OF_SCOPE;
+        if verdicts.is_empty() || (is_left_out && verdicts.iter().all(is_out)) {
             return None;
         }
         let ahead = self.rules.attributes.values().find_map(|rule| match rule.policy {
@@ -85,7 +85,7 @@ impl Desk<'_> {
         let fits = self.connection.fits(side, snapshot);
         let again = Sighted { found: sighted.found.clone(), other: sighted.other.clone() };
         match self.link_for(side, snapshot, again, fits) {
-            Linked::Nowhere => vec![Verdict::of_account("out_of_scope", String::new())],
+            Linked::Nowhere => vec![Verdict::of_account(OUT_OF_SCOPE, String::new())],
             Linked::Refused { refusal, .. } => vec![Verdict::of_account("refused", refusal.code.to_owned())],
             Linked::To { link, linking, quarrel } => {
                 let mut told = Vec::new();
@@ -96,7 +96,7 @@ impl Desk<'_> {
                     told.push(Verdict::of_account(LINKED, String::new()));
                 }
                 if fits == Some(false) {
-                    told.push(Verdict::of_account("out_of_scope", String::new()));
+                    told.push(Verdict::of_account(OUT_OF_SCOPE, String::new()));
                 }
                 let after = resolve(&link, side, snapshot, self.rules, self.now).in_scope(side, fits, self.rules);
                 let systems = &self.connection.systems;
@@ -109,3 +109,5 @@ impl Desk<'_> {
 
 /// The account has a link from now on, or a partner.
 const LINKED: &str = "linked";
+
+const OUT_OF_SCOPE: &str = "out_of_scope";
