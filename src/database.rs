@@ -121,9 +121,10 @@ impl Database {
             let worked_before = is_new && somebody_worked;
             let leadership = Arc::new(Leadership::new(lock));
             let threads = TaskTracker::new();
-            let to_writer = threads::writer(writer, Arc::clone(&leadership), &threads)?;
+            let (reading, readers_ended) = std::sync::mpsc::channel();
+            let to_writer = threads::writer(writer, Arc::clone(&leadership), readers_ended, &threads)?;
             let readers = (0..READERS).map(|_| patiently(|| connect(&path))).collect::<Result<_, _>>()?;
-            let to_readers = threads::readers(readers, &threads)?;
+            let to_readers = threads::readers(readers, &reading, &threads)?;
             let path = path.as_path().into();
             Ok(Self { path, worked_before, leadership, writer: to_writer, reader: to_readers, threads })
         };

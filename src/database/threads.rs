@@ -19,6 +19,9 @@ const GROUP: usize = 256;
 /// After this long without work the write-ahead log is emptied, so that a file at rest is one file of its own size.
 const IDLE: Duration = Duration::from_secs(2);
 
+/// How long the writing thread waits for the reading ones before it closes the file.
+const READERS_CLOSING: Duration = Duration::from_secs(3);
+
 /// A job: does its part of the transaction, or hears why there is none, and leaves behind who is told of the end.
 pub(super) type Job = Box<dyn FnOnce(Result<&Connection, DatabaseError>) -> Finish + Send>;
 /// Tells whoever asked. An error is that of the whole transaction.
@@ -40,15 +43,20 @@ impl std::fmt::Debug for Queue {
     }
 }
 
-/// Starts the thread that writes. It keeps the process the working one until its last job is done.
+/// Starts the thread that writes. It keeps the process the working one until its last job is done, and closes its connection
+/// after the `reading` ones: of two that close at once, each takes the other for somebody who works on, and the log stays
+/// beside the file.
 pub(super) fn writer(
     mut connection: Connection,
     leadership: Arc<Leadership>,
+    reading: Receiver<()>,
     threads: &TaskTracker,
 ) -> Result<Queue, DatabaseError> {
     let (queue, jobs) = mpsc::channel();
     spawn("muster-file-writer", threads, move || {
         write_in_groups(&mut connection, &jobs);
+        // Nothing is sent there: it ends with the last reader.
+        drop(reading.recv_timeout(READERS_CLOSING));
         if let Err((_, error)) = connection.close() {
             debug!("The file was not closed in order: {error}");
         }
@@ -58,15 +66,20 @@ pub(super) fn writer(
 }
 
 /// Starts a thread that reads for each of these connections.
-pub(super) fn readers(connections: Vec<Connection>, threads: &TaskTracker) -> Result<Queue, DatabaseError> {
+pub(super) fn readers(
+    connections: Vec<Connection>,
+    reading: &mpsc::Sender<()>,
+    threads: &TaskTracker,
+) -> Result<Queue, DatabaseError> {
     let (queue, jobs) = mpsc::channel();
     let jobs = Arc::new(Mutex::new(jobs));
     for connection in connections {
         connection.pragma_update(None, "query_only", true)?;
-        let jobs = Arc::clone(&jobs);
+        let (jobs, reading) = (Arc::clone(&jobs), reading.clone());
         spawn("muster-file-reader", threads, move || {
             read_one_by_one(&connection, &jobs);
             drop(connection);
+            drop(reading);
         })?;
     }
     Ok(Queue(queue))
