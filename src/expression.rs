@@ -23,6 +23,7 @@ pub use scope::Scope;
 use reads::Reads;
 
 mod computed;
+mod growth;
 mod reads;
 mod scope;
 

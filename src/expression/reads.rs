@@ -3,7 +3,7 @@
 use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
 use cel::{IdedExpr, Program};
 
-use super::{ExpressionError, begin, position};
+use super::{ExpressionError, begin, growth, position};
 use crate::domain::{AttributePath, Side};
 
 /// Deepest nesting. Expressions are evaluated on the stacks of the workers.
@@ -62,7 +62,10 @@ impl<'p> Reads<'p> {
     pub fn of(program: &'p Program) -> Result<Self, ExpressionError> {
         let mut reads = Self { program, found: Vec::new(), literals: Vec::new() };
         reads.walk(program.expression(), Nesting::default(), &[])?;
-        Ok(reads)
+        match growth::excess(program.expression()) {
+            Some((part, problem)) => Err(reads.error(part, problem)),
+            None => Ok(reads),
+        }
     }
 
     fn error(&self, at: &IdedExpr, problem: impl Into<String>) -> ExpressionError {
@@ -153,7 +156,7 @@ impl<'p> Reads<'p> {
 }
 
 /// The side and the names of `a.name.givenName` or `a["urn:..."]`.
-fn chain<'e>(expression: &'e IdedExpr, bound: &[&str]) -> Option<(Side, Vec<&'e str>)> {
+pub(super) fn chain<'e>(expression: &'e IdedExpr, bound: &[&str]) -> Option<(Side, Vec<&'e str>)> {
     let (of, name) = match &expression.expr {
         Expr::Select(select) => (&*select.operand, select.field.as_str()),
         Expr::Call(call) if call.func_name == operators::INDEX => match call.args.as_slice() {

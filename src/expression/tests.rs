@@ -125,6 +125,45 @@ fn limits_are_kept() {
     assert!(error.what.contains("more than 64 KiB"), "{error}");
 }
 
+/// What could fill the memory is refused as it is written: an evaluation cannot be interrupted.
+#[test]
+fn what_grows_and_grows_is_refused() {
+    for text in [
+        "a.title.replace('', a.title).replace('', a.title)",
+        "a.title.split('').map(c, a.title).join('').split('').map(c, a.title).join('')",
+        "a.title.split('').map(c, a.title.replace('', a.title)).join('')",
+        "[1, 2].map(x, a.title.replace('', a.title)).map(y, a.title + y.replace('', a.title)).join('')",
+        "'%s%s%s%s'.format(['%s%s%s%s%s'.format([a.title.replace('', a.title)])])",
+    ] {
+        let refused = made(text);
+        assert!(
+            refused.contains("could make more than 32 MiB") || refused.contains("could go round"),
+            "{text}: {refused}"
+        );
+    }
+    for text in [
+        "a.title.replace('ä', 'ae').replace('ö', 'oe').replace('ü', 'ue').replace('ß', 'ss').replace('é', 'e')",
+        "a.native.skills.filter(s, s != '').map(s, s.trim().upper()).filter(s, s.size() < 9).join(', ')",
+        "[a.name.givenName, a.name.familyName].filter(n, n != null).join(' ').split(' ').map(w, w.substring(0, 1)).join('')",
+        "'%s, %s'.format([a.name.familyName, a.name.givenName])",
+    ] {
+        assert!(!made(text).contains("REFUSED"), "{text}: {}", made(text));
+    }
+}
+
+/// What is made of another kind than the attribute takes has no form there: a check on one account may not have met it.
+#[test]
+fn another_kind_than_the_target_takes_is_a_flaw() {
+    let computed = Computed::parse("a.title == 'Chief' ? 5 : 'x'", Side::A).unwrap();
+    let inputs = |title: &str| [Some(Value::from(title))];
+    let of = |kind: ValueKind, title: &str| computed.clone().making(kind).compute(&inputs(title));
+    assert_eq!(of(ValueKind::Text, "Clerk"), Ok(Some("x".into())));
+    let flaw = of(ValueKind::Text, "Chief").unwrap_err();
+    assert_eq!((flaw.code, flaw.what.as_str()), (Flaw::FAILED, "makes a whole number, and what it is for is a text"));
+    assert_eq!(of(ValueKind::Int, "Chief"), Ok(Some(Value::Int(5))));
+    assert!(of(ValueKind::Int, "Clerk").is_err());
+}
+
 /// An error never quotes what the account holds.
 #[test]
 fn no_error_quotes_a_value() {

@@ -211,6 +211,8 @@ async fn an_expression_that_cannot_work_is_refused() {
         ("two_way", "title = { to_b = 'a.title + a.nickName', to_a = 'b.title' }"),
         ("two_way", "title = { values = { Boss = \"Chief\", Head = \"Chief\" } }"),
         ("two_way", "title = { values = { Boss = \"Chief\" }, otherwise = \"x\" }"),
+        ("two_way", "displayName = { values = { \"Ada Byron\" = \"Countess\" } }"),
+        ("a_to_b", "title = { to_b = \"a.title.replace('', a.title).replace('', a.title)\" }"),
         (
             "two_way",
             "displayName = { direction = \"a_to_b\", to_b = \"a.name.givenName + ' ' + a.name.familyName\" }\n\
