@@ -82,6 +82,9 @@ pub enum Phase {
     Stopped {
         /// Why, for people.
         why: String,
+        /// What came of the first few is not known yet, and is waited for when it is carried on.
+        #[serde(default)]
+        unproven: bool,
     },
     /// Everything that was meant was sent.
     Done,

@@ -285,6 +285,57 @@ async fn canaries_spare_the_rest(mode: Mode) {
     scene.assert_equal();
 }
 
+/// B8: canaries whose outcome nobody knows prove nothing: carried on, they are waited for, and one that fails stops it.
+async fn canaries_without_an_outcome_are_waited_for(mode: Mode) {
+    let mut scene = Scene::start(mode, 12).await;
+    scene.muster.sync(&[]).await;
+    scene.backlog("Refused").await;
+    let fault = scene.refuse("PATCH", 403);
+    scene.muster.end_workers().await;
+    let retry = ["dead", "retry", "--all", "--canary", "2", "--json"];
+    let alone = objects(&scene.muster.muster(&retry).await).pop().unwrap();
+    assert_eq!((&alone["state"]["unproven"], &alone["sent"]), (&json!(true), &json!(2)), "{alone}");
+    scene.muster.start().await;
+    let stopped = scene.muster.muster(&["dead", "retry", "--resume", "--json"]).await;
+    let summary = objects(&stopped).pop().unwrap();
+    assert_eq!((&summary["state"]["phase"], &summary["sent"]), (&json!("stopped"), &json!(2)), "{summary}");
+    assert!(summary["state"]["why"].as_str().unwrap().contains("failed again"), "{summary}");
+    scene.admin.end_fault(fault);
+    scene.dead(&["retry", "--resume", "--wait"]).await;
+    let left = scene.muster.await_letters(2).await;
+    scene
+        .dead(&[&["retry"], &left.iter().map(|letter| letter["id"].as_str().unwrap()).collect::<Vec<_>>()[..]].concat())
+        .await;
+    scene.assert_no_letters().await;
+    scene.assert_equal();
+}
+
+/// R78: whoever discards letters that a retry had in hand when it died means it: carried on, it sends them no more.
+async fn what_was_discarded_meanwhile_is_not_sent(mode: Mode) {
+    let mut scene = Scene::start(mode, 12).await;
+    scene.muster.sync(&[]).await;
+    let letters = scene.backlog("Unwanted").await;
+    let before = written(&scene.admin).len();
+    let killed = scene.muster.killed_command(&["dead", "retry", "--all", "--json"], "dead.noted").await;
+    assert!(killed.stderr.contains("failpoint dead.noted"), "{killed:?}");
+    scene.dead(&["discard", "--code", "forbidden", "--reason", "accepted", "--yes"]).await;
+    scene.assert_no_letters().await;
+    let done = scene.dead(&["retry", "--resume", "--wait"]).await;
+    let summary = done.last().unwrap();
+    assert_eq!((&summary["sent"], &summary["closed"]), (&json!(0), &json!(letters.len())), "{summary}");
+    scene.muster.sync(&["--full"]).await;
+    assert_eq!(written(&scene.admin).len(), before);
+    for run in scene.muster.status().await["connections"][0]["runs"].as_array().unwrap() {
+        let sum =
+            |counts: &Value| counts.as_array().unwrap().iter().map(|count| count[1].as_i64().unwrap()).sum::<i64>();
+        assert_eq!(
+            (&run["read"], &run["emitted"]),
+            (&json!(sum(&run["changes"])), &json!(sum(&run["commands"]))),
+            "{run}"
+        );
+    }
+}
+
 /// R78: two people list, show and send the same letters at the same time: each account is written once.
 async fn two_operators_do_not_get_in_each_others_way(mode: Mode) {
     let mut scene = Scene::start(mode, 30).await;
@@ -373,6 +424,16 @@ mod over_a_file {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn canaries_without_an_outcome_are_waited_for() {
+        super::canaries_without_an_outcome_are_waited_for(Mode::File).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_discarded_meanwhile_is_not_sent() {
+        super::what_was_discarded_meanwhile_is_not_sent(Mode::File).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn two_operators_do_not_get_in_each_others_way() {
         super::two_operators_do_not_get_in_each_others_way(Mode::File).await;
     }
@@ -399,6 +460,16 @@ mod over_servers {
     #[tokio::test(flavor = "multi_thread")]
     async fn canaries_spare_the_rest() {
         super::canaries_spare_the_rest(Mode::Servers).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn canaries_without_an_outcome_are_waited_for() {
+        super::canaries_without_an_outcome_are_waited_for(Mode::Servers).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_discarded_meanwhile_is_not_sent() {
+        super::what_was_discarded_meanwhile_is_not_sent(Mode::Servers).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

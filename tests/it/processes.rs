@@ -257,6 +257,17 @@ impl Installation {
         self.workers.push(Worker { role, child });
     }
 
+    /// Asks all workers to end, and waits until they have.
+    pub async fn end_workers(&mut self) {
+        for worker in std::mem::take(&mut self.workers) {
+            let mut child = worker.child;
+            let pid = child.id().unwrap().to_string();
+            assert!(tokio::process::Command::new("kill").arg(&pid).status().await.unwrap().success());
+            let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+            ended.unwrap_or_else(|_| panic!("{} does not end", worker.role)).unwrap();
+        }
+    }
+
     /// Kills the workers of this kind.
     pub async fn kill(&mut self, role: &str) {
         for worker in self.workers.extract_if(.., |worker| worker.role == role).collect::<Vec<_>>() {

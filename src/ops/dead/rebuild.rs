@@ -37,9 +37,10 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
         let page: Vec<DeadLetter> = page.iter().map(|letter| (*letter).clone()).collect();
         pipeline.store.file_letters(&page, &[]).await?;
     }
-    let mut stale: Vec<LetterId> = known.iter().filter(|id| !open.contains_key(*id)).cloned().collect();
-    // What was closed while this was read is closed again.
+    // What was closed while this was read is closed again, and what was opened again stays.
     let now_open = fold(pipeline).await?;
+    let is_closed = |id: &&LetterId| !open.contains_key(*id) && !now_open.contains_key(*id);
+    let mut stale: Vec<LetterId> = known.iter().filter(is_closed).cloned().collect();
     stale.extend(lost.iter().map(|letter| &letter.id).filter(|id| !now_open.contains_key(id)).cloned());
     for page in stale.chunks(AT_ONCE) {
         pipeline.store.file_letters(&[], page).await?;

@@ -2,7 +2,7 @@
 //! can be stopped, and carried on also after a crash. What is sent next is noted before it is sent, so each letter is sent
 //! once, or once more under the same number, which writes and counts nothing twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -25,6 +25,10 @@ use crate::store::Store;
 
 /// The wait between two looks at what is due or under way.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How long the first few are waited for. A write is tried again for longer than that, and whoever stands here would not know
+/// why nothing happens.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How many letters are told one by one to a person.
 const TOLD: u64 = 20;
@@ -108,11 +112,14 @@ pub async fn resume<B: Broker, S: Store>(
         };
         return Err(UsageError::new(text).into());
     };
-    if let Phase::Stopped { .. } = redrive.phase {
-        let asks = u64::from(redrive.canary) > redrive.dealt_with();
+    match redrive.phase {
+        Phase::Stopped { unproven: true, .. } => redrive.phase = Phase::Canary,
         // Whoever carries on after a failed canary has seen it.
-        redrive.phase = if asks { Phase::Canary } else { Phase::Going };
-        redrive.canaries.clear();
+        Phase::Stopped { unproven: false, .. } => {
+            redrive.phase = Phase::Going;
+            redrive.canaries.clear();
+        }
+        Phase::Canary | Phase::Going | Phase::Done => {}
     }
     Drive { pipeline, mode, redrive, form, stop }.run(wait).await
 }
@@ -139,12 +146,13 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             bar.set_position(self.redrive.dealt_with());
             bar.set_message(format!("retry {}", self.redrive.id));
             if self.stop.is_cancelled() {
-                self.end(Phase::Stopped { why: format!("stopped by {}", operator()) }).await?;
+                let unproven = self.redrive.phase == Phase::Canary;
+                self.end(Phase::Stopped { why: format!("stopped by {}", operator()), unproven }).await?;
                 break;
             }
             if self.redrive.phase == Phase::Canary && self.canaries_are_sent() {
-                if let Some(why) = self.await_canaries().await? {
-                    self.end(Phase::Stopped { why }).await?;
+                if let Some(stopped) = self.await_canaries().await? {
+                    self.end(stopped).await?;
                     break;
                 }
                 self.redrive.phase = Phase::Going;
@@ -256,6 +264,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 Err(error) if error.is::<UsageError>() => None,
                 Err(error) => return Err(error),
             };
+            let open = letter.is_some();
             let of_link = held.counted.as_ref().zip(id.link());
             let target = match (&letter, of_link) {
                 (Some(letter), _) => match without_command(self.pipeline, letter).await {
@@ -278,7 +287,8 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             };
             if let (Some((name, side, link)), Some((_, cause))) = (target, &held.counted) {
                 let letter = LetterId::of_link(&name, side, link);
-                orders.entry(name).or_default().push(Order { letter, side, link, cause: cause.clone() });
+                let (is_open, cause) = (open, cause.clone());
+                orders.entry(name).or_default().push(Order { letter, side, link, cause, is_open });
             }
         }
         for (name, orders) in orders {
@@ -298,13 +308,18 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
         let in_hand = std::mem::take(&mut self.redrive.in_hand);
         self.redrive.after = in_hand.iter().map(|held| held.place.clone()).max().max(self.redrive.after.take());
         if self.redrive.phase == Phase::Canary {
-            self.redrive.canaries.extend(in_hand);
+            // Of the others it is known at once what came of them.
+            let asked: BTreeSet<_> =
+                sent.iter().filter_map(|(id, sent)| matches!(sent, Sent::Asked | Sent::Reread).then_some(id)).collect();
+            self.redrive.canaries.extend(in_hand.into_iter().filter(|held| asked.contains(&held.place.id)));
         }
         self.save().await
     }
 
-    /// Waits until the outcome of the canaries is known; why it is better not to go on, if it is.
-    async fn await_canaries(&mut self) -> anyhow::Result<Option<String>> {
+    /// Waits until the outcome of the canaries is known; how it stops, if it is better not to go on.
+    async fn await_canaries(&mut self) -> anyhow::Result<Option<Phase>> {
+        let stopped = |why: String, unproven: bool| Ok(Some(Phase::Stopped { why, unproven }));
+        let began = Instant::now();
         loop {
             let (mut open, mut failed) = (0, Vec::new());
             for canary in &self.redrive.canaries {
@@ -320,18 +335,22 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             if let Some(first) = failed.first() {
                 let of = self.redrive.canaries.len();
                 let why = format!("{} of the first {of} failed again: {}: {}", failed.len(), first.id, first.message);
-                return Ok(Some(why));
+                return stopped(why, false);
             }
             if open == 0 {
                 return Ok(None);
             }
             let missing = missing(&self.pipeline.store).await?;
             if let Some(how) = how_to_start(&missing, self.mode).into_iter().next() {
-                return Ok(Some(format!("nobody works on the first {open}. {how}")));
+                return stopped(format!("nobody works on the first {open}. {how}"), true);
+            }
+            if began.elapsed() > PATIENCE {
+                let of = self.redrive.canaries.len();
+                return stopped(format!("{open} of the first {of} have no outcome yet"), true);
             }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                () = self.stop.cancelled() => return Ok(Some(format!("stopped by {}", operator()))),
+                () = self.stop.cancelled() => return stopped(format!("stopped by {}", operator()), true),
             }
         }
     }
@@ -404,7 +423,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 let letters = output::count(usize::try_from(joined).unwrap_or(usize::MAX), "new letter");
                 output::line(format!("{letters} of the same kind opened since it began; they were not sent"));
             }
-            if let Phase::Stopped { why } = &redrive.phase {
+            if let Phase::Stopped { why, .. } = &redrive.phase {
                 output::line(format!("Stopped: {why}"));
                 output::line(format!("Carry on with `muster dead retry --resume {}`", redrive.id));
             }

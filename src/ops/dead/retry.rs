@@ -165,7 +165,7 @@ async fn retry_one<B: Broker, S: Store>(
     let Refused { connection, side, link } = refused;
     anyhow::ensure!(pipeline.connections.contains_key(connection), "connection {connection} is not configured here");
     let cause = reserve(pipeline, connection, 1, runs).await?;
-    let order = Order { letter: id.clone(), side: *side, link: *link, cause };
+    let order = Order { letter: id.clone(), side: *side, link: *link, cause, is_open: true };
     let sent = send_sides(pipeline, connection, vec![order]).await?.pop();
     sent.map(|(_, sent)| sent).context("a letter got lost on its way")
 }
@@ -262,6 +262,9 @@ pub(super) struct Order {
     pub(super) side: Side,
     pub(super) link: LinkId,
     pub(super) cause: Cause,
+    /// Whether the letter is open, or was discarded and is taken back. One that was closed after it was taken in hand asks for
+    /// nothing but what was counted for it and never published.
+    pub(super) is_open: bool,
 }
 
 /// Why a letter stays open although its side asks for nothing now.
@@ -302,13 +305,14 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
         let (mut lacks, mut commits) = (Vec::new(), Vec::new());
         for (order, link) in now.iter().zip(loaded.items) {
             let side = order.side;
-            let lacking = link.as_ref().is_some_and(|link| lacking(link, side, &rules).is_some());
-            let is_closed = link.as_ref().is_some_and(|link| !lacking && is_at_rest(link, side, &rules, loaded.epoch));
+            let lacking = order.is_open && link.as_ref().is_some_and(|link| lacking(link, side, &rules).is_some());
+            let is_closed = order.is_open
+                && link.as_ref().is_some_and(|link| !lacking && is_at_rest(link, side, &rules, loaded.epoch));
             let mut emits = Sides { a: false, b: false };
             emits[side] = lacking;
             let Cause { run, number } = order.cause.clone();
             let count = Count::Change { run, number, outcome: ChangeOutcome::Unchanged, emits };
-            let link = link.map(|link| {
+            let link = link.filter(|_| order.is_open).map(|link| {
                 let mut link = exhume(&link, side);
                 if is_closed {
                     link.sides[side].dead = None;
@@ -351,6 +355,7 @@ pub(super) async fn send_sides<B: Broker, S: Store>(
             }
             let became = match (lacks, is_closed) {
                 (true, _) => Sent::Asked,
+                _ if !order.is_open => Sent::Closed,
                 (false, true) => Sent::Closed,
                 (false, false) => Sent::Left(NOT_TOLD.to_owned()),
             };

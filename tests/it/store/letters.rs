@@ -157,7 +157,7 @@ pub async fn a_retry_of_many_letters_has_one_hand<S: Store>(store: S) {
         began_at: Timestamp(began_at),
         canary: 3,
         rate: Some(20),
-        phase: Phase::Stopped { why: "a canary failed".to_owned() },
+        phase: Phase::Stopped { why: "a canary failed".to_owned(), unproven: true },
         meant: 10,
         sent: 3,
         closed: 0,
