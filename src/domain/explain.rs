@@ -2,7 +2,7 @@
 //! first. Nothing is decided here: it asks the functions that decide.
 
 use super::account::Snapshot;
-use super::attribute::{AttributePath, Digest, Value};
+use super::attribute::{AttributePath, Value};
 use super::hold::HoldState;
 use super::id::{Side, Sides};
 use super::link::{Link, Register};
@@ -149,9 +149,9 @@ impl Facts<'_> {
         let (rule, register) = (rules.attributes.get(path), link.registers.get(path));
         let seen = Sides::from_fn(|side| {
             let should = register.map(|register| rules.digest(side, path, register.value.as_ref()));
-            match (link.sides[side].seen.get(path), should) {
-                (None | Some(&Digest::UNTOLD), _) | (_, None) => Seen::Never,
-                (Some(held), Some(should)) if *held == should => Seen::Same,
+            match (link.sides[side].told(path), should) {
+                (None, _) | (_, None) => Seen::Never,
+                (Some(held), Some(should)) if held == should => Seen::Same,
                 _ => Seen::Other,
             }
         });
@@ -179,11 +179,11 @@ impl Facts<'_> {
         let value = rule.seen(side, snapshot)?;
         let value = value.as_ref();
         let digest = rules.digest(side, path, value);
-        let question = Question { link, side, path, value, version: &snapshot.version, rule, rules, now };
+        let question = Question { link, side, path, value, snapshot, version: &snapshot.version, rule, rules, now };
         let is_news = link.sides[side].seen.get(path) != Some(&digest);
         let register = link.registers.get(path);
         Some(Today {
-            value: rule.mapping.leave(side, &value.cloned()).unwrap_or_else(|_| value.cloned()),
+            value: rule.leave(side, &value.cloned()).unwrap_or_else(|_| value.cloned()),
             agrees: register.is_some_and(|register| rules.digest(side, path, register.value.as_ref()) == digest),
             news: is_news.then(|| decide(question)),
         })
@@ -215,7 +215,7 @@ impl Facts<'_> {
             if rule.occasion == Occasion::Create {
                 return Standing::CreationOnly;
             }
-            if matches!(state.seen.get(path), None | Some(&Digest::UNTOLD)) {
+            if state.told(path).is_none() {
                 return Standing::Unshown;
             }
         } else if let Some(why) = self.no_account(side) {

@@ -127,6 +127,11 @@ impl Failure {
         self
     }
 
+    /// Whether the request may take effect even now: nobody has answered it, or only somebody on the way.
+    pub fn may_still_land(&self) -> bool {
+        self.in_doubt && matches!(self.status, None | Some(502 | 504))
+    }
+
     /// The same, with the attribute at fault.
     pub fn at(mut self, attribute: AttributePath) -> Self {
         self.attribute = Some(attribute);

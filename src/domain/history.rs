@@ -109,7 +109,8 @@ fn decisions(
     let decide = |(path, value): (AttributePath, Option<Value>)| {
         let rule = rules.attributes.get(&path)?;
         let value = value.as_ref();
-        let decision = decide(Question { link, side, path: &path, value, version: &version, rule, rules, now });
+        let decision =
+            decide(Question { link, side, path: &path, value, snapshot, version: &version, rule, rules, now });
         Some((path, decision))
     };
     inbound.into_iter().filter_map(decide).collect()

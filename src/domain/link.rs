@@ -14,7 +14,7 @@ use super::failure::{Code, Failure};
 use super::hold::{Hold, Stop};
 use super::id::{AccountId, Epoch, LinkId, RunId, Side, Sides, Token};
 use super::matching::Ambiguity;
-use super::rules::Departure;
+use super::rules::{Departure, Rules, View};
 use super::time::Timestamp;
 use super::write::may_be_kept_as;
 
@@ -147,12 +147,21 @@ pub struct Parting {
     /// Nothing was left to do: the account was gone already.
     #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
     pub was_gone: bool,
+    /// When it was over for certain, in the clock of the account's system: who is read there later is there (again).
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub over_at: Option<Timestamp>,
 }
 
 impl Parting {
     /// Whether the account is no longer to be found under its id.
     pub fn is_final(&self) -> bool {
         self.how != Departure::Detach || self.was_gone
+    }
+
+    /// Whether a sight of the account is one from before, delivered late.
+    pub fn outdates(&self, snapshot: &Snapshot) -> bool {
+        let is_before = |over_at| snapshot.version.read_at <= over_at;
+        self.is_of(&snapshot.account) && self.over_at.is_some_and(is_before)
     }
 
     /// Whether this id is that of the account, and stands for nobody any more.
@@ -270,7 +279,8 @@ pub struct Intent {
     /// What it may put on the side: digest and generation of each attribute.
     #[serde(rename = "w")]
     pub writes: BTreeMap<AttributePath, (Digest, u32)>,
-    /// The texts among it: a system may keep another form of one than it was sent, of which the digest says nothing.
+    /// The texts among it, as the side calls them: a system may keep another form of one than it was sent, of which the
+    /// digest says nothing.
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub texts: BTreeMap<AttributePath, Value>,
     /// The side's `seen_at` on which the write was conditioned; absent for a creation.
@@ -318,6 +328,11 @@ impl Intent {
         let modified_since = version.modified_at.is_some_and(|modified_at| modified_at + grain >= self.begun_at);
         self.conditioned_on.is_none() && modified_since
     }
+
+    /// Whether it is the deletion or removal of the account.
+    pub fn ends_the_account(&self) -> bool {
+        self.writes.keys().any(AttributePath::is_id)
+    }
 }
 
 impl Link {
@@ -342,8 +357,10 @@ impl Link {
         self.registers.clear();
         self.turns.clear();
         for side in Side::BOTH {
-            let SideState { account, parting, .. } = std::mem::take(&mut self.sides[side]);
-            self.sides[side] = SideState { account, parting, ..SideState::default() };
+            let SideState { account, parting, dead, .. } = std::mem::take(&mut self.sides[side]);
+            // What was refused is tried again; that there is a letter is known, so that a success closes it.
+            let dead = dead.map(|dead| Burial { pending: Digest(0), ..dead });
+            self.sides[side] = SideState { account, parting, dead, ..SideState::default() };
         }
     }
 
@@ -399,6 +416,22 @@ impl SideState {
         self.lease.filter(|lease| lease.until > now)
     }
 
+    /// What the side was last seen to hold of an attribute; `None`: it never showed it, or holds what cannot be told.
+    pub fn told(&self, path: &AttributePath) -> Option<Digest> {
+        self.seen.get(path).copied().filter(|seen| *seen != Digest::UNTOLD)
+    }
+
+    /// Notes of which attributes the side holds what cannot be told. That may be worth more than what the link keeps, so
+    /// nothing is written over it, and what it is changed to next is an edit, though it be a clear or what was there before.
+    pub fn mark_untold(&mut self, view: &View) {
+        self.seen.extend(view.flaws.iter().map(|(path, _)| (path.clone(), Digest::UNTOLD)));
+    }
+
+    /// Whether all that the side showed could be told.
+    pub fn tells_all(&self, rules: &Rules) -> bool {
+        rules.attributes.keys().all(|path| self.seen.get(path) != Some(&Digest::UNTOLD))
+    }
+
     /// The generation that some write, begun and not known to be over, may have put here with this digest.
     pub fn intended(&self, path: &AttributePath, digest: Digest) -> Option<u32> {
         // The latest write of that value is the likeliest author.
@@ -409,10 +442,11 @@ impl SideState {
     }
 
     /// The generation that some write, begun and not known to be over, may have put here in the form that the side gave it.
-    pub fn intended_otherwise(&self, path: &AttributePath, value: Option<&Value>) -> Option<u32> {
+    /// `shown`: what the side holds, as it calls it.
+    pub fn intended_otherwise<'v>(&self, path: &AttributePath, shown: impl Fn() -> Option<&'v Value>) -> Option<u32> {
         self.intents.iter().rev().find_map(|intent| {
             let (_, generation) = intent.writes.get(path)?;
-            may_be_kept_as(intent.texts.get(path), value).then_some(*generation)
+            may_be_kept_as(intent.texts.get(path), shown()).then_some(*generation)
         })
     }
 

@@ -218,11 +218,22 @@ impl Mapping {
     /// What `side` is told for a value of the link.
     ///
     /// # Errors
-    /// It has no form there.
-    pub fn leave(&self, side: Side, value: &Option<Value>) -> Result<Option<Value>, Flaw> {
-        match (&self.to_a, side) {
-            (Some(to_a), Side::A) => to_a.convert(std::slice::from_ref(value)),
-            _ => Ok(value.clone()),
+    /// It has no form there, or one that is read there as another value: it entered under an earlier configuration (R87).
+    pub fn leave(
+        &self,
+        side: Side,
+        value: &Option<Value>,
+        comparison: &Sides<Comparison>,
+    ) -> Result<Option<Value>, Flaw> {
+        let (Some(to_a), Side::A) = (&self.to_a, side) else { return Ok(value.clone()) };
+        let told = to_a.convert(std::slice::from_ref(value))?;
+        let read = match &self.to_link.a {
+            Some(to_b) => to_b.convert(&[comparison.a.kept(told.clone())]),
+            None => Ok(told.clone()),
+        };
+        match read {
+            Ok(read) if comparison.b.equal(read.as_ref(), value.as_ref()) => Ok(told),
+            _ => Err(Flaw::new(Flaw::NOT_REVERSIBLE, "has a value that would be read there as another one")),
         }
     }
 

@@ -8,7 +8,7 @@ use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::guard::Risk;
 use super::hold::{HoldState, Stop};
 use super::id::{AccountId, Side};
-use super::link::{Link, Register};
+use super::link::{Intent, Link, Register};
 use super::rules::{Departure, Occasion, Rules};
 use super::time::Timestamp;
 
@@ -201,7 +201,14 @@ fn need(link: &Link, side: Side, rules: &Rules) -> Option<Need> {
         return (how == Departure::Detach || is_known(side)).then_some(Need::Part { account, how });
     }
     if own.is_gone() {
-        return None;
+        // The deletion whose answer is missing was carried out, and its partner is back: the pairing ends all the same, so that
+        // somebody is created again.
+        let is_our_hand = own.intents.iter().any(Intent::ends_the_account);
+        return own
+            .account
+            .clone()
+            .filter(|_| is_our_hand)
+            .map(|account| Need::Part { account, how: Departure::Detach });
     }
     match &own.account {
         Some(account) => is_known(side).then(|| Need::Update { account: account.clone() }),
@@ -248,14 +255,9 @@ fn writable<'l>(
                 && (creating || is_due(link, side, path, rules))
                 && (creating || register.applied[side] != register.generation)
                 // What the side holds may be worth more: it is read before it is written over.
-                && (creating || rules.write_only[side] || is_told(link.sides[side].seen.get(*path)))
+                && (creating || rules.write_only[side] || link.sides[side].told(path).is_some())
         })
     })
-}
-
-/// Whether a side's value of an attribute is known.
-fn is_told(seen: Option<&Digest>) -> bool {
-    seen.is_some_and(|seen| *seen != Digest::UNTOLD)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! [`resolve`] asks it for each attribute and carries the answers out.
 
 use super::account::{Freshness, READ_UNCERTAINTY, Snapshot, Version};
-use super::attribute::{AttributePath, Attributes, Digest, Value};
+use super::attribute::{AttributePath, Attributes, Value};
 use super::breaker;
 use super::guard::Risk;
 use super::hold::Hold;
@@ -65,8 +65,10 @@ pub struct Question<'q> {
     pub side: Side,
     /// The attribute.
     pub path: &'q AttributePath,
-    /// Its value in the snapshot.
+    /// Its value in the snapshot, as the link keeps it.
     pub value: Option<&'q Value>,
+    /// The snapshot.
+    pub snapshot: &'q Snapshot,
     /// The snapshot's version.
     pub version: &'q Version,
     /// The attribute's rule.
@@ -97,7 +99,7 @@ pub fn decide(question: Question<'_>) -> Decision {
         return Decision::OwnHand { generation };
     }
     // The answer that shows what the side makes of it is lost, or on its way.
-    if let Some(generation) = state.intended_otherwise(path, value) {
+    if let Some(generation) = state.intended_otherwise(path, || question.shown()) {
         return Decision::OwnHand { generation };
     }
     let contributes = question.counts(side);
@@ -133,7 +135,12 @@ pub fn decide(question: Question<'_>) -> Decision {
     }
 }
 
-impl Question<'_> {
+impl<'q> Question<'q> {
+    /// The value as the side itself calls it.
+    fn shown(&self) -> Option<&'q Value> {
+        self.snapshot.attributes.get(&self.rule.names[self.side])?.as_ref()
+    }
+
     /// Whether values of `side` count: by the rule, and by what a person pinned.
     fn counts(&self, side: Side) -> bool {
         let pin = self.link.pins.get(self.path);
@@ -243,7 +250,8 @@ impl Resolution {
 /// What a snapshot of `side` does to the link. The caller has made sure that the snapshot was read in the link's epoch
 /// and belongs to the account on that side.
 pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now: Timestamp) -> Resolution {
-    let View { values: inbound, flaws } = rules.view(side, snapshot);
+    let view = rules.view(side, snapshot);
+    let inbound = &view.values;
     let version = snapshot.version.clone().without_future_stamp();
     let state = &link.sides[side];
     let freshness = state.seen_at.as_ref().map_or(Freshness::Newer, |seen_at| version.against(seen_at));
@@ -251,10 +259,10 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
         Freshness::Older => {
             // A read counts from its sending and may show what happened later; only a stamp says that it does not.
             let older_by_stamp = state.seen_at.as_ref().is_some_and(|seen_at| version.is_stamped_before(seen_at));
-            let reread = state.partial || (!older_by_stamp && differs(link, side, &inbound, rules));
+            let reread = state.partial || (!older_by_stamp && differs(link, side, inbound, rules));
             return Resolution::unusable(link, reread);
         }
-        Freshness::Tie if differs(link, side, &inbound, rules) => return Resolution::unusable(link, true),
+        Freshness::Tie if differs(link, side, inbound, rules) => return Resolution::unusable(link, true),
         Freshness::Tie | Freshness::Newer => {}
     }
 
@@ -262,9 +270,10 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     breaker::forget_old_turns(&mut after, rules, now);
     let mut lost = Vec::new();
     let mut outcome = ChangeOutcome::Unchanged;
-    for (path, value) in &inbound {
+    for (path, value) in inbound {
         let Some(rule) = rules.attributes.get(path) else { continue };
-        let question = Question { link, side, path, value: value.as_ref(), version: &version, rule, rules, now };
+        let question =
+            Question { link, side, path, value: value.as_ref(), snapshot, version: &version, rule, rules, now };
         let decision = decide(question);
         carry_out(decision, question, &mut after, &mut lost);
         outcome = match (outcome, decision) {
@@ -280,7 +289,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let state = &mut after.sides[side];
     // A sight from before the proofs, delivered late, says nothing against them.
     state.absence = state.absence.filter(|absence| absence.last_at >= version.read_at);
-    let partial = rules.is_partial(side, &inbound);
+    let partial = rules.is_partial(side, &view);
     // Once: what a complete read does not show either is not there to be written.
     let reread = partial && (state.seen_at.is_none() || (!state.partial && rules.is_torn(side, snapshot)));
     if freshness == Freshness::Tie {
@@ -288,17 +297,9 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
         lost.clear();
     } else {
         state.partial = partial;
-        forget_intents_that_are_over(state, &inbound, version.read_at);
+        forget_intents_that_are_over(state, &view, version.read_at);
     }
-    for (path, _) in &flaws {
-        // What the side holds instead may be worth more: it is not written over before it can be told.
-        // And what it is changed to next is an edit, though it be a clear or what was there before.
-        if rules.attributes[path].flow.writes(side)
-            && let Some(base) = state.seen.get_mut(path)
-        {
-            *base = Digest::UNTOLD;
-        }
-    }
+    state.mark_untold(&view);
     // Only `seen_at` could still move, and on a settled base that says nothing new.
     let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
     let changed = moves || after != *link;
@@ -316,7 +317,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
     let changed = changed || after.sides[side.other()].stop != link.sides[side.other()].stop;
     let emits = Sides::from_fn(|side| pending(&after, side, rules).is_some());
     let frozen = breaker::newly_frozen(link, &after);
-    Resolution { changed, link: after, outcome, lost, reread, emits, frozen, flaws }
+    Resolution { changed, link: after, outcome, lost, reread, emits, frozen, flaws: view.flaws }
 }
 
 /// Whether the snapshot shows anything else than the side's base.
@@ -423,12 +424,12 @@ pub(super) fn holds(link: &Link, side: Side, path: &AttributePath, value: Option
 }
 
 /// Drops what a snapshot sent after the end of a write has settled: that write can put nothing there any more.
-fn forget_intents_that_are_over(state: &mut super::link::SideState, inbound: &Attributes, read_at: Timestamp) {
+fn forget_intents_that_are_over(state: &mut super::link::SideState, view: &View, read_at: Timestamp) {
     for intent in &mut state.intents {
         // Both times are known to the second only, and neither is ever taken for later than it is.
         if intent.over_at + READ_UNCERTAINTY <= read_at {
             // The account is there, so no deletion took effect.
-            intent.writes.retain(|path, _| !inbound.contains_key(path) && !path.is_id());
+            intent.writes.retain(|path, _| !view.shows(path) && !path.is_id());
         }
     }
     state.intents.retain(|intent| !intent.writes.is_empty());

@@ -133,6 +133,14 @@ impl AttributeRule {
         Some(self.mapping.enter(side, &inputs?, &self.comparison))
     }
 
+    /// What `side` is told for a value of the link.
+    ///
+    /// # Errors
+    /// It has no form there.
+    pub fn leave(&self, side: Side, value: &Option<Value>) -> Result<Option<Value>, Flaw> {
+        self.mapping.leave(side, value, &self.comparison)
+    }
+
     /// The attributes of `side` that its value is made of, under the side's own names.
     pub fn sources(&self, side: Side) -> &[AttributePath] {
         self.mapping.reads(side, &self.names[side])
@@ -154,6 +162,13 @@ pub struct View {
     pub values: Attributes,
     /// Attributes with a value that the link cannot keep, and why.
     pub flaws: Vec<(AttributePath, Flaw)>,
+}
+
+impl View {
+    /// Whether the account was read with this attribute, be it one with a value that the link cannot keep.
+    pub fn shows(&self, path: &AttributePath) -> bool {
+        self.values.contains_key(path) || self.flaws.iter().any(|(flawed, _)| flawed == path)
+    }
 }
 
 /// What follows for the partner when an account leaves: it is gone, or no longer active.
@@ -331,7 +346,7 @@ impl Rules {
         let mut outbound = Attributes::new();
         for (path, value) in values {
             let Some(rule) = self.attributes.get(path) else { continue };
-            let told = rule.mapping.leave(side, value).map_err(|flaw| (path.clone(), flaw))?;
+            let told = rule.leave(side, value).map_err(|flaw| (path.clone(), flaw))?;
             outbound.insert(rule.names[side].clone(), told);
         }
         Ok(outbound)
@@ -347,9 +362,9 @@ impl Rules {
     }
 
     /// Whether a sight of `side` leaves out an attribute that the side is to show.
-    pub fn is_partial(&self, side: Side, inbound: &Attributes) -> bool {
+    pub fn is_partial(&self, side: Side, view: &View) -> bool {
         let is_shown = |rule: &AttributeRule| rule.flow != Flow::WatchedOn(side.other());
-        self.attributes.iter().any(|(path, rule)| is_shown(rule) && !inbound.contains_key(path))
+        self.attributes.iter().any(|(path, rule)| is_shown(rule) && !view.shows(path))
     }
 
     /// Whether `side` contributes at least one attribute: only such a side brings new links into being.

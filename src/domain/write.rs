@@ -122,14 +122,14 @@ pub fn begin(link: &Link, side: Side, token: Token, wanted: &Pending, rules: &Ru
         })
         .collect();
     state.lease = Some(Lease { token, until: deadlines.lease_until });
-    let is_text = |(path, value): (&AttributePath, &Option<Value>)| {
-        let text = value.clone().filter(|value| value.as_text().is_some());
-        text.map(|text| (path.clone(), text))
+    let text = |(path, value): (&AttributePath, &Option<Value>)| {
+        let told = rules.attributes.get(path)?.leave(side, value).ok()??;
+        told.as_text().is_some().then(|| (path.clone(), told))
     };
     state.intents.push(Intent {
         token,
         writes,
-        texts: wanted.values.iter().filter_map(is_text).collect(),
+        texts: wanted.values.iter().filter_map(text).collect(),
         conditioned_on: state.seen_at.clone(),
         begun_at: deadlines.begun_at,
         over_at: deadlines.over_at,
@@ -184,16 +184,17 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     state.account = Some(answer.account.clone());
     state.dead = None;
     state.absence = None;
-    let inbound = rules.inbound(side, answer);
+    let view = rules.view(side, answer);
+    let inbound = &view.values;
     let mut rest = Attributes::new();
-    for (path, value) in &inbound {
+    for (path, value) in inbound {
         let digest = rules.digest(side, path, value.as_ref());
         if let Some(sent) = wanted.values.get(path) {
             let sent_digest = rules.digest(side, path, sent.as_ref());
             let is_ours = digest == sent_digest
                 || !rules.attributes[path].flow.contributes(side)
                 || after.sides[side].seen.get(path) == Some(&digest)
-                || may_be_kept_as(sent.as_ref(), value.as_ref());
+                || is_kept_form_of(sent, path, side, answer, rules);
             after.sides[side].seen.insert(path.clone(), if is_ours { digest } else { sent_digest });
             if !is_ours {
                 // Somebody edited it after the write and before it was read back.
@@ -211,7 +212,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
         }
     }
     for (path, generation) in &wanted.generations {
-        if !inbound.contains_key(path) {
+        if !view.shows(path) {
             let value = wanted.values.get(path).and_then(Option::as_ref);
             after.sides[side].seen.insert(path.clone(), rules.digest(side, path, value));
         }
@@ -226,7 +227,8 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
         seen_at.tag = None;
     }
     after.sides[side].seen_at = Some(seen_at);
-    after.sides[side].partial = rules.is_partial(side, &inbound);
+    after.sides[side].partial = rules.is_partial(side, &view);
+    after.sides[side].mark_untold(&view);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
 }
@@ -244,6 +246,14 @@ fn show(
         let shown = answer.attributes.get(name).unwrap_or(value);
         rest.insert(name.clone(), shown.clone());
     }
+}
+
+/// Whether an answer shows of an attribute what the side may have made of the link's value that it was sent.
+fn is_kept_form_of(sent: &Option<Value>, path: &AttributePath, side: Side, answer: &Snapshot, rules: &Rules) -> bool {
+    let rule = &rules.attributes[path];
+    let told = rule.leave(side, sent).ok().flatten();
+    let shown = answer.attributes.get(&rule.names[side]).and_then(Option::as_ref);
+    may_be_kept_as(told.as_ref(), shown)
 }
 
 /// Whether a system that was sent one text may keep it as the other one: trimmed, cut short, in other letter case or
@@ -266,10 +276,17 @@ pub fn withdraw(link: &Link, side: Side, token: Token) -> Option<Link> {
     Some(after)
 }
 
-/// Gives the side back after a write whose effect is unknown: the intent stays until it is over.
+/// Gives the side back after a write whose effect is unknown: the intent stays until it is over. Of a request that
+/// `may_still_land` nobody knows when: unless its condition keeps it off what is written next, the lease stays as well.
 /// `None`: the lease moved on, nothing is touched.
-pub fn give_up(link: &Link, side: Side, token: Token) -> Option<Link> {
-    leaving(link, side, token)
+pub fn give_up(link: &Link, side: Side, token: Token, may_still_land: bool) -> Option<Link> {
+    let after = leaving(link, side, token)?;
+    let is_conditional = |intent: &Intent| intent.conditioned_on.as_ref().is_some_and(|base| base.tag.is_some());
+    let intent = link.sides[side].intents.iter().find(|intent| intent.token == token);
+    match intent {
+        Some(intent) if may_still_land && !is_conditional(intent) => Some(link.clone()),
+        _ => Some(after),
+    }
 }
 
 /// Gives the side back after a search that found nothing of the creations begun before, which are all over by then: none
@@ -321,7 +338,10 @@ pub fn part(link: &Link, side: Side, token: Option<Token>, parting: Parting, rul
         return None;
     }
     let mut after = link.clone();
-    after.sides[side] = SideState { parting: Some(Box::new(parting)), ..SideState::default() };
+    let SideState { intents, absence, .. } = &link.sides[side];
+    let ends = intents.iter().filter(|intent| intent.ends_the_account()).map(|intent| intent.over_at);
+    let over_at = ends.chain(absence.filter(|_| parting.was_gone).map(|absence| absence.last_at)).max();
+    after.sides[side] = SideState { parting: Some(Box::new(Parting { over_at, ..parting })), ..SideState::default() };
     for register in after.registers.values_mut() {
         // Of whoever comes next nothing is known.
         register.applied[side] = 0;

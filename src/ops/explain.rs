@@ -222,7 +222,7 @@ async fn rivals_on(meant: &Meant, side: Side) -> Vec<Rival> {
     let mut rivals: Vec<Rival> = Vec::new();
     for path in rules.match_on.iter().flat_map(MatchKey::paths) {
         let (Some(rule), Some(register)) = (rules.attributes.get(path), link.registers.get(path)) else { continue };
-        let Ok(Some(Value::Text(text))) = rule.mapping.leave(side, &register.value) else { continue };
+        let Ok(Some(Value::Text(text))) = rule.leave(side, &register.value) else { continue };
         let keys = [SearchKey::Attribute(rule.names[side].clone(), text)];
         let search = tokio::time::timeout(LOOK, meant.connection.ends[side].search(&keys)).await;
         // The page has enough to say without it.

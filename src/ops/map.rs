@@ -159,7 +159,7 @@ fn tried(connection: &Connection, side: Side, accounts: &[Snapshot]) -> Vec<Trie
             account: account.account.to_string(),
             attribute: path.clone(),
             inputs: inputs.collect(),
-            made: kept.map(|kept| kept.and_then(|kept| rule.mapping.leave(side.other(), &kept))),
+            made: kept.map(|kept| kept.and_then(|kept| rule.leave(side.other(), &kept))),
         }
     };
     let of_account = |account| {

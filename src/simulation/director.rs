@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::executor::Owner;
+use super::people::shown;
 use super::plan::{Focus, texts};
+use super::system::Entry;
 use super::world::World;
 use crate::clock;
 use crate::domain::Side;
@@ -52,10 +54,13 @@ async fn course(world: &World) -> Result<(), String> {
     world.come_to_rest().await?;
     let after = Side::BOTH.map(|side| world.remotes[side].log_len());
     if before != after {
-        return Err(format!(
-            "a reconcile with nothing to do writes {} values",
-            after[0] + after[1] - before[0] - before[1]
-        ));
+        let written = Side::BOTH.into_iter().zip(before).flat_map(|(side, before)| {
+            let told = |Entry { account, path, before, after, .. }: &Entry| {
+                format!("{} over {} in {path} of {account} on {side}", shown(after.as_ref()), shown(before.as_ref()))
+            };
+            world.remotes[side].log().iter().skip(before).map(told).collect::<Vec<_>>()
+        });
+        return Err(format!("a reconcile with nothing to do writes {}", written.collect::<Vec<_>>().join(", ")));
     }
     Ok(())
 }

@@ -269,6 +269,13 @@ impl Remote {
         self.state().log.len()
     }
 
+    /// When Muster created an account, in the world's clock; `None`: it did not, or the account is gone.
+    pub(crate) fn created_at(&self, account: &AccountId) -> Option<Timestamp> {
+        let state = self.state();
+        let is_ours = state.created.iter().any(|(_, created)| created == account);
+        state.accounts.get(account).filter(|_| is_ours).map(|account| account.created_at)
+    }
+
     /// Each creation by Muster: the partner and the new account.
     pub(crate) fn created(&self) -> Vec<(AccountId, AccountId)> {
         self.state().created.clone()

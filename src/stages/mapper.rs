@@ -365,7 +365,18 @@ impl Desk<'_> {
                 };
                 let open_letter = sighted.found.open_letter;
                 match self.link_for(side, snapshot, sighted, fits) {
-                    Linked::Nowhere => self.unlinked(change, ChangeOutcome::OutOfScope),
+                    Linked::Nowhere => {
+                        let mut mapped = self.unlinked(change, ChangeOutcome::OutOfScope);
+                        if open_letter {
+                            // It is no matter of this connection any more.
+                            mapped.commit.close.push(LetterId::of_account(
+                                &self.connection.name,
+                                side,
+                                &snapshot.account,
+                            ));
+                        }
+                        mapped
+                    }
                     Linked::Refused { link: None, refusal } => {
                         let mapped = self.unlinked(change, ChangeOutcome::Refused);
                         self.with_letter(mapped, change, refusal)
@@ -383,11 +394,14 @@ impl Desk<'_> {
                     Linked::To { link, linking, quarrel } => {
                         let mut resolution = resolve(&link, fits);
                         let flawed = self.flawed(change, &mut resolution, fits);
+                        // What was seen before, or not this time, says nothing against the letter.
+                        let heals = resolution.outcome != ChangeOutcome::Stale
+                            && (fits == Some(false) || resolution.link.sides[side].tells_all(self.rules));
                         let mut mapped = self.resolved(change, resolution, linking);
                         match quarrel {
                             Some(quarrel) => mapped = self.with_letter(mapped, change, quarrel),
                             None if flawed.is_some() => mapped.commit.open.extend(flawed),
-                            None if open_letter => {
+                            None if open_letter && heals => {
                                 let letter = LetterId::of_account(&self.connection.name, side, &snapshot.account);
                                 mapped.commit.close.push(letter);
                             }
@@ -401,7 +415,13 @@ impl Desk<'_> {
                 Some((mut link, _)) if link.sides[change.side].account.as_ref() == Some(account) => {
                     link.enter(self.epoch);
                     let resolution = resolve_absence(&link, change.side, *read_at, self.rules);
-                    self.resolved(change, resolution, Linking::default())
+                    let is_gone = resolution.link.sides[change.side].is_gone();
+                    let mut mapped = self.resolved(change, resolution, Linking::default());
+                    if is_gone && sighted.found.open_letter {
+                        // Nothing is wrong any more with what is not there.
+                        mapped.commit.close.push(LetterId::of_account(&self.connection.name, change.side, account));
+                    }
+                    mapped
                 }
                 _ => self.unlinked(change, ChangeOutcome::OutOfScope),
             },

@@ -316,8 +316,8 @@ impl Match {
         for group in &self.joined.ambiguous {
             let key = connection.template().match_on[group.key].to_string();
             for side in Side::BOTH {
-                let wishing = group.places[side].iter().filter(|place| self.candidates[side][**place].wishes);
-                orders.extend(wishing.map(|own| {
+                // Those of a side that contributes nothing as well: else whoever comes next takes them.
+                orders.extend(group.places[side].iter().map(|own| {
                     let named = |of: Side| {
                         let others = group.places[of].iter().filter(move |place| of != side || *place != own);
                         others.take(NAMED).map(move |place| account(of, *place).clone()).collect()

@@ -54,8 +54,8 @@ impl<'r> Searches<'r> {
             None if connection.matches_first() => return None,
             None => key.paths().first()?,
         };
-        let mapping = &self.rules.attributes.get(path)?.mapping;
-        match mapping.leave(self.side, self.wanted.values.get(path)?) {
+        let rule = self.rules.attributes.get(path)?;
+        match rule.leave(self.side, self.wanted.values.get(path)?) {
             Ok(Some(Value::Text(text))) => {
                 let name = name(path)?;
                 Some((key, name.clone(), SearchKey::Attribute(name.clone(), text)))
@@ -68,7 +68,7 @@ impl<'r> Searches<'r> {
     fn agrees(&self, key: &MatchKey, found: &Snapshot) -> bool {
         let agrees = |path: &AttributePath| {
             let Some(rule) = self.rules.attributes.get(path) else { return false };
-            let wanted = self.wanted.values.get(path).and_then(|wanted| rule.mapping.leave(self.side, wanted).ok());
+            let wanted = self.wanted.values.get(path).and_then(|wanted| rule.leave(self.side, wanted).ok());
             let has = found.attributes.get(&rule.names[self.side]);
             let comparison = rule.comparison[self.side];
             wanted.zip(has).is_some_and(|(wanted, has)| comparison.equal(wanted.as_ref(), has.as_ref()))

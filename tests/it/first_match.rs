@@ -212,6 +212,62 @@ async fn a_person_says_who_belongs_to_whom(muster: &Place, admin: &Admin, truth:
     assert!(users.iter().all(|user| user["Username"] != user_name(admin, &twins[1])));
 }
 
+/// R2: accounts of which it cannot be told whose they are wait for a person, and no newcomer takes them meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_takes_nobody_who_is_ambiguous() {
+    let sandbox = Sandbox::start(SandboxSettings { users: 10, ..SandboxSettings::default() }).await.unwrap();
+    let admin = sandbox.admin();
+    let users: Vec<String> = active_users(&admin).iter().map(|user| text(&user["Id"])).collect();
+    let mail = "front.desk@example.com";
+    for user in &users[..2] {
+        admin.edit(System::Salesforce, user, &json!({ "Email": mail })).unwrap();
+    }
+    let desk = json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": "front.desk", "active": true,
+        "emails": [{ "value": mail, "type": "work", "primary": true }],
+    });
+    let desk = admin.create(System::Scim, &desk).unwrap();
+    let connection = crm_with_defaults(&sandbox)
+        + &directory(&sandbox.scim_url())
+        + &format!(
+            "[connections.{CONNECTION}]\na = \"crm\"\nb = \"directory\"\ndirection = \"a_to_b\"\ncreate = \"automatic\"\n\
+             on_existing = \"link\"\nbudgets = \"off\"\nmatch = [\"emails\"]\n\n[connections.{CONNECTION}.attributes]\n\
+             userName = {{}}\nemails = {{}}\ntitle = {{}}\n"
+        );
+    let muster = On::File.installation(&connection, WRITER).await;
+    assert_eq!(muster.sync(&[]).await.failed, None);
+    let letters = || async {
+        let letters = muster.letters().await;
+        letters.iter().map(|letter| (text(&letter["account"]), text(&letter["code"]))).collect::<BTreeMap<_, _>>()
+    };
+    let ambiguous = |user: &String| (user.clone(), "ambiguous_match".to_owned());
+    assert_eq!(letters().await, users[..2].iter().map(ambiguous).collect());
+    let before = (admin.account(System::Scim, &desk).unwrap(), admin.accounts(System::Scim).len());
+
+    let mut newcomer = admin.account(System::Salesforce, &users[2]).unwrap();
+    let fields = newcomer.as_object_mut().unwrap();
+    fields.retain(|name, _| {
+        ["ProfileId", "TimeZoneSidKey", "LocaleSidKey", "EmailEncodingKey", "LanguageLocaleKey"].contains(&&**name)
+    });
+    for (name, value) in
+        [("LastName", "Late"), ("Alias", "late"), ("Email", mail), ("Username", "late@example.com"), ("Title", "Late")]
+    {
+        fields.insert(name.to_owned(), value.into());
+    }
+    let newcomer = admin.create(System::Salesforce, &newcomer).unwrap();
+    assert_eq!(muster.sync(&[]).await.failed, None);
+    assert_eq!((admin.account(System::Scim, &desk).unwrap(), admin.accounts(System::Scim).len()), before);
+    assert!(letters().await.contains_key(&newcomer), "{:?}", letters().await);
+    // A person can still say whose it is.
+    let added = muster.muster(&["links", "add", CONNECTION, &users[0], &desk]).await;
+    assert_eq!(added.status, 0, "{added:?}");
+    assert_eq!(muster.sync(&["--full"]).await.failed, None);
+    assert_eq!(
+        admin.account(System::Scim, &desk).unwrap()["title"],
+        admin.account(System::Salesforce, &users[0]).unwrap()["Title"]
+    );
+}
+
 fn user_name(admin: &Admin, id: &str) -> Value {
     admin.account(System::Scim, id).unwrap()["userName"].clone()
 }

@@ -90,7 +90,7 @@ fn only_the_holder_of_the_lease_ends_a_write() {
     let going = play.begin(B);
     let stranger = Token(99);
     assert_eq!(withdraw(&play.link, B, stranger), None);
-    assert_eq!(give_up(&play.link, B, stranger), None);
+    assert_eq!(give_up(&play.link, B, stranger, false), None);
     let found = snapshot(B, at(1.0, 2.0), &[]);
     assert_eq!(adopt(&play.link, B, stranger, &found, true, &play.rules), None);
     let answer = snapshot(B, at(161.0, 162.0), &[("x", "1")]);
@@ -98,9 +98,9 @@ fn only_the_holder_of_the_lease_ends_a_write() {
 
     let withdrawn = withdraw(&play.link, B, going.token).unwrap();
     assert!(withdrawn.sides.b.lease.is_none() && withdrawn.sides.b.intents.is_empty());
-    let given_up = give_up(&play.link, B, going.token).unwrap();
+    let given_up = give_up(&play.link, B, going.token, false).unwrap();
     assert!(given_up.sides.b.lease.is_none() && given_up.sides.b.intents.len() == 1);
-    assert_eq!(give_up(&given_up, B, going.token), None, "twice");
+    assert_eq!(give_up(&given_up, B, going.token, false), None, "twice");
 }
 
 /// An expired lease that nobody took is still the own one.
@@ -151,6 +151,20 @@ fn what_takes_no_part_is_noted() {
     assert_eq!((play.plan(B), play.behind(A)), (Plan::Nothing, String::new()));
 }
 
+/// R85: of a request that nobody answered it is not known when it lands; only a condition keeps it off what is written next.
+#[test]
+fn nothing_is_written_while_an_unconditional_request_may_land() {
+    for (tag, waits) in [(None, true), (Some("1"), false)] {
+        let mut play = behind();
+        play.link.sides.b.seen_at.as_mut().unwrap().tag = tag.map(Into::into);
+        let lost = play.begin(B);
+        play.link = give_up(&play.link, B, lost.token, true).unwrap();
+        assert_eq!(matches!(play.plan(B), Plan::Leased { .. }), waits, "{tag:?}");
+        play.now_s += 100.0;
+        assert!(!matches!(play.plan(B), Plan::Leased { .. }), "it is over");
+    }
+}
+
 /// What a write without an answer may have left where nobody can read is overwritten by the next one; an intent that is
 /// not over yet may still land, and stays.
 #[test]
@@ -159,7 +173,7 @@ fn a_later_write_overwrites_what_nobody_can_read() {
         let mut play = behind();
         play.rules.write_only.b = true;
         let lost = play.begin(B);
-        play.link = give_up(&play.link, B, lost.token).unwrap();
+        play.link = give_up(&play.link, B, lost.token, false).unwrap();
         let [intent] = play.link.sides.b.intents.as_slice() else { panic!("one intent") };
         let answered_at = intent.over_at.0 as f64 / 1e3 + after_its_end_s;
         let going = play.begin(B);

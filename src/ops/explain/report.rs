@@ -236,7 +236,7 @@ impl AttributeSide {
 
 impl PartingReport {
     pub(super) fn new(parting: &Parting) -> Self {
-        let Parting { account, how, why, at, run, was_gone } = parting.clone();
+        let Parting { account, how, why, at, run, was_gone, over_at: _ } = parting.clone();
         Self { account, how, why, at, run, was_gone }
     }
 }

@@ -271,7 +271,7 @@ impl Words {
 
     /// How an account parted from its partner, who left.
     pub(super) fn parting(&self, side: Side, parting: &Parting) -> String {
-        let Parting { account, how, why, at, run, was_gone } = parting;
+        let Parting { account, how, why, at, run, was_gone, over_at: _ } = parting;
         let (here, other, when) = (self.name(side), self.name(side.other()), self.when_here(*at));
         let why = match why {
             Left::Inactive => format!("the account in {other} was not active any more"),

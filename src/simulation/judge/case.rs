@@ -144,7 +144,7 @@ impl Case<'_> {
         for (index, edit) in self.edits().rev() {
             let origin = number(edit.value.as_ref());
             // What the receiving side of a one-way attribute types does not count (R56).
-            let is_kept = kept.contains(&origin) || self.is_put_back(index, edit);
+            let is_kept = kept.contains(&origin) || self.is_put_back(index, edit) || self.is_clear_like_another(edit);
             if self.rule.flow.contributes(edit.side) && !is_kept {
                 let what = format!("edit {index}, {} on {}, is lost unseen", shown(edit.value.as_ref()), edit.side);
                 lost.push(self.violation("no lost edit", what));
@@ -152,6 +152,18 @@ impl Case<'_> {
             kept.insert(number(edit.over.as_ref()));
         }
         lost
+    }
+
+    /// A clear that met a clear of the other side: the two agree, and whoever types there next has seen it, on either side. Or one
+    /// of an account that Muster had created so shortly before that nobody had noted or read it: then it is a first sight,
+    /// and no value asserts nothing on a first sight (design, section 5).
+    fn is_clear_like_another(&self, edit: &Edit) -> bool {
+        let is_near = |other: &Edit| other.at.since(edit.at) <= UNREAD && edit.at.since(other.at) <= UNREAD;
+        let met = |(_, other): (usize, &Edit)| other.side != edit.side && other.value.is_none() && is_near(other);
+        let account = self.accounts[edit.side].as_ref();
+        let created_at = account.and_then(|account| self.remote(edit.side).created_at(account));
+        let is_new = created_at.is_some_and(|at| edit.at.since(at) <= UNNOTED);
+        edit.value.is_none() && (is_new || self.edits().any(met))
     }
 
     /// A person who puts back what Muster last saw, before anybody read, made no edit (design, section 5): what the side had

@@ -2,7 +2,7 @@
 
 use super::{Records, UNREAD, Violation, is_off, violation};
 use crate::domain::rules::{Departure, Leavers};
-use crate::domain::{AccountId, AttributePath, Side, Sides, Timestamp, Value};
+use crate::domain::{AccountId, AttributePath, Link, Side, Sides, Timestamp, Value};
 use crate::simulation::people::{Edit, Person};
 use crate::simulation::system::{Account, Author, Entry};
 
@@ -48,9 +48,17 @@ impl Records<'_> {
         let follows =
             rules.attributes.get(&AttributePath::active()).is_some_and(|rule| rule.flow.contributes(who.home));
         let is_forgotten = self.losses.iter().any(|lost_at| *lost_at + UNREAD >= *removed_at);
-        let must_leave = rules.leavers == Leavers::Deactivate && follows && !is_forgotten;
+        let must_leave = rules.leavers == Leavers::Deactivate && follows && !is_forgotten && self.was_read(who);
         let what = || format!("was removed, and is still active on {}", who.home.other());
         (must_leave && !is_off(&partner.attributes)).then(|| violation("I1 convergence", who, what()))
+    }
+
+    /// Whether somebody's own account was ever read before they were removed, as far as the memory that is left goes: of an
+    /// account that only its partner names nobody knows that it was there.
+    fn was_read(&self, who: &Person) -> bool {
+        let links = self.world.store.all_links();
+        let own = |link: &&Link| link.sides[who.home].account.as_ref() == Some(&who.account);
+        links.iter().find(own).is_none_or(|link| link.sides[who.home].seen_at.is_some())
     }
 
     /// When somebody was out, in order: not active on their own side, or removed. Without an end: they still are.
@@ -100,7 +108,8 @@ impl Records<'_> {
     pub(super) fn is_left_behind(&self, person: usize, who: &Person) -> Option<Violation> {
         let ends = matches!(self.world.plan.rules.leavers, Leavers::Part(Departure::Delete | Departure::Remove));
         let is_forgotten = |at: &Timestamp| self.losses.iter().any(|lost_at| *lost_at + UNREAD >= *at);
-        if !ends || !self.has_parted(person, who) || self.removed.get(&person).is_some_and(is_forgotten) {
+        let is_unknown = |at: &Timestamp| is_forgotten(at) || !self.was_read(who);
+        if !ends || !self.has_parted(person, who) || self.removed.get(&person).is_some_and(is_unknown) {
             return None;
         }
         let what = || format!("left, and is still on {}", who.home.other());

@@ -183,6 +183,9 @@ impl Desk<'_> {
             // It names somebody who left, and parted from them for that.
             return Linked::Nowhere;
         }
+        if link.sides[side].parting.as_ref().is_some_and(|parting| parting.outdates(snapshot)) {
+            return Linked::Nowhere;
+        }
         let other = &link.sides[side.other()];
         let naming = match naming {
             // Of an account that we deleted the id says no more than an empty field.
@@ -221,7 +224,9 @@ impl Desk<'_> {
                 Linked::To { link: Box::new(link), linking: Linking::default(), quarrel }
             }
             (Naming::Nobody, None) => {
-                let quarrel = link.ambiguity.as_deref().map(|ambiguity| self.ambiguous(side, snapshot, ambiguity));
+                let wishes = self.rules.contributes(side) && !is_off(snapshot);
+                let ambiguity = link.ambiguity.as_deref().filter(|_| wishes);
+                let quarrel = ambiguity.map(|ambiguity| self.ambiguous(side, snapshot, ambiguity));
                 Linked::To { link: Box::new(link), linking: Linking::default(), quarrel }
             }
             (_, Some(_)) => to(link, Linking::default()),

@@ -288,7 +288,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             Written::Done(snapshot) => self.written(&begun, link, &snapshot).await,
             Written::Moved(snapshot) => {
                 let said = LastWrite::new(wall_clock(), WriteAnswer::Moved);
-                self.give_back(&begun, link, false, said).await?;
+                self.give_back(&begun, link, None, said).await?;
                 Ok(Fate::Change(Box::new(Sighting::Present { snapshot })))
             }
             Written::Gone(_) => Box::pin(self.gone(&begun, link)).await,

@@ -84,7 +84,8 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             let why = left.unwrap_or(Left::Inactive);
             let token = done.map(|(token, _)| token);
             let run = self.command.cause.run.clone();
-            let parting = Parting { account: account.clone(), how, why, at: wall_clock(), run, was_gone };
+            let parting =
+                Parting { account: account.clone(), how, why, at: wall_clock(), run, was_gone, over_at: None };
             let Some(parted) = write::part(&link, side, token, parting, &wave.rules) else {
                 return Ok(self.later(LEASE_MARGIN));
             };

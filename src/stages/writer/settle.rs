@@ -33,20 +33,21 @@ const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
 const BUSY_LOOK: Duration = Duration::from_secs(30);
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
-    /// Releases the lease, and takes back the intent unless the write is `in_doubt`. What the system said is noted.
+    /// Releases the lease, and takes back the intent unless the effect of a write that `failed` is in doubt. What the system said is noted.
     /// Where the lease moved on, nothing is touched.
     pub(super) async fn give_back(
         &self,
         begun: &Begun,
         link: Link,
-        in_doubt: bool,
+        failed: Option<&Failure>,
         said: LastWrite,
     ) -> Result<(), Halt> {
         self.step(link, |link| {
-            let after = if in_doubt {
-                write::give_up(link, self.wave.side, begun.token)
-            } else {
-                write::withdraw(link, self.wave.side, begun.token)
+            let after = match failed {
+                Some(failure) if failure.in_doubt => {
+                    write::give_up(link, self.wave.side, begun.token, failure.may_still_land())
+                }
+                _ => write::withdraw(link, self.wave.side, begun.token),
             };
             let noted = after.map(|link| write::note(link, self.wave.side, said.clone()));
             noted.map(|link| Commit { link: Some(link), ..Commit::default() })
@@ -108,7 +109,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let now = wave.store_clock();
         self.step(link, |link| {
             let after = match failure.in_doubt {
-                true => write::give_up(link, wave.side, begun.token),
+                true => write::give_up(link, wave.side, begun.token, failure.may_still_land()),
                 false => write::withdraw(link, wave.side, begun.token),
             };
             let deferred = defer(after?, wave.side, &failure.code, now);
@@ -150,7 +151,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     self.wave.connection.systems[self.wave.side]
                 );
                 let said = LastWrite::failed(wall_clock(), failure);
-                self.give_back(begun, link, failure.in_doubt, said).await?;
+                self.give_back(begun, link, Some(failure), said).await?;
                 Ok(Fate::Again { after, attempt, failed: Box::new(failed_attempt(failure, Some(begun))) })
             }
             Verdict::Dead => self.bury(begun, link, failure).await,
@@ -241,7 +242,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let rules = &self.wave.rules;
         let buried = self.step(link, |link| {
             let released = if failure.in_doubt {
-                write::give_up(link, self.wave.side, begun.token)
+                write::give_up(link, self.wave.side, begun.token, failure.may_still_land())
             } else {
                 write::withdraw(link, self.wave.side, begun.token)
             };

@@ -117,14 +117,18 @@ fn sides() -> impl Strategy<Value = SideState> {
 fn partings() -> impl Strategy<Value = Parting> {
     let how = prop_oneof![Just(Departure::Detach), Just(Departure::Remove), Just(Departure::Delete)];
     let why = prop_oneof![Just(Left::Inactive), Just(Left::Gone)];
-    ("[a-z0-9]{1,18}", how, why, any::<i64>(), any::<bool>()).prop_map(|(id, how, why, at, was_gone)| Parting {
-        account: id.parse().unwrap(),
-        how,
-        why,
-        at: Timestamp(at),
-        run: "r1".parse().unwrap(),
-        was_gone,
-    })
+    let over_at = proptest::option::of(any::<i64>().prop_map(Timestamp));
+    ("[a-z0-9]{1,18}", how, why, any::<i64>(), any::<bool>(), over_at).prop_map(
+        |(id, how, why, at, was_gone, over_at)| Parting {
+            account: id.parse().unwrap(),
+            how,
+            why,
+            at: Timestamp(at),
+            run: "r1".parse().unwrap(),
+            was_gone,
+            over_at,
+        },
+    )
 }
 
 fn holds() -> impl Strategy<Value = Option<Hold>> {

@@ -48,7 +48,15 @@ fn need(play: &Play) -> Option<Need> {
 
 fn parted(play: &Play, how: Departure) -> Link {
     let run: RunId = "r1".parse().unwrap();
-    let parting = Parting { account: account(B), how, why: Left::Inactive, at: Timestamp(1), run, was_gone: false };
+    let parting = Parting {
+        account: account(B),
+        how,
+        why: Left::Inactive,
+        at: Timestamp(1),
+        run,
+        was_gone: false,
+        over_at: None,
+    };
     part(&play.link, B, None, parting, &play.rules).unwrap()
 }
 
@@ -229,6 +237,7 @@ fn a_deletion_without_an_answer_is_remembered() {
         at: Timestamp(1),
         run: "r1".parse().unwrap(),
         was_gone: false,
+        over_at: None,
     };
     assert_eq!(part(&play.link, B, Some(Token(99)), stranger.clone(), &play.rules), None, "another's lease");
     assert!(part(&play.link, B, Some(going.token), stranger, &play.rules).is_some());

@@ -106,6 +106,67 @@ fn what_cannot_be_told_is_not_written_over() {
     assert_eq!(play.behind(B), "x=1 y=1", "side a wins, as ever between two that differ");
 }
 
+/// B1: what a value that could not be told is changed to is an edit, also back to what it was, and also a clear.
+#[test]
+fn what_follows_a_value_that_cannot_be_told_is_an_edit() {
+    let mut rules = two_way(A, &["x"]);
+    let same = |name: &str| (name.to_owned(), name.to_owned());
+    let way = || Conversion(vec![Step::Dictionary([same("0"), same("1")].into())]);
+    rules.attributes.get_mut(&path("x")).unwrap().mapping = Mapping::both_ways(Conversion::default(), way());
+    for (corrected, register) in [("1", "1"), ("-", "-")] {
+        let mut play = Play::in_sync(rules.clone(), &[("x", "0")]);
+        assert_eq!(play.see(B, at(100.0, 160.0), &[("x", "9")]).flaws.len(), 1);
+        assert!(!play.link.sides.b.tells_all(&rules), "its letter stays open");
+        assert_eq!(play.see(B, at(110.0, 170.0), &[("x", corrected)]).outcome, ChangeOutcome::Accepted);
+        assert_eq!((play.value("x").as_str(), play.behind(A)), (register, format!("x={corrected}")));
+        assert!(play.link.sides.b.tells_all(&rules));
+    }
+}
+
+/// A sight that shows a value which cannot be told shows the attribute: a write of it that is over is over.
+#[test]
+fn a_value_that_cannot_be_told_was_read() {
+    let mut rules = two_way(A, &["x"]);
+    let same = |name: &str| (name.to_owned(), name.to_owned());
+    let way = || Conversion(vec![Step::Dictionary([same("0"), same("1")].into())]);
+    rules.attributes.get_mut(&path("x")).unwrap().mapping = Mapping::both_ways(Conversion::default(), way());
+    let mut play = Play::in_sync(rules, &[("x", "0")]);
+    play.see(A, at(100.0, 160.0), &[("x", "1")]);
+    let going = play.begin(B);
+    let answered = play.finish(&going, at(170.0, 170.0), &[("x", "9")]);
+    assert_eq!(answered, ("done", None));
+    assert!(!play.link.sides.b.tells_all(&play.rules) && !play.link.sides.b.partial);
+    play.see(A, at(200.0, 260.0), &[("x", "0")]);
+    assert_eq!(play.behind(B), "", "what b holds instead is not written over");
+}
+
+/// What the side makes of a text is told by its own form of it, whatever the link's form looks like.
+#[test]
+fn a_text_that_is_cut_short_in_the_form_of_its_side_is_no_edit() {
+    let mut rules = two_way(A, &["x"]);
+    let way = |from: &str, to: &str| {
+        let entries = [(from.to_owned(), to.to_owned()), ("Lovelace, Ad".to_owned(), "Ad Lovelace".to_owned())];
+        entries.into()
+    };
+    let to_b = Conversion(vec![Step::Dictionary(way("Lovelace, Ada", "Ada Lovelace"))]);
+    let to_a = Conversion(vec![Step::Dictionary(
+        [("Ada Lovelace", "Lovelace, Ada"), ("Ad Lovelace", "Lovelace, Ad")]
+            .map(|(b, a)| (b.to_owned(), a.to_owned()))
+            .into(),
+    )]);
+    rules.attributes.get_mut(&path("x")).unwrap().mapping = Mapping::both_ways(to_b, to_a);
+    for answered in [true, false] {
+        let mut play = Play::in_sync(rules.clone(), &[("x", "-")]);
+        play.see(B, at(100.0, 160.0), &[("x", "Ada Lovelace")]);
+        let going = play.begin(A);
+        if answered {
+            assert_eq!(play.finish(&going, at(170.0, 170.0), &[("x", "Lovelace, Ad")]), ("done", None));
+        }
+        play.see(A, at(170.0, 180.0), &[("x", "Lovelace, Ad")]);
+        assert_eq!((play.value("x").as_str(), play.behind(B).as_str()), ("Ada Lovelace", ""), "{answered}");
+    }
+}
+
 /// An answer that shows an edit of what other values are made of is a change with all that they are made of.
 #[test]
 fn an_answer_tells_all_that_a_changed_value_is_made_of() {

@@ -419,3 +419,24 @@ proptest! {
         play(&setup, &steps);
     }
 }
+
+/// A world in which a late request overwrote what was written after it, where nothing is conditional: a person who then
+/// typed over it did not see the newer value.
+#[test]
+fn a_request_that_nobody_answered_does_not_land_on_a_later_write() {
+    let conditions = Sides { a: Condition::Tag, b: Condition::Unstamped };
+    let (ahead_ms, policy) = (Sides { a: 0, b: 0 }, Policy::DefaultSystem(Side::A));
+    let setup = Setup { conditions, ahead_ms, policy, start: Start::Equal, reads_back: false };
+    let steps = [
+        Step::Change { side: Side::A, attribute: 1, after_ms: 0 },
+        Step::Edit { side: Side::A, attribute: 1 },
+        Step::Carry { side: Side::B, after_ms: 1_100 },
+        Step::Write { writer: 0, command: 0, steps: 3, fate: Fate::LeavesBehind },
+        Step::Carry { side: Side::A, after_ms: 0 },
+        Step::Change { side: Side::A, attribute: 0, after_ms: 0 },
+        Step::Write { writer: 0, command: 0, steps: 3, fate: Fate::Well },
+        Step::Land { request: 0 },
+        Step::Edit { side: Side::B, attribute: 1 },
+    ];
+    play(&setup, &steps);
+}

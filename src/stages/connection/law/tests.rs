@@ -71,8 +71,10 @@ fn a_value_that_would_not_come_back_does_not_enter() {
     assert_eq!(enter(Side::B, "corp-ada"), Ok(Some("corp-ada".into())));
     assert_eq!(enter(Side::B, "hello-ada"), Err(Flaw::NOT_REVERSIBLE));
     assert_eq!(enter(Side::B, "ada"), Err(Flaw::FAILED));
-    assert_eq!(mapping.leave(Side::A, &Some("corp-ada".into())), Ok(Some("ada".into())));
-    assert_eq!(mapping.leave(Side::B, &Some("corp-ada".into())), Ok(Some("corp-ada".into())));
+    assert_eq!(mapping.leave(Side::A, &Some("corp-ada".into()), &comparison), Ok(Some("ada".into())));
+    assert_eq!(mapping.leave(Side::B, &Some("corp-ada".into()), &comparison), Ok(Some("corp-ada".into())));
+    let leave = |text: &str| mapping.leave(Side::A, &Some(text.into()), &comparison).map_err(|flaw| flaw.code);
+    assert_eq!(leave("dept-ada"), Err(Flaw::NOT_REVERSIBLE), "it entered under another mapping");
     assert_eq!(mapping.enter(Side::A, &[None], &comparison), Ok(None), "no value is no value");
 }
 

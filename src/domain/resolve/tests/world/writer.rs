@@ -151,7 +151,7 @@ impl World {
             Fate::Refused => self.takes_back(work),
             Fate::LeavesBehind => {
                 self.left_behind.push(work.request.clone());
-                if let Some(link) = give_up(&self.link, work.side, work.token) {
+                if let Some(link) = give_up(&self.link, work.side, work.token, true) {
                     self.link = link;
                 }
                 self.dies(work)
