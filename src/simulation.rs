@@ -170,7 +170,11 @@ pub fn play_all(first: u64, seeds: u64, jobs: usize, mut take: impl FnMut(Outcom
 fn told(world: &World, violation: judge::Violation) -> Violation {
     let judge::Violation { invariant, person, what } = violation;
     let mut timeline = vec![describe(world)];
-    let events = world.timeline.of(person.as_deref().unwrap_or_default());
+    let about = person.clone().or_else(|| {
+        let named = world.people.all().into_iter().map(|who| who.account.to_string());
+        named.into_iter().find(|account| what.contains(account))
+    });
+    let events = world.timeline.of(about.as_deref().unwrap_or_default());
     timeline.extend(events.iter().map(|event| format!("{:>10.3} s  {}", event.at_ms as f64 / 1_000.0, event.what)));
     let what = match person {
         Some(person) => format!("{person}: {what}"),

@@ -56,7 +56,7 @@ pub(super) fn writer(
     spawn("muster-file-writer", threads, move || {
         write_in_groups(&mut connection, &jobs);
         // Nothing is sent there: it ends with the last reader.
-        drop(reading.recv_timeout(READERS_CLOSING));
+        reading.recv_timeout(READERS_CLOSING).ok();
         if let Err((_, error)) = connection.close() {
             debug!("The file was not closed in order: {error}");
         }
