@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use crate::domain::{ConnectionName, SystemName};
 
 mod alerts;
+mod api;
 mod attributes;
 mod connection;
 pub(crate) mod endpoint;
@@ -29,6 +30,7 @@ pub(crate) mod table;
 mod words;
 
 pub use alerts::{AlertsConfig, MailConfig, WebhookConfig};
+pub use api::{ActKind, ApiConfig, ApiToken, Role};
 pub use attributes::AttributeConfig;
 pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
 pub use environment::{Environment, ProcessEnvironment};
@@ -61,6 +63,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where people are told of trouble.
     pub alerts: AlertsConfig,
+    /// How the HTTP API and the console are served.
+    pub api: ApiConfig,
     /// Equal in all processes that work by the same rules on the same servers. Secrets are no part of it.
     pub fingerprint: u64,
 }
@@ -134,6 +138,8 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
     let alerts =
         table.table("alerts", "Where people are told of a connection that does not run as it should.", alerts::alerts);
 
+    let api = table.table("api", "How the HTTP API and the console are served, and to whom.", api::api);
+
     let mut config = Config {
         infrastructure: infrastructure?,
         systems: BTreeMap::new(),
@@ -141,6 +147,7 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
         writer: writer?,
         telemetry: telemetry?,
         alerts: alerts?,
+        api: api?,
         fingerprint: 0,
     };
     for entry in systems {

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
+use crate::console;
 use crate::domain::ConnectionName;
 use crate::domain::guard::Risk;
 use crate::stages::Pipeline;
@@ -185,6 +186,17 @@ enum Command {
     /// A seed replays exactly. Exit status 1: in one of the worlds something that must be true was not; what, and how it
     /// came to that, is printed.
     Simulate(simulate::Arguments),
+    /// Serve the web console and the HTTP API until SIGTERM or Ctrl-C, beside whatever works.
+    ///
+    /// Without tokens in the configuration it serves loopback only, and prints a token to sign in with.
+    Console(console::Arguments),
+    /// Make tokens for the HTTP API and the console.
+    Token {
+        #[command(subcommand)]
+        command: console::token::Command,
+    },
+    /// Print the OpenAPI description of the HTTP API.
+    Openapi,
     /// Declare the queues, and list them.
     Topology,
     /// Print the JSON Schema of the configuration.
@@ -266,6 +278,11 @@ pub async fn main() -> ExitCode {
             output::line(serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
             Ok(Exit::Done)
         }
+        Command::Openapi => {
+            output::line(serde_json::to_string_pretty(&console::api::openapi()).unwrap_or_default());
+            Ok(Exit::Done)
+        }
+        Command::Token { command } => console::token::run(command, form),
         Command::Init { from, to } => init::run(from, to, &cli.config, form),
         Command::Bench(arguments) => measure(arguments, &cli.config, form).await,
         Command::Simulate(arguments) => simulate(arguments, form).await,
@@ -282,7 +299,8 @@ pub async fn main() -> ExitCode {
                 }
             };
             // One that works for long logs what it does; the others say it themselves.
-            let init = if matches!(command, Command::Run) { logs::init } else { logs::init_quiet };
+            let init =
+                if matches!(command, Command::Run | Command::Console(_)) { logs::init } else { logs::init_quiet };
             if let Err(error) = init(&config.telemetry) {
                 eprintln!("{error}");
                 return Exit::Usage.into();
@@ -358,7 +376,12 @@ async fn serve_with<B: Broker, S: Store>(
         | Command::Plan { .. }
         | Command::Map { .. }
         | Command::Backup { .. }
+        | Command::Token { .. }
+        | Command::Openapi
         | Command::ConfigSchema => Ok(Exit::Done),
+        Command::Console(arguments) => {
+            console::run(pipeline, mode, config, &arguments, worker::on_signal()?, form).await
+        }
         Command::Run => run::run(pipeline, mode, config.telemetry.listen.run, worker::on_signal()?, form).await,
         Command::Sync { connection, only, full, wait } => {
             let stop = worker::on_signal()?;

@@ -18,10 +18,10 @@ use crate::domain::{ConnectionName, Side, Timestamp};
 use crate::stages::{Connection, Pipeline};
 use crate::store::{EntryId, GaveBack, Kept, Store};
 
-mod give_back;
-mod list;
+pub(crate) mod give_back;
+pub(crate) mod list;
 mod pins;
-mod show;
+pub(crate) mod show;
 
 /// What is to be done with values that did not win.
 #[derive(Debug, Subcommand)]
@@ -88,19 +88,19 @@ pub enum Command {
 pub struct Filter {
     /// Only those of this connection.
     #[arg(long)]
-    connection: Option<ConnectionName>,
+    pub(crate) connection: Option<ConnectionName>,
     /// Only those of this account, as `<system>:<id>`.
     #[arg(long)]
-    account: Option<String>,
+    pub(crate) account: Option<String>,
     /// Only those about this attribute.
     #[arg(long)]
-    attribute: Option<String>,
+    pub(crate) attribute: Option<String>,
     /// Only those with this reason.
     #[arg(long, value_parser = reasons())]
-    reason: Option<JournalReason>,
+    pub(crate) reason: Option<JournalReason>,
     /// Only those since then: so long ago ("30m", "12h", "7d"), or a time ("2026-03-01T12:00:00Z").
     #[arg(long, value_parser = since)]
-    since: Option<Since>,
+    pub(crate) since: Option<Since>,
 }
 
 /// The beginning of a time, as a person names it.
@@ -189,16 +189,16 @@ fn connections<'p, B, S>(
 }
 
 /// An entry, and what a person made of it later.
-struct Conflict<'p> {
-    connection: &'p Connection,
-    kept: Kept,
+pub(crate) struct Conflict<'p> {
+    pub(crate) connection: &'p Connection,
+    pub(crate) kept: Kept,
     /// Who gave its value back.
-    given_back: Option<GaveBack>,
+    pub(crate) given_back: Option<GaveBack>,
 }
 
 impl Conflict<'_> {
     /// The id by which people name it.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         named(&self.connection.name, &self.kept.id)
     }
 
@@ -209,13 +209,13 @@ impl Conflict<'_> {
     }
 
     /// Both accounts, in one text.
-    fn accounts(&self) -> String {
+    pub(crate) fn accounts(&self) -> String {
         let known: Vec<_> = Side::BOTH.into_iter().filter_map(|side| self.account(side)).collect();
         if known.is_empty() { format!("link {}", self.kept.entry.link) } else { known.join(" ") }
     }
 
     /// What became of it, in one word.
-    fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match (&self.given_back, &self.kept.entry.gave_back) {
             (Some(_), _) => "given_back",
             (None, Some(_)) => "replaced",
@@ -246,7 +246,8 @@ impl Conflict<'_> {
     }
 }
 
-fn named(connection: &ConnectionName, id: &EntryId) -> String {
+/// The id by which people name an entry of the journal.
+pub(crate) fn named(connection: &ConnectionName, id: &EntryId) -> String {
     format!("{connection}/{}", id.as_str())
 }
 
@@ -260,7 +261,10 @@ fn given_back(kept: &[Kept]) -> HashMap<EntryId, GaveBack> {
 const OF_LINK: usize = 1_000;
 
 /// The entry that a person names.
-async fn find<'p, B: Broker, S: Store>(pipeline: &'p Pipeline<B, S>, text: &str) -> anyhow::Result<Conflict<'p>> {
+pub(crate) async fn find<'p, B: Broker, S: Store>(
+    pipeline: &'p Pipeline<B, S>,
+    text: &str,
+) -> anyhow::Result<Conflict<'p>> {
     let unknown = || UsageError::new(format!("there is no conflict `{text}`; see `muster conflicts list`"));
     let (connection, id) = text.split_once('/').ok_or_else(unknown)?;
     let name: ConnectionName = connection.parse().map_err(|_| unknown())?;

@@ -149,8 +149,23 @@ pub fn instance() -> String {
     format!("{}/{}", host(), std::process::id())
 }
 
-/// Who runs this command: `user@host`.
+tokio::task_local! {
+    /// The person in whose name the task works, where that is not who started the program.
+    static ACTOR: String;
+}
+
+/// Does something in the name of a person who asked this process for it: what it notes and logs names that person.
+pub(crate) async fn acting_as<F: Future>(person: &str, act: F) -> F::Output {
+    ACTOR.scope(person.to_owned(), act).await
+}
+
+/// Who does this: the person who asked for it over HTTP, else who runs this command as `user@host`.
 pub fn operator() -> String {
+    ACTOR.try_with(Clone::clone).unwrap_or_else(|_| user_at_host())
+}
+
+/// Who runs this program: `user@host`.
+pub(crate) fn user_at_host() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", host())
 }

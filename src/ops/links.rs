@@ -19,10 +19,10 @@ mod add;
 mod columns;
 mod end;
 mod export;
-mod import;
+pub(crate) mod import;
 mod list;
 mod make;
-mod missing;
+pub(crate) mod missing;
 mod table;
 
 /// What is to be done with links.
@@ -139,7 +139,7 @@ pub async fn run<B: Broker, S: Store>(
 }
 
 /// A connection, as people name its accounts.
-struct Desk<'d> {
+pub(crate) struct Desk<'d> {
     connection: &'d Connection,
     name: &'d ConnectionName,
     /// `<system>`, or `<system> (a)` where both sides are of one system.
@@ -147,7 +147,7 @@ struct Desk<'d> {
 }
 
 impl<'d> Desk<'d> {
-    fn of<B, S>(pipeline: &'d Pipeline<B, S>, name: &ConnectionName) -> Result<Self, UsageError> {
+    pub(crate) fn of<B, S>(pipeline: &'d Pipeline<B, S>, name: &ConnectionName) -> Result<Self, UsageError> {
         let connection = pipeline.connections.get(name).ok_or_else(|| {
             let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
             UsageError::new(format!("there is no connection {name}; the configuration has: {known}"))

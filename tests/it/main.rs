@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amqp;
+mod api;
 mod bad_input;
 mod bench;
 mod broker;
@@ -27,6 +28,7 @@ mod guards;
 mod habits;
 mod house;
 mod iadvize;
+mod installed;
 mod kills;
 mod large;
 mod leavers;

@@ -25,10 +25,10 @@ use crate::stages::{Connection, Pipeline};
 use crate::store::{Commit, Committed, Count, EntryId, GaveBack, JournalEntry, Run, RunKind, Store, StoreError};
 
 /// How it is wanted.
-pub(super) struct Ask {
-    pub(super) pin: bool,
-    pub(super) force: bool,
-    pub(super) offline: bool,
+pub(crate) struct Ask {
+    pub(crate) pin: bool,
+    pub(crate) force: bool,
+    pub(crate) offline: bool,
 }
 
 /// Gives values back, one after the other.
@@ -80,7 +80,8 @@ pub(super) async fn run<B: Broker, S: Store>(
     Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
-enum Done {
+/// What became of a value that somebody wants back.
+pub(crate) enum Done {
     Given {
         /// The entry with what was replaced.
         replaced: Option<EntryId>,
@@ -91,7 +92,8 @@ enum Done {
     Refused(String),
 }
 
-fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
+/// What follows, in words.
+pub(crate) fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
     let entry = &conflict.kept.entry;
     let flows = if writes { "the writers bring it to where it is missing" } else { "both sides have it" };
     let pinned = if ask.pin {
@@ -103,7 +105,8 @@ fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
     format!("{} is given back, {flows}{pinned}", short(&entry.attribute))
 }
 
-async fn one<B: Broker, S: Store>(
+/// Gives one value back, or says why not.
+pub(crate) async fn one<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     conflict: &Conflict<'_>,
     ask: &Ask,

@@ -115,17 +115,18 @@ pub enum Command {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Meant {
     /// Their ids, as `dead list` prints them.
-    letters: Vec<String>,
+    pub letters: Vec<String>,
+    /// A filter.
     #[command(flatten)]
-    fitting: Fitting,
+    pub fitting: Fitting,
     /// All open letters.
     #[arg(long, conflicts_with = "letters")]
-    all: bool,
+    pub all: bool,
 }
 
 impl Meant {
     /// What is meant. Every id is looked up, so that a mistyped one changes nothing.
-    async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
+    pub(crate) async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
         self.check()?;
         if self.letters.is_empty() {
             return self.fitting.which(pipeline).await;
