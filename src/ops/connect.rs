@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit;
 use crate::alerts::Alerts;
 use crate::broker::amqp::{AmqpBroker, AmqpSettings};
 use crate::broker::embedded::EmbeddedBroker;
@@ -149,8 +150,12 @@ pub fn instance() -> String {
     format!("{}/{}", host(), std::process::id())
 }
 
-/// Who runs this command: `user@host`.
+/// Who acts: the person whose act is under way, see [`audit::recorded`]; else whoever runs this command, `user@host`.
 pub fn operator() -> String {
+    audit::acting().unwrap_or_else(operator_of_the_process)
+}
+
+fn operator_of_the_process() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", host())
 }

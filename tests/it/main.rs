@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod amqp;
+mod audit;
 mod bad_input;
 mod bench;
 mod broker;

@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::redrive::Which;
 use crate::domain::{DeadLetter, LetterContent, Resolution};
+use crate::ops::audit;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::ops::sync::UsageError;
@@ -70,6 +71,7 @@ pub async fn discard<B: Broker, S: Store>(
         log_closed(pipeline, &ids, &resolution).await?;
         pipeline.store.file_letters(&[], &ids).await?;
         closed += ids.len();
+        audit::count("letters", ids.len() as u64);
         for letter in &page {
             let text = what_follows(&letter.content);
             match form {

@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::domain::redrive::{InHand, LetterFilter, Phase, Redrive, Which};
 use crate::domain::{Cause, CommandOutcome, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -378,6 +379,9 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             run.commands.iter().for_each(|(outcome, count)| *outcomes.entry(outcome.as_str()).or_default() += count);
         }
         let joined = self.opened_since().await?;
+        for (what, count) in [("sent", redrive.sent), ("closed", redrive.closed), ("left", redrive.left)] {
+            audit::count(what, count);
+        }
         if self.form == Form::Json {
             output::object(&serde_json::json!({
                 "retry": redrive.id, "by": redrive.by, "began_at": redrive.began_at, "state": redrive.phase,

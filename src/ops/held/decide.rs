@@ -12,6 +12,7 @@ use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::hold::{Approval, Verdict, Why, rule};
 use crate::domain::{Cause, ChangeOutcome, Command, ConnectionName, Lane, LinkId, RunId, Side, Sides, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -55,6 +56,8 @@ pub async fn approve<B: Broker, S: Store>(
     for (name, rulings) in by_connection(&items) {
         sent += send(pipeline, &name, rulings).await?;
     }
+    audit::count("approved", items.len() as u64);
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Approved, form);
     if form == Form::Text && sent > 0 {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
@@ -75,6 +78,8 @@ pub async fn reject<B: Broker, S: Store>(
     for (name, rulings) in by_connection(&items) {
         refuse(pipeline, &name, rulings).await?;
     }
+    audit::count("rejected", items.len() as u64);
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Rejected, form);
     Ok(Exit::Done)
 }

@@ -19,6 +19,7 @@ use super::table::{self, Reading, Row, Says};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::domain::{AccountId, Side, Sides};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -221,6 +222,9 @@ impl Import<'_> {
     fn finish(self, rows: usize) -> Imported {
         let count = |outcome| self.counts.get(outcome).copied().unwrap_or_default();
         let (desk, file) = (self.desk, self.ask.file.display());
+        for outcome in ["linked", "already_linked", "refused", "skipped"] {
+            audit::count(outcome, count(outcome));
+        }
         info!(
             connection = %desk.name, file = %file, by = operator(), linked = count("linked"), refused = count("refused"),
             "{} imports links from {file}", operator()
