@@ -3,7 +3,7 @@
 //! - [`access`], [`sessions`]: who asks, and what a role allows.
 //! - [`act`], [`approvals`]: everything that changes something passes one function, which may wait for a second person.
 //! - [`operations`]: what is asked of the installation, one file per subject: [`overview`], [`accounts`], [`letters`],
-//!   [`retries`], [`held`], [`conflicts`], [`links`].
+//!   [`retries`], [`held`], [`conflicts`], [`links`], [`audit`].
 //! - [`api`]: the endpoints for programs; [`pages`]: the pages for people.
 //! - [`edge`]: what holds for every request: limits, headers, where it comes from.
 
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::config::{ActKind, ApiConfig, ApiToken, Config, Role};
 use crate::domain::Timestamp;
-use crate::ops::connect::{Mode, user_at_host};
+use crate::ops::connect::{Mode, operator_of_the_process};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::stages::Pipeline;
@@ -30,6 +30,7 @@ pub mod accounts;
 pub mod act;
 pub mod api;
 pub mod approvals;
+pub mod audit;
 pub mod conflicts;
 mod doing;
 mod edge;
@@ -159,7 +160,7 @@ fn own_token(api: &mut ApiConfig) -> anyhow::Result<Option<NewToken>> {
         return Err(crate::ops::sync::UsageError::new(text).into());
     }
     let token = NewToken::make()?;
-    let (name, role, digest) = (user_at_host(), Role::Admin, token.digest);
+    let (name, role, digest) = (operator_of_the_process(), Role::Admin, token.digest);
     api.tokens.insert("own".to_owned(), ApiToken { name, role, digest });
     Ok(Some(token))
 }

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod attribute;
+pub mod audit;
 pub mod breaker;
 pub mod change;
 pub mod command;

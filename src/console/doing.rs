@@ -1,10 +1,12 @@
 //! Acts carried out: each by the function that the command line calls for it.
 
 use super::act::{Act, GiveBack, ItemOutcome, Outcome, SyncNow};
+use super::letters::LettersMeant;
 use super::operations::Over;
 use crate::broker::Broker;
+use crate::domain::audit::{self as audited, About, Verb};
 use crate::domain::hold::Verdict;
-use crate::ops::connect::acting_as;
+use crate::ops::audit::{self, Ended, Who};
 use crate::ops::dead::{self, Grounds};
 use crate::ops::held::{self, Decision};
 use crate::ops::worker::{how_to_start, missing};
@@ -44,14 +46,21 @@ impl<B: Broker, S: Store> Over<B, S> {
     /// Does an act in the name of a person.
     pub(super) async fn do_act(&self, act: &Act, by: &str) -> anyhow::Result<Outcome> {
         tracing::info!(act = act.name(), by, "{by} asks to {}", act.text());
-        acting_as(by, self.carry_out(act)).await
+        match act {
+            // What goes on in the background is noted there.
+            Act::Retry { meant, canary, rate } => self.begin_retry(act, (meant, *canary, *rate), by).await,
+            Act::ResumeRetry { id } => self.resume_retry(act, id, by).await,
+            _ => match act.noted() {
+                Some(noted) => audit::recorded(&self.pipeline, &Who::with_token(by), noted, self.carry_out(act)).await,
+                None => self.carry_out(act).await,
+            },
+        }
     }
 
     async fn carry_out(&self, act: &Act) -> anyhow::Result<Outcome> {
         match act {
-            Act::Retry { meant, canary, rate } => self.begin_retry(meant, *canary, *rate).await,
+            Act::Retry { .. } | Act::ResumeRetry { .. } => anyhow::bail!("a retry goes on in the background"),
             Act::StopRetry { id } => self.stop_retry(id).await,
-            Act::ResumeRetry { id } => self.resume_retry(id).await,
             Act::Discard { meant, reason, text } => {
                 let which = meant.parse()?.which(&self.pipeline).await?;
                 let mut items = Vec::new();
@@ -159,10 +168,70 @@ impl<B: Broker, S: Store> Over<B, S> {
             };
             items.push(ItemOutcome { subject: conflict.name(), done, text });
         }
+        audit::count("given_back", given as u64);
+        audit::count("refused", (found.len() - given) as u64);
         let values = crate::ops::output::count(given, "value");
         let mut outcome = Outcome::done(format!("{values} given back")).with_items(items);
         outcome.next = self.how_to_start().await?;
         Ok(outcome)
+    }
+}
+
+impl Ended for Outcome {
+    fn outcome(&self) -> audited::Outcome {
+        if self.state == "partly" { audited::Outcome::Attention } else { audited::Outcome::Done }
+    }
+}
+
+impl Act {
+    /// The act as the log of acts has it; `None`: it only stops what the log has as begun.
+    pub(super) fn noted(&self) -> Option<audited::Act> {
+        let of = |connection: &Option<crate::domain::ConnectionName>| About::connection(connection.as_ref());
+        Some(match self {
+            Self::Retry { meant, canary, rate } => {
+                let about = meant.about().option("canary", Some(*canary).filter(|canary| *canary > 0));
+                audited::Act::new(Verb::DeadRetry, about.option("rate", *rate))
+            }
+            Self::ResumeRetry { id } => {
+                audited::Act::new(Verb::DeadRetry, About::default().ids([id]).flag("resume", true))
+            }
+            Self::StopRetry { .. } => return None,
+            Self::Discard { meant, reason, text } => {
+                let why = audited::Why { reason: Some(reason.to_string()), text: text.clone() };
+                audited::Act { verb: Verb::DeadDiscard, about: meant.about(), why }
+            }
+            Self::DecideHeld { meant, verdict } => {
+                let about = of(&meant.connection).accounts(&meant.accounts).option("risk", meant.risk);
+                let verb = if *verdict == Verdict::Approved { Verb::HeldApprove } else { Verb::HeldReject };
+                audited::Act::new(verb, about.flag("all", meant.all))
+            }
+            Self::GiveBack { ask: GiveBack { conflicts, pin, force } } => {
+                let about = About::default().ids(conflicts).flag("pin", *pin).flag("force", *force);
+                audited::Act::new(Verb::ConflictsGiveBack, about)
+            }
+            Self::ImportLinks { ask } => {
+                let about = About::connection(Some(&ask.connection)).flag("check", ask.check);
+                audited::Act::new(Verb::LinksImport, about)
+            }
+            Self::Pause { connection } => {
+                audited::Act::new(Verb::Pause, of(connection).flag("all", connection.is_none()))
+            }
+            Self::Resume { connection } => {
+                audited::Act::new(Verb::Resume, of(connection).flag("all", connection.is_none()))
+            }
+            Self::Sync { ask: SyncNow { connection, full, only } } => {
+                let about = About::connection(Some(connection)).accounts(only).flag("full", *full);
+                audited::Act::new(Verb::Sync, about)
+            }
+        })
+    }
+}
+
+impl LettersMeant {
+    /// What is meant, as the log of acts names it.
+    fn about(&self) -> About {
+        let about = About::default().ids(&self.letters).flag("all", self.all);
+        self.filter.fields().into_iter().fold(about, |about, (name, value)| about.option(name, Some(value)))
     }
 }
 

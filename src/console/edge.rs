@@ -14,6 +14,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
 
 use super::Console;
 use super::api::Shared;
@@ -24,6 +25,9 @@ pub(super) const LONGEST_BODY: usize = 4 * 1024 * 1024;
 
 /// How long a request may take.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long more of a body that is too long is waited for.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Requests that are served at once.
 pub(super) const AT_ONCE: usize = 64;
@@ -60,6 +64,7 @@ async fn guard(State(console): State<Shared>, request: Request, next: Next) -> R
 async fn allowed(console: &Console, request: Request, next: Next) -> Result<Response, Problem> {
     let _permit = console.room.try_acquire().map_err(|_| Problem::too_busy())?;
     if request.body().size_hint().lower() > LONGEST_BODY as u64 {
+        drain(request.into_body()).await;
         return Err(Problem::too_large(LONGEST_BODY));
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_from_here(request.headers()) {
@@ -67,6 +72,18 @@ async fn allowed(console: &Console, request: Request, next: Next) -> Result<Resp
     }
     let served: Result<Response<Body>, _> = tokio::time::timeout(LONGEST, next.run(request)).await;
     served.map_err(|_| Problem::too_slow(LONGEST.as_secs()))
+}
+
+/// Reads a body that nobody wants, within bounds: a client that is still sending would not see the answer.
+async fn drain(body: Body) {
+    let mut body = body.into_data_stream();
+    let mut left = 4 * LONGEST_BODY;
+    while let Ok(Some(Ok(bytes))) = tokio::time::timeout(DRAIN, body.next()).await {
+        left = left.saturating_sub(bytes.len());
+        if left == 0 {
+            return;
+        }
+    }
 }
 
 /// Whether a request that may change something comes from a page of ours, or from no page at all. Every browser of today

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::access::Values;
 use super::accounts::{AccountAsk, Explained, Found};
 use super::act::{Act, ImportLinks, Outcome};
+use super::audit::ActView;
 use super::conflicts::{ConflictAsk, ConflictList, ConflictPage};
 use super::held::{HeldAsk, HeldList};
 use super::letters::{Cause, LetterAsk, LetterList, LetterPage, LettersMeant, PageAsk, Preview};
@@ -53,6 +54,8 @@ pub trait Operations: Send + Sync + 'static {
     async fn missing(&self, connection: &ConnectionName, limit: usize, values: Values) -> anyhow::Result<Missing>;
     /// What would come of an import.
     async fn preview_import(&self, ask: &ImportLinks) -> anyhow::Result<Imported>;
+    /// What people did, the latest first.
+    async fn audit(&self, limit: usize) -> anyhow::Result<Vec<ActView>>;
     /// Whether an act can be understood; nothing is changed.
     async fn check(&self, act: &Act) -> anyhow::Result<()>;
     /// Does an act in the name of a person. What it was and who did it is audited here.
@@ -133,6 +136,10 @@ impl<B: Broker, S: Store> Operations for Over<B, S> {
 
     async fn preview_import(&self, ask: &ImportLinks) -> anyhow::Result<Imported> {
         self.import(ask, true).await
+    }
+
+    async fn audit(&self, limit: usize) -> anyhow::Result<Vec<ActView>> {
+        self.acts(limit).await
     }
 
     async fn check(&self, act: &Act) -> anyhow::Result<()> {

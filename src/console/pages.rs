@@ -20,6 +20,7 @@ use crate::config::Role;
 mod accounts;
 mod approvals;
 mod assets;
+mod audit;
 mod conflicts;
 mod held;
 mod letters;
@@ -56,6 +57,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/approvals", get(approvals::show))
         .route("/approvals/{id}/approve", post(approvals::approve))
         .route("/approvals/{id}/reject", post(approvals::reject))
+        .route("/audit", get(audit::show))
         .route("/sign-in", get(sign_in::show).post(sign_in::enter))
         .route("/sign-out", post(sign_in::leave))
         .merge(assets::routes())
@@ -114,7 +116,7 @@ pub(super) struct Chrome {
 }
 
 /// Entries of the navigation.
-const SECTIONS: [(&str, &str); 8] = [
+const SECTIONS: [(&str, &str); 9] = [
     ("/", "Overview"),
     ("/accounts", "Accounts"),
     ("/letters", "Letters"),
@@ -123,6 +125,7 @@ const SECTIONS: [(&str, &str); 8] = [
     ("/conflicts", "Conflicts"),
     ("/links", "Links"),
     ("/approvals", "Approvals"),
+    ("/audit", "Audit"),
 ];
 
 impl Chrome {
@@ -137,8 +140,10 @@ impl Chrome {
         }
     }
 
-    fn sections(&self) -> [(&'static str, &'static str); 8] {
-        SECTIONS
+    /// The entries that this person may open.
+    fn sections(&self) -> Vec<(&'static str, &'static str)> {
+        let may = |path: &str| path != "/audit" || self.person.role >= Role::Admin;
+        SECTIONS.into_iter().filter(|(path, _)| may(path)).collect()
     }
 
     fn may_act(&self) -> bool {

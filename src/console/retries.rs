@@ -8,12 +8,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::act::Outcome;
+use super::act::{Act, Outcome};
 use super::letters::LettersMeant;
 use super::operations::Over;
 use crate::broker::Broker;
 use crate::domain::redrive::{Phase, Redrive, Which};
-use crate::ops::connect::{acting_as, operator};
+use crate::ops::audit::{self, Who};
 use crate::ops::dead::{self, Pace};
 use crate::ops::sync::UsageError;
 use crate::store::Store;
@@ -159,9 +159,9 @@ impl<B: Broker, S: Store> Over<B, S> {
 
     pub(super) async fn begin_retry(
         &self,
-        meant: &LettersMeant,
-        canary: u32,
-        rate: Option<u32>,
+        act: &Act,
+        (meant, canary, rate): (&LettersMeant, u32, Option<u32>),
+        by: &str,
     ) -> anyhow::Result<Outcome> {
         if rate.is_some_and(|rate| !(1..=100_000).contains(&rate)) {
             return Err(UsageError::new("the rate is 1 to 100000 letters a second".to_owned()).into());
@@ -173,12 +173,13 @@ impl<B: Broker, S: Store> Over<B, S> {
         };
         // Known from now on, so that whoever asks for it next finds it.
         redrive.revision = 1;
+        by.clone_into(&mut redrive.by);
         anyhow::ensure!(self.pipeline.store.save_redrive(&redrive).await?, "the retry could not be noted; ask again");
         let letters = crate::ops::output::count(usize::try_from(redrive.meant).unwrap_or(usize::MAX), "letter");
         let mut outcome = Outcome::done(format!("Retry {} sends {letters} again", redrive.id));
         outcome.retry = Some(redrive.id.clone());
         outcome.next = self.how_to_start().await?;
-        self.carry_on(redrive);
+        self.carry_on(redrive, act, by);
         Ok(outcome)
     }
 
@@ -195,7 +196,7 @@ impl<B: Broker, S: Store> Over<B, S> {
         Err(UsageError::new(text).into())
     }
 
-    pub(super) async fn resume_retry(&self, id: &str) -> anyhow::Result<Outcome> {
+    pub(super) async fn resume_retry(&self, act: &Act, id: &str, by: &str) -> anyhow::Result<Outcome> {
         if self.retries.has(id) {
             return Err(UsageError::new(format!("retry {id} is under way")).into());
         }
@@ -206,18 +207,24 @@ impl<B: Broker, S: Store> Over<B, S> {
         let mut outcome = Outcome::done(format!("Retry {id} goes on"));
         outcome.retry = Some(id.to_owned());
         outcome.next = self.how_to_start().await?;
-        self.carry_on(redrive);
+        self.carry_on(redrive, act, by);
         Ok(outcome)
     }
 
-    /// Carries a retry out in the background, in the name of the person who asks for it now.
-    fn carry_on(&self, redrive: Redrive) {
+    /// Carries a retry out in the background, in the name of the person who asks for it now. The log of acts has it as begun
+    /// until it has come to its end.
+    fn carry_on(&self, redrive: Redrive, act: &Act, by: &str) {
         let (pipeline, mode, retries) = (self.pipeline.clone(), self.mode.clone(), self.retries.clone());
         let id = redrive.id.clone();
         let own = retries.begin(&id, &self.stop);
-        let person = operator();
+        let (who, noted) = (Who::with_token(by), act.noted());
         tokio::spawn(async move {
-            let done = acting_as(&person, dead::carry_out(&pipeline, &mode, redrive, &own)).await;
+            let done = match noted {
+                Some(noted) => {
+                    audit::recorded(&pipeline, &who, noted, dead::carry_out(&pipeline, &mode, redrive, &own)).await
+                }
+                None => dead::carry_out(&pipeline, &mode, redrive, &own).await,
+            };
             if let Err(error) = done {
                 tracing::error!("Retry {id} ended: {error:#}; it can be carried on");
             }

@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, replay, run,
-    simulate, status, sync, topology, worker,
+    audit, backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, replay,
+    run, simulate, status, sync, topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
@@ -24,6 +24,8 @@ use crate::stages::Pipeline;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+
+mod acts;
 
 /// Keeps the user rosters of several systems in step.
 #[derive(Debug, Parser)]
@@ -168,6 +170,11 @@ enum Command {
         /// All connections that were paused together; one that was paused by itself stays so.
         #[arg(long, conflicts_with = "connection")]
         all: bool,
+    },
+    /// See what people did with Muster: who, when, what, why, and what it came to.
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
     },
     /// Copy the file that holds queues and links, also while `muster run` works on it.
     Backup {
@@ -359,7 +366,7 @@ async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<
     }
 }
 
-/// The commands that work with a pipeline, of either mode.
+/// The commands that work with a pipeline, of either mode. What changes something is noted in the log of acts.
 async fn serve_with<B: Broker, S: Store>(
     command: Command,
     pipeline: &Pipeline<B, S>,
@@ -367,7 +374,25 @@ async fn serve_with<B: Broker, S: Store>(
     config: &Config,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let exit = match command {
+    let exit = match command.act() {
+        Some(act) => {
+            let work = carry_out(command, pipeline, mode, config, form);
+            audit::recorded(pipeline, &audit::Who::at_the_command_line(), act, work).await
+        }
+        None => carry_out(command, pipeline, mode, config, form).await,
+    };
+    pipeline.broker.close().await;
+    exit
+}
+
+async fn carry_out<B: Broker, S: Store>(
+    command: Command,
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    config: &Config,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    match command {
         Command::Bench(_)
         | Command::Simulate(_)
         | Command::Demo { .. }
@@ -414,7 +439,6 @@ async fn serve_with<B: Broker, S: Store>(
         Command::Pause { connection, all: _ } => pause::pause(pipeline, connection, form).await,
         Command::Resume { connection, all: _ } => pause::resume(pipeline, connection, form).await,
         Command::Topology => topology::run(pipeline, form).await,
-    };
-    pipeline.broker.close().await;
-    exit
+        Command::Audit { command } => audit::run(pipeline, command, form).await,
+    }
 }

@@ -13,6 +13,7 @@ use super::explain::words::short;
 use super::output::Form;
 use super::sync::UsageError;
 use crate::broker::Broker;
+use crate::domain::audit::{About, Act, Verb};
 use crate::domain::journal::JournalReason;
 use crate::domain::{ConnectionName, Side, Timestamp};
 use crate::stages::{Connection, Pipeline};
@@ -150,6 +151,23 @@ fn reasons() -> impl TypedValueParser<Value = JournalReason> {
         let known = JournalReason::ALL.into_iter().find(|reason| reason.as_str() == word);
         known.expect("the parser before has refused every other word")
     })
+}
+
+impl Command {
+    /// The act that it is, if it changes something.
+    pub(super) fn act(&self) -> Option<Act> {
+        match self {
+            Self::List { .. } | Self::Show { .. } | Self::Pins { .. } => None,
+            Self::GiveBack { conflicts, pin, force, offline: _ } => {
+                let about = About::default().ids(conflicts).flag("pin", *pin).flag("force", *force);
+                Some(Act::new(Verb::ConflictsGiveBack, about))
+            }
+            Self::Unpin { account, attribute, connection } => {
+                let about = About::connection(connection.as_ref()).accounts([account]);
+                Some(Act::new(Verb::ConflictsUnpin, about.option("attribute", Some(attribute))))
+            }
+        }
+    }
 }
 
 /// Does it.

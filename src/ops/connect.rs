@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit;
 use crate::alerts::Alerts;
 use crate::broker::amqp::{AmqpBroker, AmqpSettings};
 use crate::broker::embedded::EmbeddedBroker;
@@ -149,23 +150,13 @@ pub fn instance() -> String {
     format!("{}/{}", host(), std::process::id())
 }
 
-tokio::task_local! {
-    /// The person in whose name the task works, where that is not who started the program.
-    static ACTOR: String;
-}
-
-/// Does something in the name of a person who asked this process for it: what it notes and logs names that person.
-pub(crate) async fn acting_as<F: Future>(person: &str, act: F) -> F::Output {
-    ACTOR.scope(person.to_owned(), act).await
-}
-
-/// Who does this: the person who asked for it over HTTP, else who runs this command as `user@host`.
+/// Who acts: the person whose act is under way, see [`audit::recorded`]; else whoever runs this command, `user@host`.
 pub fn operator() -> String {
-    ACTOR.try_with(Clone::clone).unwrap_or_else(|_| user_at_host())
+    audit::acting().unwrap_or_else(operator_of_the_process)
 }
 
 /// Who runs this program: `user@host`.
-pub(crate) fn user_at_host() -> String {
+pub(crate) fn operator_of_the_process() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", host())
 }

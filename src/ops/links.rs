@@ -11,6 +11,7 @@ use super::output::{self, Form};
 use super::sync::UsageError;
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::domain::audit::{About, Act, Verb};
 use crate::domain::{AccountId, ConnectionName, Side, Sides};
 use crate::stages::{Connection, Pipeline};
 use crate::store::Store;
@@ -97,6 +98,25 @@ pub enum Command {
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+}
+
+impl Command {
+    /// The act that it is, if it changes something.
+    pub(super) fn act(&self) -> Option<Act> {
+        let about = |connection| About::connection(Some(connection));
+        match self {
+            Self::List { .. } | Self::Export { .. } | Self::Missing { .. } | Self::Import { dry_run: true, .. } => None,
+            Self::Add { connection, a, b, offline } => {
+                Some(Act::new(Verb::LinksAdd, about(connection).accounts([a, b]).flag("offline", *offline)))
+            }
+            Self::Remove { connection, account } => {
+                Some(Act::new(Verb::LinksRemove, about(connection).accounts([account])))
+            }
+            Self::Import { connection, check, .. } => {
+                Some(Act::new(Verb::LinksImport, about(connection).flag("check", *check)))
+            }
+        }
+    }
 }
 
 /// Does it.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit;
 use super::connect::{Mode, operator};
 use super::exit::Exit;
 use super::output::{self, Form};
@@ -114,6 +115,8 @@ pub async fn run<B: Broker, S: Store>(
     tasks.wait().await;
     let (run, took) = followed?;
     let held = pipeline.store.counts(name).await?.held;
+    audit::count("read", u64::from(run.read));
+    audit::count("emitted", u64::from(run.emitted));
     report(name, &run, held, took, form);
     Ok(exit(&run, held))
 }

@@ -5,13 +5,14 @@
 //! - `links`, `commit`, `journal`: links, their claims, the atomic step.
 //! - `books`: what was counted already. `runs`, `schedules`, `readers`, `letters`, `systems`: a file per concern of the
 //!   trait.
-//! - `guards`: budgets, what is held, pauses.
+//! - `guards`: budgets, what is held, pauses. `acts`: what people did.
 //! - `expiry`: forgets what is old.
 //! - `copy`: a copy of another store's connection, for a dry run.
 //! - `clock`, `sql`: the time, and statements in few words.
 //!
 //! Other processes may work on the same file at the same time, so nothing of it is remembered between two calls.
 
+mod acts;
 mod books;
 mod clock;
 mod commit;
@@ -41,11 +42,12 @@ use serde::Serialize;
 
 use self::clock::Clock;
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
-    SystemState, Told,
+    AccountPage, ActsEnds, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName,
+    LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError,
+    SyncRequest, SystemState, Told,
 };
 use crate::database::{Database, DatabaseError};
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
@@ -385,6 +387,22 @@ impl Store for EmbeddedStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.known_pauses().await
+    }
+
+    async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
+        self.ends_of_acts().await
+    }
+
+    async fn append_act(&self, after: Option<&End>, line: &Line, place: &End) -> Result<bool, StoreError> {
+        self.append_line(after, line, place).await
+    }
+
+    async fn acts(&self, after: u64, limit: usize) -> Result<Vec<Line>, StoreError> {
+        self.lines_of_acts(after, limit).await
+    }
+
+    async fn cut_acts(&self, anchor: &End) -> Result<bool, StoreError> {
+        self.cut_lines(anchor).await
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

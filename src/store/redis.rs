@@ -4,9 +4,10 @@
 //! - `pool`: connections, which know the server process they lead to; what errors mean.
 //! - `script`: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
 //! - `epoch`: finds out that the server forgot something.
-//! - `links` `readers`, `runs`, `letters`, `guards`, `systems`: a file per concern of the trait.
+//! - `links`, `readers`, `runs`, `letters`, `guards`, `acts`, `systems`: a file per concern of the trait.
 //! - `verify`: whether the server is set up as it must be.
 
+mod acts;
 mod epoch;
 mod guards;
 mod history;
@@ -34,10 +35,11 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
-    SystemState, Told,
+    AccountPage, ActsEnds, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName,
+    LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError,
+    SyncRequest, SystemState, Told,
 };
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
@@ -354,6 +356,22 @@ impl Store for RedisStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.known_pauses().await
+    }
+
+    async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
+        self.ends_of_acts().await
+    }
+
+    async fn append_act(&self, after: Option<&End>, line: &Line, place: &End) -> Result<bool, StoreError> {
+        self.append_line(after, line, place).await
+    }
+
+    async fn acts(&self, after: u64, limit: usize) -> Result<Vec<Line>, StoreError> {
+        self.lines_of_acts(after, limit).await
+    }
+
+    async fn cut_acts(&self, anchor: &End) -> Result<bool, StoreError> {
+        self.cut_lines(anchor).await
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

@@ -4,6 +4,7 @@
 
 mod amqp;
 mod api;
+mod audit;
 mod bad_input;
 mod bench;
 mod broker;

@@ -5,10 +5,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Endpoint, Nothing, act, ask, look};
-use crate::config::Role::{Approver, Operator, Viewer};
+use crate::config::Role::{Admin, Approver, Operator, Viewer};
 use crate::console::accounts::{AccountAsk, Explained, Found};
 use crate::console::act::{Act, GiveBack, HeldMeant, ImportLinks, Outcome, SyncNow};
 use crate::console::approvals::Approval;
+use crate::console::audit::ActView;
 use crate::console::conflicts::{ConflictAsk, ConflictList, ConflictPage};
 use crate::console::held::{HeldAsk, HeldList};
 use crate::console::letters::{Cause, LetterAsk, LetterList, LetterPage, LettersMeant, PageAsk, Preview};
@@ -22,6 +23,9 @@ use crate::domain::hold::Verdict;
 
 /// Letters of one preview, where nobody says how many, and at most.
 const PREVIEWED: (u32, u32) = (20, 200);
+
+/// Acts of one answer at most.
+const ACTS_TOLD: usize = 500;
 
 /// Accounts of one answer at most.
 const MISSING_TOLD: usize = 1_000;
@@ -201,6 +205,9 @@ fn looks() -> Vec<Endpoint> {
         ),
         look("/accounts", Viewer, "Find an account", async |console: super::Shared, _, ask: AccountAsk| {
             Ok(List::<Found> { items: console.operations.accounts(&ask).await.map_err(Problem::named)? })
+        }),
+        look("/audit", Admin, "Who did what, the latest first", async |console: super::Shared, _, _: Nothing| {
+            Ok(List::<ActView> { items: console.operations.audit(ACTS_TOLD).await? })
         }),
         look(
             "/accounts/explain",

@@ -14,6 +14,7 @@ use crate::domain::give_back::{Given, Offer, Refusal, Wish, give_back};
 use crate::domain::pending::pending;
 use crate::domain::{Cause, ChangeOutcome, Command, Epoch, Lane, Link, Side, Sides};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::explain::words::short;
@@ -74,6 +75,8 @@ pub(super) async fn run<B: Broker, S: Store>(
             }
         }
     }
+    audit::count("given_back", (conflicts.len() - refused) as u64);
+    audit::count("refused", refused as u64);
     if form == Form::Text && sent {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
     }

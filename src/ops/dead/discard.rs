@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::redrive::Which;
 use crate::domain::{DeadLetter, LetterContent, Resolution};
+use crate::ops::audit;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::ops::sync::UsageError;
@@ -63,6 +64,7 @@ pub(crate) async fn close<B: Broker, S: Store>(
         log_closed(pipeline, &ids, &resolution).await?;
         pipeline.store.file_letters(&[], &ids).await?;
         closed += ids.len();
+        audit::count("letters", ids.len() as u64);
         page.iter().for_each(|letter| told(letter, what_follows(&letter.content)));
     }
 }

@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::domain::redrive::{InHand, LetterFilter, Phase, Redrive, Which};
 use crate::domain::{Cause, CommandOutcome, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -420,6 +421,9 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
         let redrive = &self.redrive;
         let (outcomes, in_flight) = so_far(self.pipeline, redrive).await?;
         let joined = if self.form.is_some() { self.opened_since().await? } else { 0 };
+        for (what, count) in [("sent", redrive.sent), ("closed", redrive.closed), ("left", redrive.left)] {
+            audit::count(what, count);
+        }
         if self.form == Some(Form::Json) {
             output::object(&serde_json::json!({
                 "retry": redrive.id, "by": redrive.by, "began_at": redrive.began_at, "state": redrive.phase,

@@ -12,6 +12,7 @@ use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::hold::{Approval, Verdict, Why, rule};
 use crate::domain::{Cause, ChangeOutcome, Command, ConnectionName, Lane, LinkId, RunId, Side, Sides, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -47,6 +48,7 @@ pub async fn approve<B: Broker, S: Store>(
         return Ok(Exit::Done);
     }
     let sent = carry_out(pipeline, &items, Verdict::Approved).await?;
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Approved, form);
     if form == Form::Text && sent > 0 {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
@@ -65,6 +67,7 @@ pub async fn reject<B: Broker, S: Store>(
         return Ok(Exit::Done);
     }
     carry_out(pipeline, &items, Verdict::Rejected).await?;
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Rejected, form);
     Ok(Exit::Done)
 }
@@ -82,6 +85,8 @@ pub(crate) async fn carry_out<B: Broker, S: Store>(
             Verdict::Rejected => refuse(pipeline, &name, rulings).await?,
         }
     }
+    let what = if verdict == Verdict::Approved { "approved" } else { "rejected" };
+    audit::count(what, items.len() as u64);
     Ok(sent)
 }
 

@@ -19,6 +19,7 @@ use super::table::{self, Reading, Row, Says};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::domain::{AccountId, Side, Sides};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -104,6 +105,9 @@ async fn link_rows<B: Broker, S: Store>(
         rest = later;
     }
     import.bar.finish_and_clear();
+    for outcome in ["linked", "already_linked", "refused", "skipped"] {
+        audit::count(outcome, import.counts.get(outcome).copied().unwrap_or_default());
+    }
     Ok((rows.len(), import.counts))
 }
 

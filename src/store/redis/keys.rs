@@ -29,6 +29,8 @@
 //! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:{+messages}:letters.2`, `...:index`, `...:groups` | as above | letters about messages | never |
+//! | `P:{+acts}:lines` | stream | one line of the log of acts an entry, id `<number>-1`, field `e`, see `src/domain/audit/chain.rs` | what `[retention] audit` says |
+//! | `P:{+acts}:ends` | hash | `last` and `anchor`: `<chain>:<number>:<hash>` of the entry that was appended last, and of the last one that is not kept any more | never |
 //! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
@@ -162,6 +164,17 @@ impl Keys {
     pub(super) fn watch(&self) -> String {
         self.key("watch")
     }
+}
+
+/// The lines of the log of acts.
+pub(super) fn act_lines(prefix: &str) -> String {
+    // No connection has this name.
+    format!("{prefix}:{{+acts}}:lines")
+}
+
+/// Where the log of acts begins and ends.
+pub(super) fn act_ends(prefix: &str) -> String {
+    format!("{prefix}:{{+acts}}:ends")
 }
 
 /// Retries of many letters.

@@ -19,8 +19,10 @@ macro_rules! scripts {
 scripts! {
     ABANDON = "abandon.lua",
     AMEND_RUN = "amend_run.lua",
+    APPEND_ACT = "append_act.lua",
     BEGIN_RUN = "begin_run.lua",
     COMMIT = "commit.lua",
+    CUT_ACTS = "cut_acts.lua",
     EPOCH = "epoch.lua",
     FILE_LETTERS = "file_letters.lua",
     FIND = "find.lua",
