@@ -60,3 +60,4 @@ mod show;
 mod store;
 mod target_faults;
 mod two_way;
+mod ui;
