@@ -32,6 +32,7 @@ pub mod pending;
 pub mod rate;
 pub mod redrive;
 pub mod resolve;
+pub mod retention;
 pub mod rules;
 pub mod schedule;
 mod text;

@@ -69,6 +69,10 @@ pub const ACTS: &[&str] = &[
     "audit.begun",
     // It is done, and its end is not noted.
     "audit.acted",
+    // Of a person who is forgotten, letters are closed; conflicts and history are as they were.
+    "forget.letters",
+    // Conflicts and history are erased, links are as they were.
+    "forget.entries",
 ];
 
 /// The names below the stages in the embedded mode, where queues and links share one file.

@@ -11,6 +11,7 @@ pub mod dead;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+pub mod forget;
 pub mod held;
 pub mod init;
 pub mod links;

@@ -22,6 +22,7 @@ use crate::domain::{
 };
 
 pub use answer::{AccountPage, ActsEnds, CLOCK_KEPT, ClaimPage, EpochState, LetterPage, LinkCounts};
+pub use erasure::{Erased, Person};
 pub use history::{Recorded, Told};
 pub use known::{Instance, Pause, Spend, SystemState};
 pub use matched::MatchNote;
@@ -29,8 +30,10 @@ pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
+mod acts;
 mod answer;
 pub mod embedded;
+mod erasure;
 mod history;
 mod known;
 mod matched;
@@ -423,6 +426,25 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Forgets the lines up to the entry at `anchor`, and keeps the anchor in their place. `false`, and nothing happens, if
     /// there is an anchor at that entry or behind it, or if the log is of another chain or ends before it.
     fn cut_acts(&self, anchor: &End) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    // --- retention ---
+
+    /// Erases values of a person: of the journal they go out of the entries, of the history the entries go. How many that are,
+    /// or without `really` would be; doing it again finds none.
+    fn erase(
+        &self,
+        connection: &ConnectionName,
+        person: &Person,
+        really: bool,
+    ) -> impl Future<Output = Result<Erased, StoreError>> + Send;
+
+    /// Makes sure that what was erased or replaced is in no free part of what the store keeps, as far as it can. That may
+    /// take long, and others wait meanwhile.
+    fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets what was kept long enough, of a connection and of what belongs to none, as far as it does not go by itself. A
+    /// worker asks for it now and then.
+    fn expire(&self, connection: &ConnectionName) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     // --- systems and processes ---
 

@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    audit, backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, replay,
-    run, simulate, status, sync, topology, worker,
+    audit, backup, bench, check, conflicts, connect, dead, demo, explain, forget, held, init, links, map, pause, plan,
+    replay, run, simulate, status, sync, topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
@@ -170,6 +170,18 @@ enum Command {
         /// All connections that were paused together; one that was paused by itself stays so.
         #[arg(long, conflicts_with = "connection")]
         all: bool,
+    },
+    /// Erase what is remembered of a person: values of conflicts, of recorded changes, of messages that nobody could read, and
+    /// of links with one account left. That something was erased stays, in the log of acts.
+    Forget {
+        /// An account of theirs, as `<system>:<id>`, or an e-mail address or user name that one person has.
+        account: String,
+        /// Tell what would be erased, by kind and count, and erase nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask at a terminal.
+        #[arg(long, short)]
+        yes: bool,
     },
     /// See what people did with Muster: who, when, what, why, and what it came to.
     Audit {
@@ -439,6 +451,10 @@ async fn carry_out<B: Broker, S: Store>(
         Command::Pause { connection, all: _ } => pause::pause(pipeline, connection, form).await,
         Command::Resume { connection, all: _ } => pause::resume(pipeline, connection, form).await,
         Command::Topology => topology::run(pipeline, form).await,
+        Command::Forget { account, dry_run, yes } => {
+            let options = forget::Options { dry_run, sure: yes };
+            forget::run(pipeline, mode, &account, options, form).await
+        }
         Command::Audit { command } => audit::run(pipeline, command, form).await,
     }
 }

@@ -27,7 +27,7 @@ pub(crate) mod show;
 /// What is to be done with values that did not win.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List values that did not win, the newest first. They are kept for 30 days.
+    /// List values that did not win, the newest first. They are kept for 30 days, or as long as `[retention]` says.
     List {
         /// Which.
         #[command(flatten)]
@@ -235,6 +235,7 @@ impl Conflict<'_> {
     /// What became of it, in one word.
     pub(crate) fn state(&self) -> &'static str {
         match (&self.given_back, &self.kept.entry.gave_back) {
+            _ if self.kept.entry.is_erased => "erased",
             (Some(_), _) => "given_back",
             (None, Some(_)) => "replaced",
             (None, None) => "lost",

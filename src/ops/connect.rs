@@ -73,7 +73,7 @@ pub async fn distributed(
     store: &StoreConfig,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Distributed> {
-    let store = redis(store)?;
+    let store = redis(store)?.keeping(config.retention.store);
     let systems = systems_with(config, shared_calls(&store))?;
     let connections = connections(config, &systems)?;
     for warning in store.verify().await? {
@@ -89,7 +89,8 @@ async fn embedded(config: &Config, path: &Path, metrics: Arc<Metrics>) -> anyhow
     // Before the file is made: a configuration that cannot work says so first.
     connections(config, &systems(config)?)?;
     let database = Database::open(path)?;
-    let (broker, store) = (EmbeddedBroker::open(&database), EmbeddedStore::open(&database).await?);
+    let (broker, store) =
+        (EmbeddedBroker::open(&database), EmbeddedStore::open(&database).await?.keeping(config.retention.store));
     let systems = systems_with(config, shared_calls(&store))?;
     let connections = connections(config, &systems)?;
     let settings = settings(config, EMBEDDED_PREFETCH);

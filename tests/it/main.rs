@@ -25,6 +25,7 @@ mod examples;
 mod explain;
 mod first_match;
 mod foreign_target;
+mod forget;
 mod guards;
 mod habits;
 mod house;

@@ -1,6 +1,7 @@
 //! What every store must do, whatever it is made of: a suite over the trait, run by `suite!` for each implementation.
 
 mod acts;
+mod erasure;
 mod guards;
 mod history;
 mod letters;
@@ -15,6 +16,7 @@ use muster::domain::*;
 use muster::store::*;
 
 pub use self::acts::*;
+pub use self::erasure::*;
 pub use self::guards::*;
 pub use self::history::*;
 pub use self::letters::*;
@@ -77,6 +79,9 @@ macro_rules! suite {
             of_many_acts_at_once_one_follows,
             an_act_follows_the_last_one_alone,
             the_beginning_of_acts_is_forgotten_up_to_an_anchor,
+            old_acts_are_forgotten,
+            of_one_person_everything_is_erased,
+            what_is_noted_meanwhile_stays,
             a_copy_answers_as_the_original,
         );
     };

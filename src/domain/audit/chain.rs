@@ -233,16 +233,16 @@ pub enum Flaw {
         /// Its number.
         number: u64,
     },
-    /// The chain does not end where the store, or a copy in the broker's log, says that it ends.
+    /// The chain does not end where the store, or a copy in the log of dead letters, says that it ends.
     #[error("the chain ends with entry {found}, and entry {noted} is known: its end was changed")]
     OtherEnd {
         /// The last entry that is there.
         found: u64,
-        /// The last one that the store, or the broker's log, knows of; 0: the store knows of none.
+        /// The last one that the store, or the log of dead letters, knows of; 0: the store knows of none.
         noted: u64,
     },
     /// A line is not the one that was copied elsewhere when it was written.
-    #[error("entry {number} is not the one whose copy is in the broker's log")]
+    #[error("entry {number} is not the one whose copy is in the log of dead letters")]
     OtherCopy {
         /// Its number.
         number: u64,

@@ -185,14 +185,14 @@ fn report(found: &Found, with_copies: bool, form: Form) {
         output::line(format!("Entries up to {} are not kept any more: {anchor}", anchor.number));
     }
     if with_copies {
-        output::line(format!("{} have the same copy in the broker", counted(*copied)));
+        output::line(format!("{} have the same copy in the log of dead letters", counted(*copied)));
     }
     for chain in forgotten {
         let Forgotten { chain, entries, first, last, flaw } = chain;
         let state =
             flaw.as_ref().map_or("they follow from each other".to_owned(), |flaw| format!("not intact: {flaw}"));
         output::line(format!(
-            "The broker has {} of another log, {chain}, {first} to {last}, which this store has forgotten: {state}",
+            "The log of dead letters has {} of another log of acts, {chain}, {first} to {last}, which this store has forgotten: {state}",
             counted(u64::try_from(*entries).unwrap_or(u64::MAX)),
         ));
     }

@@ -20,6 +20,7 @@ impl Command {
             | Self::Explain { .. }
             | Self::Map { .. }
             | Self::Audit { .. }
+            | Self::Forget { dry_run: true, .. }
             | Self::Backup { .. }
             // What is asked of it is noted as it is asked.
             | Self::Console(_)
@@ -42,6 +43,7 @@ impl Command {
             Self::Resume { connection, all } => {
                 Some(Act::new(Verb::Resume, About::connection(connection.as_ref()).flag("all", *all)))
             }
+            Self::Forget { account, .. } => Some(Act::new(Verb::Forget, About::default().accounts([account]))),
             Self::Topology => Some(Act::new(Verb::Topology, About::default())),
         }
     }

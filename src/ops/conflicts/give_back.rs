@@ -115,6 +115,9 @@ pub(crate) async fn one<B: Broker, S: Store>(
     ask: &Ask,
 ) -> anyhow::Result<Done> {
     let (connection, entry) = (conflict.connection, &conflict.kept.entry);
+    if entry.is_erased {
+        return Ok(Done::Refused("its value was erased: the person was forgotten".to_owned()));
+    }
     if let Some(given) = &conflict.given_back
         && !ask.force
     {

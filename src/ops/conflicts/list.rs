@@ -47,6 +47,7 @@ pub(super) async fn run<B: Broker, S: Store>(
         let entry = &conflict.kept.entry;
         let system = &conflict.connection.systems[entry.side];
         let lost = match shown.values {
+            true if entry.is_erased => format!("erased, of {system}"),
             true => format!("{} of {system}", quoted(entry.value.as_ref(), false)),
             false => format!("*** of {system}"),
         };

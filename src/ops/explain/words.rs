@@ -328,7 +328,11 @@ impl Words {
     /// A value that did not win, and why.
     pub(in crate::ops) fn kept(&self, entry: &JournalEntry, rule: Option<&AttributeRule>) -> String {
         let (name, other) = (self.name(entry.side), self.name(entry.side.other()));
-        let (when, value) = (self.when_here(entry.seen_at), quoted(entry.value.as_ref(), true));
+        let value = match entry.is_erased {
+            true => "a value that was erased".to_owned(),
+            false => quoted(entry.value.as_ref(), true),
+        };
+        let when = self.when_here(entry.seen_at);
         match entry.reason {
             JournalReason::ConflictLost => {
                 // The rule may have been another one then.

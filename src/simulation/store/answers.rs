@@ -16,9 +16,9 @@ use crate::domain::{
     LinkId, RunId, Side, Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, ActsEnds, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance,
-    Kept, LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store,
-    StoreError, SyncRequest, SystemState, Told,
+    AccountPage, ActsEnds, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Erased, Find, Found,
+    Instance, Kept, LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, Person, ReaderState, Recorded, Run,
+    Spend, Store, StoreError, SyncRequest, SystemState, Told,
 };
 
 impl Store for MemoryStore {
@@ -491,6 +491,18 @@ impl Store for MemoryStore {
 
     async fn cut_acts(&self, _: &End) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    async fn erase(&self, _: &ConnectionName, _: &Person, _: bool) -> Result<Erased, StoreError> {
+        Err(StoreError::Unusable("nobody is forgotten in a simulated world".to_owned()))
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn expire(&self, _: &ConnectionName) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

@@ -14,12 +14,13 @@
 //! | `P:{C}:letters:index` | sorted set | one member a letter, all of score 0: fingerprint, time when it was opened, letter id | never |
 //! | `P:{C}:letters:groups` | hash | fingerprint of open letters → time when one of it last failed | never |
 //! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
-//! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
+//! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | what `[retention] conflicts` says |
 //! | `P:{C}:history` | stream | one recorded change an entry, JSON of `src/store/history.rs`, field `e`; the latest [`HISTORY_ENTRIES`] | what `history` of the connection says |
+//! | `P:{C}:copy:T` | stream | a journal or history on its way to be replaced, see `src/store/redis/erasure.rs` | an hour after the last addition |
 //! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
 //! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs`, `P:{C}:lease:watch` | string | token of the holder | with the lease |
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
-//! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | [`RUN_TTL`], live runs [`LIVE_RUN_TTL`] |
+//! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | what `[retention] runs` says, live runs `live_runs` |
 //! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
@@ -39,11 +40,10 @@
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
 use crate::domain::guard::Risk;
-use crate::domain::{ConnectionName, RunId, Side, SystemName};
+use crate::domain::{ConnectionName, RunId, Side, SystemName, Token};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
-    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REDRIVES_KEPT, REQUESTS_TTL, RUN_TTL,
-    RUNS_KEPT, SUSPECT_TTL,
+    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, REDRIVES_KEPT, REQUESTS_TTL, RUNS_KEPT, SUSPECT_TTL,
 };
 
 /// Bits of a run's bitmap for each change.
@@ -111,6 +111,10 @@ impl Keys {
 
     pub(super) fn history(&self) -> String {
         self.key("history")
+    }
+
+    pub(super) fn copy(&self, of: Token) -> String {
+        format!("{}copy:{of}", self.stem)
     }
 
     pub(super) fn reader(&self, side: Side) -> String {

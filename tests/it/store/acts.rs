@@ -7,12 +7,16 @@ use muster::store::*;
 
 /// The line that follows `after`, and its place.
 fn next(chain: ChainId, after: Option<&End>, by: &str) -> (Line, End) {
+    next_at(Timestamp(7), chain, after, by)
+}
+
+fn next_at(at: Timestamp, chain: ChainId, after: Option<&End>, by: &str) -> (Line, End) {
     let before = after.cloned().unwrap_or_else(|| End::before_all(chain));
     let number = before.number + 1;
     let entry = Entry {
         chain,
         number,
-        at: Timestamp(7),
+        at,
         act: number,
         by: by.to_owned(),
         door: Door::Cli,
@@ -109,4 +113,24 @@ pub async fn the_beginning_of_acts_is_forgotten_up_to_an_anchor<S: Store>(store:
     assert!(store.append_act(Some(&place(5)), &line, &end).await.unwrap());
     let mut follower = Follower::new(store.acts_ends().await.unwrap().anchor);
     follower.follow(&store.acts(0, 10).await.unwrap()[0]).unwrap();
+}
+
+/// What people did longer ago than it is kept is forgotten, and the rest still follows from the anchor.
+pub async fn old_acts_are_forgotten<S: Store>(store: S) {
+    const OLD: u64 = 450;
+    let mut last = filled(&store, OLD).await.pop().unwrap().place();
+    let now = store.acts_ends().await.unwrap().now;
+    for _ in 0..3 {
+        let (line, place) = next_at(now, ChainId(5), last.as_ref(), "ada@desk");
+        assert!(store.append_act(last.as_ref(), &line, &place).await.unwrap());
+        last = Some(place);
+    }
+    for _ in 0..2 {
+        store.expire(&super::connection()).await.unwrap();
+        let (ends, left) = (store.acts_ends().await.unwrap(), store.acts(0, 1_000).await.unwrap());
+        assert_eq!((ends.anchor.as_ref().map(|anchor| anchor.number), left.len()), (Some(OLD), 3));
+        let mut follower = Follower::new(ends.anchor);
+        assert!(left.iter().all(|line| follower.follow(line).is_ok()));
+        assert_eq!(follower.last(), ends.last.as_ref());
+    }
 }
