@@ -15,6 +15,10 @@ pub mod queue;
 pub use message::{Message, MessageError};
 pub use queue::Queue;
 
+/// How long RabbitMQ keeps an entry of the log of dead letters at least, where no policy says less. It drops entries by
+/// segments, so some stay longer.
+pub const LETTER_LOG_KEPT: Duration = Duration::from_secs(365 * 24 * 3_600);
+
 /// Why a publish did not happen. Everything else (a lost connection, a refusing broker, a missing confirm) is waited
 /// out and tried again with the same message id, without end, until the caller is cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +135,17 @@ pub trait Broker: Clone + Send + Sync + 'static {
     /// Nothing is taken out; a message that this version cannot read is passed over, with a warning. On an error, `take`
     /// was handed some of them.
     fn read_log(&self, take: impl FnMut(LetterEntry) + Send) -> impl Future<Output = Result<(), BrokerError>> + Send;
+
+    /// Whether [`Broker::rewrite_log`] can do anything: a stream is only ever appended to, and drops entries when they are
+    /// [`LETTER_LOG_KEPT`] old.
+    fn rewrites_log(&self) -> bool;
+
+    /// Puts other entries in the place of some in the log of dead letters: what `change` makes of them, `None` where one
+    /// stays. How many were replaced; none where the log is only ever appended to. On an error, some of them may have been.
+    fn rewrite_log(
+        &self,
+        change: impl Fn(&LetterEntry) -> Option<LetterEntry> + Send + 'static,
+    ) -> impl Future<Output = Result<u64, BrokerError>> + Send;
 
     /// How many messages wait in each of these queues, in each rung of the ladder, and among the unroutable.
     fn depths(&self, queues: &[Queue]) -> impl Future<Output = Result<Vec<QueueDepth>, BrokerError>> + Send;

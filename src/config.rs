@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use crate::domain::{ConnectionName, SystemName};
 
 mod alerts;
+mod api;
 mod attributes;
 mod connection;
 pub(crate) mod endpoint;
@@ -22,6 +23,7 @@ mod infrastructure;
 mod matching;
 mod process;
 mod report;
+mod retention;
 mod schedule;
 pub(crate) mod shape;
 pub(crate) mod system;
@@ -29,6 +31,7 @@ pub(crate) mod table;
 mod words;
 
 pub use alerts::{AlertsConfig, MailConfig, WebhookConfig};
+pub use api::{ActKind, ApiConfig, ApiToken, Role};
 pub use attributes::AttributeConfig;
 pub use connection::{Conflict, ConnectionConfig, Create, Direction, End, PartnerField};
 pub use environment::{Environment, ProcessEnvironment};
@@ -36,6 +39,7 @@ pub use guards::ProtectedConfig;
 pub use infrastructure::{BrokerConfig, Infrastructure, StoreConfig};
 pub use process::{LEASE_MARGIN, Listen, LogFormat, TelemetryConfig, WriterConfig};
 pub use report::{ConfigErrors, Mistake};
+pub use retention::RetentionConfig;
 pub use system::SystemConfig;
 
 pub use crate::domain::schedule::Schedule;
@@ -61,6 +65,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Where people are told of trouble.
     pub alerts: AlertsConfig,
+    /// How long each kind of data is kept.
+    pub retention: RetentionConfig,
+    /// How the HTTP API and the console are served.
+    pub api: ApiConfig,
     /// Equal in all processes that work by the same rules on the same servers. Secrets are no part of it.
     pub fingerprint: u64,
 }
@@ -133,6 +141,9 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
     let telemetry = table.table("telemetry", "What processes show of their work.", process::telemetry);
     let alerts =
         table.table("alerts", "Where people are told of a connection that does not run as it should.", alerts::alerts);
+    let retention = table.table("retention", "How long each kind of data is kept.", retention::retention);
+
+    let api = table.table("api", "How the HTTP API and the console are served, and to whom.", api::api);
 
     let mut config = Config {
         infrastructure: infrastructure?,
@@ -141,6 +152,8 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
         writer: writer?,
         telemetry: telemetry?,
         alerts: alerts?,
+        retention: retention?,
+        api: api?,
         fingerprint: 0,
     };
     for entry in systems {
@@ -148,7 +161,8 @@ fn root(table: &mut Table<'_, '_>) -> Option<Config> {
         config.systems.insert(entry.name, system);
     }
     for entry in connections?.unwrap_or_default() {
-        let connection = entry.value?;
+        let mut connection = entry.value?;
+        connection.history = connection.history.or(config.retention.history);
         config.connections.insert(entry.name, connection);
     }
     config.fingerprint = fingerprint::of_config(&config);

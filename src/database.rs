@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -206,6 +206,30 @@ impl Database {
         let (from, to) = (Arc::clone(&self.path), to.to_owned());
         let copied = tokio::task::spawn_blocking(move || backup::copy(&from, &to)).await;
         copied.unwrap_or_else(|_| Err(defect()))
+    }
+
+    /// Rewrites the file whole, so that nothing that was deleted or replaced is left in free parts of it, or in `-wal`. It
+    /// takes about as long as a copy, and whoever writes waits meanwhile.
+    ///
+    /// # Errors
+    /// Somebody else keeps the file busy, or the disk has no room for it twice. Nothing is lost, and it may be tried again.
+    pub async fn rewrite(&self) -> Result<(), DatabaseError> {
+        let path = Arc::clone(&self.path);
+        let rewritten = tokio::task::spawn_blocking(move || patiently(|| rewrite(&path))).await;
+        rewritten.unwrap_or_else(|_| Err(defect()))
+    }
+}
+
+/// Rewrites the file, so that nothing that was erased or replaced is left in free parts of it or of its log.
+fn rewrite(path: &Path) -> Result<(), DatabaseError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.busy_timeout(BUSY)?;
+    connection.execute_batch("VACUUM")?;
+    // The log has what the file is to become, and what it was.
+    let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+    match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], is_busy)? {
+        false => Ok(()),
+        true => Err(DatabaseError::Unavailable(KEPT_BUSY.to_owned())),
     }
 }
 

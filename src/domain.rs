@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod attribute;
+pub mod audit;
 pub mod breaker;
 pub mod change;
 pub mod command;
@@ -31,6 +32,7 @@ pub mod pending;
 pub mod rate;
 pub mod redrive;
 pub mod resolve;
+pub mod retention;
 pub mod rules;
 pub mod schedule;
 mod text;

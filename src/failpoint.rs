@@ -63,6 +63,18 @@ pub const LETTERS: &[&str] = &[
     "dead.sent",
 ];
 
+/// The names around an act of a person.
+pub const ACTS: &[&str] = &[
+    // It is noted that the act begins, and nothing of it is done.
+    "audit.begun",
+    // It is done, and its end is not noted.
+    "audit.acted",
+    // Of a person who is forgotten, letters are closed; conflicts and history are as they were.
+    "forget.letters",
+    // Conflicts and history are erased, links are as they were.
+    "forget.entries",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -114,7 +126,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, LETTERS, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, LETTERS, ACTS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

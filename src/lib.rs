@@ -19,17 +19,19 @@
 //! - [`expression`]: conditions that people write about accounts.
 //! - [`config`]: one TOML file, parsed whole into validated types.
 //! - [`ops`]: what the command line does, a file per subject.
+//! - [`console`]: the same for programs over HTTP, and for people in a browser.
 //! - [`telemetry`]: metrics, logs, health pages.
 //! - [`sandbox`]: imitations of the systems, with faults on demand. It knows nothing of the rest.
 //! - [`clock`]: what time it is for the stages, also where time is simulated.
 //! - [`simulation`]: the real stages in a small world where everything goes wrong, and a judge at its end.
 //!
-//! Dependencies point one way: `bins → ops → stages → {broker, store, systems} → domain`.
+//! Dependencies point one way: `bins → console → ops → stages → {broker, store, systems} → domain`.
 
 pub mod alerts;
 pub mod broker;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod database;
 pub mod domain;
 pub mod expression;

@@ -1,5 +1,6 @@
 //! What people do with Muster: one file per subject. The command line is a thin layer over it.
 
+pub mod audit;
 pub mod backup;
 pub mod bench;
 pub mod check;
@@ -10,6 +11,7 @@ pub mod dead;
 pub mod demo;
 pub mod exit;
 pub mod explain;
+pub mod forget;
 pub mod held;
 pub mod init;
 pub mod links;

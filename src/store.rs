@@ -2,15 +2,15 @@
 //! their counts, open letters, and what is known of each system. [`redis`] is the store of the distributed mode,
 //! [`embedded`] that of the embedded one.
 //!
-//! The store holds nothing that cannot be rebuilt. Its answers are "this" or "unknown" ([`StoreError`]), never a guess:
-//! whoever gets an error waits and asks again, and acknowledges nothing meanwhile.
+//! The store holds nothing that cannot be rebuilt, but for the log of acts, of which the broker has a copy. Its answers are
+//! "this" or "unknown" ([`StoreError`]), never a guess: whoever gets an error waits and asks again, and acknowledges nothing
+//! meanwhile.
 
 use std::future::Future;
 use std::ops::Range;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
@@ -18,9 +18,11 @@ use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link, LinkId, RunId,
-    Side, Sides, SystemName, Timestamp, Token,
+    Side, SystemName, Timestamp, Token,
 };
 
+pub use answer::{AccountPage, ActsEnds, CLOCK_KEPT, ClaimPage, EpochState, LetterPage, LinkCounts};
+pub use erasure::{Erased, Person};
 pub use history::{Recorded, Told};
 pub use known::{Instance, Pause, Spend, SystemState};
 pub use matched::MatchNote;
@@ -28,7 +30,10 @@ pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
 
+mod acts;
+mod answer;
 pub mod embedded;
+mod erasure;
 mod history;
 mod known;
 mod matched;
@@ -52,51 +57,6 @@ pub enum StoreError {
     /// It holds something that this version cannot read, or is set up in a way that would lose data.
     #[error("{0}")]
     Unusable(String),
-}
-
-/// The store's memory of one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EpochState {
-    /// Its id. All digests are keyed with it.
-    pub id: Epoch,
-    /// When it began, in the store's clock. A request from before may land until one lease and one request deadline
-    /// later; what is read earlier than that is no base. `Timestamp(0)` where nobody can have sent a request before.
-    pub began_at: Timestamp,
-    /// The store's clock now.
-    pub now: Timestamp,
-}
-
-/// How long a measure of a system's clock stands against one that says less.
-pub const CLOCK_KEPT: Duration = Duration::from_secs(60);
-
-/// A page of accounts with the links that hold them, and where the next page begins (`None`: that was the last).
-pub type AccountPage = (Vec<(AccountId, LinkId)>, Option<String>);
-
-/// A page of claims with the links that hold them, and where the next page begins (`None`: that was the last).
-pub type ClaimPage = (Vec<(Claim, LinkId)>, Option<String>);
-
-/// A page of open letters, and behind which place the next page begins (`None`: that was the last).
-pub type LetterPage = (Vec<DeadLetter>, Option<LetterPlace>);
-
-/// Counts over all links of a connection, for `status`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LinkCounts {
-    /// Links.
-    pub links: u64,
-    /// Accounts claimed, by side.
-    pub accounts: Sides<u64>,
-    /// Open letters of the connection.
-    pub letters: u64,
-    /// Accounts that wait to be read again, by side.
-    pub rereads: Sides<u64>,
-    /// Links of which something waits for a person's approval.
-    pub held: u64,
-    /// Since when the first of them does.
-    pub held_since: Option<Timestamp>,
-    /// Links of which a write waits until nobody works with the account.
-    pub deferred: u64,
-    /// Since when the first of them does.
-    pub deferred_since: Option<Timestamp>,
 }
 
 /// The store.
@@ -445,6 +405,46 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// All pauses, that of all connections first.
     fn pauses(&self) -> impl Future<Output = Result<Vec<Pause>, StoreError>> + Send;
+
+    // --- acts of people ---
+
+    /// Where the log of acts begins and ends.
+    fn acts_ends(&self) -> impl Future<Output = Result<ActsEnds, StoreError>> + Send;
+
+    /// Appends the line of the entry at `place`, in one step with noting it as the last one. `false`, and nothing happens, if
+    /// `after` is not the last one any more (`None`: there is none yet).
+    fn append_act(
+        &self,
+        after: Option<&End>,
+        line: &Line,
+        place: &End,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Lines of the log of acts, in order, at most `limit`: those behind entry `after`.
+    fn acts(&self, after: u64, limit: usize) -> impl Future<Output = Result<Vec<Line>, StoreError>> + Send;
+
+    /// Forgets the lines up to the entry at `anchor`, and keeps the anchor in their place. `false`, and nothing happens, if
+    /// there is an anchor at that entry or behind it, or if the log is of another chain or ends before it.
+    fn cut_acts(&self, anchor: &End) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    // --- retention ---
+
+    /// Erases values of a person: of the journal they go out of the entries, of the history the entries go. How many that are,
+    /// or without `really` would be; doing it again finds none.
+    fn erase(
+        &self,
+        connection: &ConnectionName,
+        person: &Person,
+        really: bool,
+    ) -> impl Future<Output = Result<Erased, StoreError>> + Send;
+
+    /// Makes sure that what was erased or replaced is in no free part of what the store keeps, as far as it can. That may
+    /// take long, and others wait meanwhile.
+    fn scrub(&self) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Forgets what was kept long enough, of a connection and of what belongs to none, as far as it does not go by itself. A
+    /// worker asks for it now and then.
+    fn expire(&self, connection: &ConnectionName) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     // --- systems and processes ---
 

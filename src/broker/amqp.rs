@@ -201,6 +201,17 @@ impl Broker for AmqpBroker {
         Ok(())
     }
 
+    fn rewrites_log(&self) -> bool {
+        false
+    }
+
+    async fn rewrite_log(
+        &self,
+        _: impl Fn(&LetterEntry) -> Option<LetterEntry> + Send + 'static,
+    ) -> Result<u64, BrokerError> {
+        Ok(0)
+    }
+
     async fn depths(&self, queues: &[Queue]) -> Result<Vec<QueueDepth>, BrokerError> {
         let names = &self.shared.names;
         let homes = queues.iter().map(|queue| names.home(queue));

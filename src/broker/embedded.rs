@@ -169,6 +169,17 @@ impl Broker for EmbeddedBroker {
         Ok(())
     }
 
+    fn rewrites_log(&self) -> bool {
+        true
+    }
+
+    async fn rewrite_log(
+        &self,
+        change: impl Fn(&LetterEntry) -> Option<LetterEntry> + Send + 'static,
+    ) -> Result<u64, BrokerError> {
+        letters::rewrite(self.open_file()?, change).await
+    }
+
     async fn depths(&self, queues: &[Queue]) -> Result<Vec<QueueDepth>, BrokerError> {
         let names: Vec<_> = queues.iter().map(Queue::to_string).collect();
         let counted =

@@ -30,7 +30,17 @@ pub(super) fn of_connection(connection: &ConnectionConfig) -> u64 {
 /// renewed, and so is what concerns one process alone.
 pub(super) fn of_config(config: &Config) -> u64 {
     // Named one by one, so that a new field does not compile until it was thought of here.
-    let Config { infrastructure, systems, connections, writer, telemetry: _, alerts: _, fingerprint: _ } = config;
+    let Config {
+        infrastructure,
+        systems,
+        connections,
+        writer,
+        telemetry: _,
+        alerts: _,
+        api: _,
+        retention: _,
+        fingerprint: _,
+    } = config;
     let WriterConfig { attempts, lease, request_timeout, concurrency: _ } = writer;
     let mut text = match infrastructure {
         Infrastructure::Servers { broker, store } => {

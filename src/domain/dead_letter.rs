@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::attribute::AttributePath;
+use super::audit::Line;
 use super::command::Command;
 use super::failure::{Code, FailureClass};
 use super::id::{AccountId, ConnectionName, LinkId, Side, SystemName};
@@ -328,6 +329,11 @@ pub enum LetterEntry {
         /// Who: `user@host`, or the stage that healed it.
         by: String,
     },
+    /// A copy of an entry of the log of acts, which is about no letter: the store may be lost, and this log stays.
+    Act {
+        /// The entry as it lies in the store.
+        line: Line,
+    },
 }
 
 impl LetterEntry {
@@ -336,6 +342,7 @@ impl LetterEntry {
         match self {
             Self::Opened { letter } => drop(open.insert(letter.id.clone(), *letter)),
             Self::Closed { id, .. } => drop(open.remove(&id)),
+            Self::Act { .. } => {}
         }
     }
 }

@@ -364,6 +364,21 @@ impl Link {
         }
     }
 
+    /// Drops every value that is remembered of the accounts, and whatever was noted of values; the accounts stay, how they
+    /// parted, and what people pinned. Both sides are read again before anything is decided. Whether there was something to
+    /// drop.
+    pub fn forget_values(&mut self) -> bool {
+        let before = (self.registers.clone(), self.turns.clone(), self.sides.clone());
+        self.registers.clear();
+        self.turns.clear();
+        for side in Side::BOTH {
+            let SideState { account, parting, absence, out_of_scope, protected, .. } =
+                std::mem::take(&mut self.sides[side]);
+            self.sides[side] = SideState { account, parting, absence, out_of_scope, protected, ..SideState::default() };
+        }
+        before != (self.registers.clone(), self.turns.clone(), self.sides.clone())
+    }
+
     /// Whether the account of `side` left, and how: it was proven gone, or is known to be no longer active.
     pub fn left(&self, side: Side) -> Option<Left> {
         let is_off =
@@ -453,5 +468,37 @@ impl SideState {
     /// The open writes of this attribute.
     pub fn open_intents<'l>(&'l self, path: &'l AttributePath) -> impl Iterator<Item = &'l Intent> {
         self.intents.iter().filter(move |intent| intent.writes.contains_key(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Digest, Version};
+
+    #[test]
+    fn who_is_forgotten_leaves_ids_and_no_value() {
+        let mut link = Link::new(LinkId(1), Epoch(2), Origin::FirstMatch, Side::A, "a1".parse().unwrap());
+        let bare = link.clone();
+        assert!(!link.forget_values(), "there was nothing");
+        let at = Version { modified_at: None, read_at: Timestamp(3), tag: None };
+        let path: AttributePath = "emails".parse().unwrap();
+        let side = &mut link.sides[Side::A];
+        side.seen.insert(path.clone(), Digest(7));
+        side.seen_at = Some(at.clone());
+        side.intents.push(Intent {
+            token: Token(1),
+            writes: [(path.clone(), (Digest(7), 1))].into(),
+            texts: [(path.clone(), Value::from("ada@x.example"))].into(),
+            conditioned_on: None,
+            begun_at: Timestamp(1),
+            over_at: Timestamp(2),
+            until: Timestamp(2),
+        });
+        let value = Some(Value::from("ada@x.example"));
+        let (applied, by) = (Sides { a: 1, b: 0 }, Side::A);
+        link.registers.insert(path, Register { value, at, by, generation: 1, applied, hold: None });
+        assert!(link.forget_values());
+        assert_eq!(link, bare);
     }
 }

@@ -12,17 +12,20 @@ use super::exit::Exit;
 use super::init::Kind;
 use super::output::{self, Form};
 use super::{
-    backup, bench, check, conflicts, connect, dead, demo, explain, held, init, links, map, pause, plan, replay, run,
-    simulate, status, sync, topology, worker,
+    audit, backup, bench, check, conflicts, connect, dead, demo, explain, forget, held, init, links, map, pause, plan,
+    replay, run, simulate, status, sync, topology, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
+use crate::console;
 use crate::domain::ConnectionName;
 use crate::domain::guard::Risk;
 use crate::stages::Pipeline;
 use crate::store::Store;
 use crate::telemetry::logs;
 use crate::telemetry::metrics::Metrics;
+
+mod acts;
 
 /// Keeps the user rosters of several systems in step.
 #[derive(Debug, Parser)]
@@ -168,6 +171,23 @@ enum Command {
         #[arg(long, conflicts_with = "connection")]
         all: bool,
     },
+    /// Erase what is remembered of a person: values of conflicts, of recorded changes, of messages that nobody could read, and
+    /// of links with one account left. That something was erased stays, in the log of acts.
+    Forget {
+        /// An account of theirs, as `<system>:<id>`, or an e-mail address or user name that one person has.
+        account: String,
+        /// Tell what would be erased, by kind and count, and erase nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask at a terminal.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// See what people did with Muster: who, when, what, why, and what it came to.
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
+    },
     /// Copy the file that holds queues and links, also while `muster run` works on it.
     Backup {
         /// The copy; it must not be there yet.
@@ -185,6 +205,17 @@ enum Command {
     /// A seed replays exactly. Exit status 1: in one of the worlds something that must be true was not; what, and how it
     /// came to that, is printed.
     Simulate(simulate::Arguments),
+    /// Serve the web console and the HTTP API until SIGTERM or Ctrl-C, beside whatever works.
+    ///
+    /// Without tokens in the configuration it serves loopback only, and prints a token to sign in with.
+    Console(console::Arguments),
+    /// Make tokens for the HTTP API and the console.
+    Token {
+        #[command(subcommand)]
+        command: console::token::Command,
+    },
+    /// Print the OpenAPI description of the HTTP API.
+    Openapi,
     /// Declare the queues, and list them.
     Topology,
     /// Print the JSON Schema of the configuration.
@@ -266,6 +297,11 @@ pub async fn main() -> ExitCode {
             output::line(serde_json::to_string_pretty(&crate::config::schema()).unwrap_or_default());
             Ok(Exit::Done)
         }
+        Command::Openapi => {
+            output::line(serde_json::to_string_pretty(&console::api::openapi()).unwrap_or_default());
+            Ok(Exit::Done)
+        }
+        Command::Token { command } => console::token::run(command, form),
         Command::Init { from, to } => init::run(from, to, &cli.config, form),
         Command::Bench(arguments) => measure(arguments, &cli.config, form).await,
         Command::Simulate(arguments) => simulate(arguments, form).await,
@@ -282,7 +318,8 @@ pub async fn main() -> ExitCode {
                 }
             };
             // One that works for long logs what it does; the others say it themselves.
-            let init = if matches!(command, Command::Run) { logs::init } else { logs::init_quiet };
+            let init =
+                if matches!(command, Command::Run | Command::Console(_)) { logs::init } else { logs::init_quiet };
             if let Err(error) = init(&config.telemetry) {
                 eprintln!("{error}");
                 return Exit::Usage.into();
@@ -341,7 +378,7 @@ async fn serve(command: Command, config: &Config, form: Form) -> anyhow::Result<
     }
 }
 
-/// The commands that work with a pipeline, of either mode.
+/// The commands that work with a pipeline, of either mode. What changes something is noted in the log of acts.
 async fn serve_with<B: Broker, S: Store>(
     command: Command,
     pipeline: &Pipeline<B, S>,
@@ -349,7 +386,25 @@ async fn serve_with<B: Broker, S: Store>(
     config: &Config,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let exit = match command {
+    let exit = match command.act() {
+        Some(act) => {
+            let work = carry_out(command, pipeline, mode, config, form);
+            audit::recorded(pipeline, &audit::Who::at_the_command_line(), act, work).await
+        }
+        None => carry_out(command, pipeline, mode, config, form).await,
+    };
+    pipeline.broker.close().await;
+    exit
+}
+
+async fn carry_out<B: Broker, S: Store>(
+    command: Command,
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    config: &Config,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    match command {
         Command::Bench(_)
         | Command::Simulate(_)
         | Command::Demo { .. }
@@ -358,7 +413,12 @@ async fn serve_with<B: Broker, S: Store>(
         | Command::Plan { .. }
         | Command::Map { .. }
         | Command::Backup { .. }
+        | Command::Token { .. }
+        | Command::Openapi
         | Command::ConfigSchema => Ok(Exit::Done),
+        Command::Console(arguments) => {
+            console::run(pipeline, mode, config, &arguments, worker::on_signal()?, form).await
+        }
         Command::Run => run::run(pipeline, mode, config.telemetry.listen.run, worker::on_signal()?, form).await,
         Command::Sync { connection, only, full, wait } => {
             let stop = worker::on_signal()?;
@@ -391,7 +451,10 @@ async fn serve_with<B: Broker, S: Store>(
         Command::Pause { connection, all: _ } => pause::pause(pipeline, connection, form).await,
         Command::Resume { connection, all: _ } => pause::resume(pipeline, connection, form).await,
         Command::Topology => topology::run(pipeline, form).await,
-    };
-    pipeline.broker.close().await;
-    exit
+        Command::Forget { account, dry_run, yes } => {
+            let options = forget::Options { dry_run, sure: yes };
+            forget::run(pipeline, mode, &account, options, form).await
+        }
+        Command::Audit { command } => audit::run(pipeline, command, form).await,
+    }
 }

@@ -13,20 +13,21 @@ use super::explain::words::short;
 use super::output::Form;
 use super::sync::UsageError;
 use crate::broker::Broker;
+use crate::domain::audit::{About, Act, Verb};
 use crate::domain::journal::JournalReason;
 use crate::domain::{ConnectionName, Side, Timestamp};
 use crate::stages::{Connection, Pipeline};
 use crate::store::{EntryId, GaveBack, Kept, Store};
 
-mod give_back;
-mod list;
+pub(crate) mod give_back;
+pub(crate) mod list;
 mod pins;
-mod show;
+pub(crate) mod show;
 
 /// What is to be done with values that did not win.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List values that did not win, the newest first. They are kept for 30 days.
+    /// List values that did not win, the newest first. They are kept for 30 days, or as long as `[retention]` says.
     List {
         /// Which.
         #[command(flatten)]
@@ -88,19 +89,19 @@ pub enum Command {
 pub struct Filter {
     /// Only those of this connection.
     #[arg(long)]
-    connection: Option<ConnectionName>,
+    pub(crate) connection: Option<ConnectionName>,
     /// Only those of this account, as `<system>:<id>`.
     #[arg(long)]
-    account: Option<String>,
+    pub(crate) account: Option<String>,
     /// Only those about this attribute.
     #[arg(long)]
-    attribute: Option<String>,
+    pub(crate) attribute: Option<String>,
     /// Only those with this reason.
     #[arg(long, value_parser = reasons())]
-    reason: Option<JournalReason>,
+    pub(crate) reason: Option<JournalReason>,
     /// Only those since then: so long ago ("30m", "12h", "7d"), or a time ("2026-03-01T12:00:00Z").
     #[arg(long, value_parser = since)]
-    since: Option<Since>,
+    pub(crate) since: Option<Since>,
 }
 
 /// The beginning of a time, as a person names it.
@@ -152,6 +153,23 @@ fn reasons() -> impl TypedValueParser<Value = JournalReason> {
     })
 }
 
+impl Command {
+    /// The act that it is, if it changes something.
+    pub(super) fn act(&self) -> Option<Act> {
+        match self {
+            Self::List { .. } | Self::Show { .. } | Self::Pins { .. } => None,
+            Self::GiveBack { conflicts, pin, force, offline: _ } => {
+                let about = About::default().ids(conflicts).flag("pin", *pin).flag("force", *force);
+                Some(Act::new(Verb::ConflictsGiveBack, about))
+            }
+            Self::Unpin { account, attribute, connection } => {
+                let about = About::connection(connection.as_ref()).accounts([account]);
+                Some(Act::new(Verb::ConflictsUnpin, about.option("attribute", Some(attribute))))
+            }
+        }
+    }
+}
+
 /// Does it.
 pub async fn run<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -189,16 +207,16 @@ fn connections<'p, B, S>(
 }
 
 /// An entry, and what a person made of it later.
-struct Conflict<'p> {
-    connection: &'p Connection,
-    kept: Kept,
+pub(crate) struct Conflict<'p> {
+    pub(crate) connection: &'p Connection,
+    pub(crate) kept: Kept,
     /// Who gave its value back.
-    given_back: Option<GaveBack>,
+    pub(crate) given_back: Option<GaveBack>,
 }
 
 impl Conflict<'_> {
     /// The id by which people name it.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         named(&self.connection.name, &self.kept.id)
     }
 
@@ -209,14 +227,15 @@ impl Conflict<'_> {
     }
 
     /// Both accounts, in one text.
-    fn accounts(&self) -> String {
+    pub(crate) fn accounts(&self) -> String {
         let known: Vec<_> = Side::BOTH.into_iter().filter_map(|side| self.account(side)).collect();
         if known.is_empty() { format!("link {}", self.kept.entry.link) } else { known.join(" ") }
     }
 
     /// What became of it, in one word.
-    fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match (&self.given_back, &self.kept.entry.gave_back) {
+            _ if self.kept.entry.is_erased => "erased",
             (Some(_), _) => "given_back",
             (None, Some(_)) => "replaced",
             (None, None) => "lost",
@@ -246,7 +265,8 @@ impl Conflict<'_> {
     }
 }
 
-fn named(connection: &ConnectionName, id: &EntryId) -> String {
+/// The id by which people name an entry of the journal.
+pub(crate) fn named(connection: &ConnectionName, id: &EntryId) -> String {
     format!("{connection}/{}", id.as_str())
 }
 
@@ -260,7 +280,10 @@ fn given_back(kept: &[Kept]) -> HashMap<EntryId, GaveBack> {
 const OF_LINK: usize = 1_000;
 
 /// The entry that a person names.
-async fn find<'p, B: Broker, S: Store>(pipeline: &'p Pipeline<B, S>, text: &str) -> anyhow::Result<Conflict<'p>> {
+pub(crate) async fn find<'p, B: Broker, S: Store>(
+    pipeline: &'p Pipeline<B, S>,
+    text: &str,
+) -> anyhow::Result<Conflict<'p>> {
     let unknown = || UsageError::new(format!("there is no conflict `{text}`; see `muster conflicts list`"));
     let (connection, id) = text.split_once('/').ok_or_else(unknown)?;
     let name: ConnectionName = connection.parse().map_err(|_| unknown())?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::audit;
 use crate::alerts::Alerts;
 use crate::broker::amqp::{AmqpBroker, AmqpSettings};
 use crate::broker::embedded::EmbeddedBroker;
@@ -72,7 +73,7 @@ pub async fn distributed(
     store: &StoreConfig,
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<Distributed> {
-    let store = redis(store)?;
+    let store = redis(store)?.keeping(config.retention.store);
     let systems = systems_with(config, shared_calls(&store))?;
     let connections = connections(config, &systems)?;
     for warning in store.verify().await? {
@@ -88,7 +89,8 @@ async fn embedded(config: &Config, path: &Path, metrics: Arc<Metrics>) -> anyhow
     // Before the file is made: a configuration that cannot work says so first.
     connections(config, &systems(config)?)?;
     let database = Database::open(path)?;
-    let (broker, store) = (EmbeddedBroker::open(&database), EmbeddedStore::open(&database).await?);
+    let (broker, store) =
+        (EmbeddedBroker::open(&database), EmbeddedStore::open(&database).await?.keeping(config.retention.store));
     let systems = systems_with(config, shared_calls(&store))?;
     let connections = connections(config, &systems)?;
     let settings = settings(config, EMBEDDED_PREFETCH);
@@ -149,8 +151,13 @@ pub fn instance() -> String {
     format!("{}/{}", host(), std::process::id())
 }
 
-/// Who runs this command: `user@host`.
+/// Who acts: the person whose act is under way, see [`audit::recorded`]; else whoever runs this command, `user@host`.
 pub fn operator() -> String {
+    audit::acting().unwrap_or_else(operator_of_the_process)
+}
+
+/// Who runs this program: `user@host`.
+pub(crate) fn operator_of_the_process() -> String {
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_else(|_| "unknown".to_owned());
     format!("{user}@{}", host())
 }

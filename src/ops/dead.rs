@@ -25,8 +25,14 @@ mod retry;
 mod select;
 mod show;
 
+pub(crate) use command::Meant;
 pub use command::{Command, run};
+pub(crate) use discard::{Grounds, close};
+pub(crate) use preview::{Prediction, Sight, predict};
+pub(crate) use redrive::{Pace, carry_out, planned, so_far, taken_up};
 pub(super) use retry::retry_by_id;
+pub(crate) use select::{Fitting, Group, Letters, groups, time};
+pub(crate) use show::{masked, what_a_retry_does};
 
 /// What the connector of the target advises for the code, or else the stages themselves.
 pub(crate) fn remedy<B, S>(pipeline: &Pipeline<B, S>, fingerprint: &Fingerprint) -> &'static str {
@@ -48,7 +54,8 @@ fn shown(letter: &DeadLetter, values: bool) -> serde_json::Value {
     shown
 }
 
-async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyhow::Result<DeadLetter> {
+/// The open letter of this id.
+pub(crate) async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &str) -> anyhow::Result<DeadLetter> {
     let id = LetterId::from_text(id);
     // Most ids tell their connection, and thousands may be looked up in a row.
     let named = id.link().map(|(name, ..)| name).filter(|name| pipeline.connections.contains_key(name));

@@ -16,15 +16,15 @@ use crate::stages::Pipeline;
 use crate::store::{Kept, Pause, Store, StoreError, SystemState};
 use crate::systems::{Lookup, SearchKey};
 
-pub(super) mod find;
+pub(crate) mod find;
 mod held;
 mod next;
 mod page;
-mod report;
+pub(crate) mod report;
 mod teller;
-pub(super) mod words;
+pub(crate) mod words;
 
-pub(super) use find::Meant;
+pub(crate) use find::Meant;
 
 /// How long a system may take to answer a person who waits.
 const LOOK: Duration = Duration::from_secs(15);
@@ -45,13 +45,12 @@ pub struct Ask {
     pub offline: bool,
 }
 
-/// Explains an account on every connection that has it.
-pub async fn run<B: Broker, S: Store>(
+/// What there is to say of an account, on every connection that has it.
+pub(crate) async fn reports<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     mode: &Mode,
     ask: &Ask,
-    form: Form,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Vec<report::Report>> {
     let idle = idle(&worker::missing(&pipeline.store).await?, mode);
     let meant = find::find(pipeline, &ask.account, ask.connection.as_ref(), ask.offline).await?;
     let mut reports = Vec::new();
@@ -71,6 +70,17 @@ pub async fn run<B: Broker, S: Store>(
         };
         return Err(UsageError::new(text).into());
     }
+    Ok(reports)
+}
+
+/// Explains an account on every connection that has it.
+pub async fn run<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    ask: &Ask,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let reports = reports(pipeline, mode, ask).await?;
     for (place, report) in reports.iter().enumerate() {
         match form {
             Form::Json => output::object(report),

@@ -17,6 +17,7 @@ mod decide;
 mod list;
 
 pub use decide::{Decision, approve, reject};
+pub(crate) use decide::{carry_out, meant};
 pub use list::list;
 
 /// Links that are loaded, decided about or sent at a time.
@@ -39,37 +40,37 @@ pub struct Filter {
 }
 
 /// Something that is held.
-struct Item {
-    connection: ConnectionName,
-    link: LinkId,
+pub(crate) struct Item {
+    pub(crate) connection: ConnectionName,
+    pub(crate) link: LinkId,
     /// The side that is not written, and its system.
-    side: Side,
-    system: SystemName,
+    pub(crate) side: Side,
+    pub(crate) system: SystemName,
     /// The account there; `None`: it is to be created.
-    account: Option<AccountId>,
+    pub(crate) account: Option<AccountId>,
     /// The account on the other side, and its system.
-    partner: Option<AccountId>,
-    source: SystemName,
+    pub(crate) partner: Option<AccountId>,
+    pub(crate) source: SystemName,
     /// The attribute; `None`: the account as a whole.
-    path: Option<AttributePath>,
-    generation: u32,
-    value: Option<Value>,
-    since: Timestamp,
-    stop: Option<Stop>,
-    state: HoldState,
-    is_protected: bool,
+    pub(crate) path: Option<AttributePath>,
+    pub(crate) generation: u32,
+    pub(crate) value: Option<Value>,
+    pub(crate) since: Timestamp,
+    pub(crate) stop: Option<Stop>,
+    pub(crate) state: HoldState,
+    pub(crate) is_protected: bool,
 }
 
 impl Item {
     /// The account that a person knows it by.
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let partner = || self.partner.as_ref().map(|partner| format!("{}:{partner}", self.source));
         let own = self.account.as_ref().map(|account| format!("{}:{account}", self.system));
         own.or_else(partner).unwrap_or_else(|| self.link.to_string())
     }
 
     /// What would be written, in words.
-    fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         match &self.path {
             Some(path) => format!("{path} = {}", quoted(self.value.as_ref(), false)),
             None => match self.stop.as_ref().and_then(|stop| stop.risk) {
@@ -81,11 +82,13 @@ impl Item {
         }
     }
 
-    fn risk(&self) -> &'static str {
+    /// The kind of write, in one word.
+    pub(crate) fn risk(&self) -> &'static str {
         self.stop.as_ref().and_then(|stop| stop.risk).map_or("-", Risk::as_str)
     }
 
-    fn reason(&self) -> &'static str {
+    /// Why it was stopped, in one word.
+    pub(crate) fn reason(&self) -> &'static str {
         self.stop.as_ref().map_or("base_lost", |stop| stop.why.as_str())
     }
 
@@ -110,7 +113,10 @@ impl Item {
 }
 
 /// What is held and meant by a filter.
-async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, filter: &Filter) -> anyhow::Result<Vec<Item>> {
+pub(crate) async fn gather<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    filter: &Filter,
+) -> anyhow::Result<Vec<Item>> {
     if let Some(name) = filter.connection.as_ref().filter(|name| !pipeline.connections.contains_key(*name)) {
         let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
         let text = format!("there is no connection {name}; the configuration has: {known}");

@@ -11,6 +11,7 @@ use super::output::{self, Form};
 use super::sync::UsageError;
 use crate::broker::Broker;
 use crate::config::Config;
+use crate::domain::audit::{About, Act, Verb};
 use crate::domain::{AccountId, ConnectionName, Side, Sides};
 use crate::stages::{Connection, Pipeline};
 use crate::store::Store;
@@ -19,10 +20,10 @@ mod add;
 mod columns;
 mod end;
 mod export;
-mod import;
+pub(crate) mod import;
 mod list;
 mod make;
-mod missing;
+pub(crate) mod missing;
 mod table;
 
 /// What is to be done with links.
@@ -99,6 +100,25 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The act that it is, if it changes something.
+    pub(super) fn act(&self) -> Option<Act> {
+        let about = |connection| About::connection(Some(connection));
+        match self {
+            Self::List { .. } | Self::Export { .. } | Self::Missing { .. } | Self::Import { dry_run: true, .. } => None,
+            Self::Add { connection, a, b, offline } => {
+                Some(Act::new(Verb::LinksAdd, about(connection).accounts([a, b]).flag("offline", *offline)))
+            }
+            Self::Remove { connection, account } => {
+                Some(Act::new(Verb::LinksRemove, about(connection).accounts([account])))
+            }
+            Self::Import { connection, check, .. } => {
+                Some(Act::new(Verb::LinksImport, about(connection).flag("check", *check)))
+            }
+        }
+    }
+}
+
 /// Does it.
 pub async fn run<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -139,7 +159,7 @@ pub async fn run<B: Broker, S: Store>(
 }
 
 /// A connection, as people name its accounts.
-struct Desk<'d> {
+pub(crate) struct Desk<'d> {
     connection: &'d Connection,
     name: &'d ConnectionName,
     /// `<system>`, or `<system> (a)` where both sides are of one system.
@@ -147,7 +167,7 @@ struct Desk<'d> {
 }
 
 impl<'d> Desk<'d> {
-    fn of<B, S>(pipeline: &'d Pipeline<B, S>, name: &ConnectionName) -> Result<Self, UsageError> {
+    pub(crate) fn of<B, S>(pipeline: &'d Pipeline<B, S>, name: &ConnectionName) -> Result<Self, UsageError> {
         let connection = pipeline.connections.get(name).ok_or_else(|| {
             let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
             UsageError::new(format!("there is no connection {name}; the configuration has: {known}"))

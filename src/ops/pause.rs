@@ -10,7 +10,7 @@ use crate::stages::{PAUSES_BELIEVED, Pipeline};
 use crate::store::{Pause, Store};
 
 /// What is paused or goes on: a connection, or all of them (`None`).
-fn target<B, S>(
+pub(crate) fn target<B, S>(
     pipeline: &Pipeline<B, S>,
     connection: Option<ConnectionName>,
 ) -> Result<Option<ConnectionName>, UsageError> {
@@ -24,16 +24,34 @@ fn target<B, S>(
 }
 
 /// Stops every write of a connection (`None`: of all). Returns when no call begins any more; one under way may still end.
+/// What is paused then is the answer.
+pub(crate) async fn stop_writes<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    connection: Option<ConnectionName>,
+) -> anyhow::Result<Vec<Pause>> {
+    let connection = target(pipeline, connection)?;
+    pipeline.store.pause(connection.as_ref(), &operator()).await?;
+    // So long a writer may believe that there is no pause.
+    tokio::time::sleep(PAUSES_BELIEVED).await;
+    Ok(pipeline.store.pauses().await?)
+}
+
+/// Lets the writes of a connection (`None`: of all that were paused together) go on; whether they were paused.
+pub(crate) async fn let_write<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    connection: Option<ConnectionName>,
+) -> anyhow::Result<bool> {
+    let connection = target(pipeline, connection)?;
+    Ok(pipeline.store.resume(connection.as_ref()).await?)
+}
+
+/// Stops every write of a connection (`None`: of all), and says so.
 pub async fn pause<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     connection: Option<ConnectionName>,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let connection = target(pipeline, connection)?;
-    pipeline.store.pause(connection.as_ref(), &operator()).await?;
-    // So long a writer may believe that there is no pause.
-    tokio::time::sleep(PAUSES_BELIEVED).await;
-    let pauses = pipeline.store.pauses().await?;
+    let pauses = stop_writes(pipeline, connection).await?;
     match form {
         Form::Json => output::object(&serde_json::json!({ "pauses": pauses })),
         Form::Text => {
@@ -45,14 +63,13 @@ pub async fn pause<B: Broker, S: Store>(
     Ok(Exit::Done)
 }
 
-/// Lets the writes of a connection (`None`: of all that were paused together) go on.
+/// Lets the writes of a connection (`None`: of all that were paused together) go on, and says so.
 pub async fn resume<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     connection: Option<ConnectionName>,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let connection = target(pipeline, connection)?;
-    let was_paused = pipeline.store.resume(connection.as_ref()).await?;
+    let was_paused = let_write(pipeline, connection.clone()).await?;
     let pauses = pipeline.store.pauses().await?;
     let what = what(connection.as_ref());
     match form {
@@ -68,7 +85,8 @@ pub async fn resume<B: Broker, S: Store>(
     Ok(Exit::Done)
 }
 
-fn what(connection: Option<&ConnectionName>) -> String {
+/// A connection, or all of them, in words.
+pub(crate) fn what(connection: Option<&ConnectionName>) -> String {
     connection.map_or("all connections".to_owned(), ToString::to_string)
 }
 

@@ -14,43 +14,45 @@ use crate::stages::mapper::INCOMPLETE_LINK;
 use crate::stages::{Connection, Pipeline, watch};
 use crate::store::{Instance, LinkCounts, Pause, Run, Store, StoreError, SystemState};
 
+/// How everything stands.
 #[derive(Serialize)]
-struct Status {
-    connections: Vec<ConnectionStatus>,
-    systems: Vec<(SystemName, SystemState)>,
-    queues: Result<Vec<(String, u64)>, String>,
-    instances: Vec<Instance>,
+pub(crate) struct Status {
+    pub(crate) connections: Vec<ConnectionStatus>,
+    pub(crate) systems: Vec<(SystemName, SystemState)>,
+    pub(crate) queues: Result<Vec<(String, u64)>, String>,
+    pub(crate) instances: Vec<Instance>,
     /// Connections that nobody writes for.
-    pauses: Vec<Pause>,
+    pub(crate) pauses: Vec<Pause>,
     /// Open letters about messages that belong to no configured connection.
-    other_letters: u64,
+    pub(crate) other_letters: u64,
 }
 
+/// How a connection stands.
 #[derive(Serialize)]
-struct ConnectionStatus {
-    connection: ConnectionName,
+pub(crate) struct ConnectionStatus {
+    pub(crate) connection: ConnectionName,
     #[serde(skip)]
-    systems: Sides<SystemName>,
+    pub(crate) systems: Sides<SystemName>,
     #[serde(flatten)]
-    counts: LinkCounts,
+    pub(crate) counts: LinkCounts,
     /// How long a write waits at most until nobody works with its account.
     #[serde(skip)]
     longest_wait: std::time::Duration,
     /// Accounts with only one of the fields that make a link by hand (R4).
-    incomplete: usize,
-    runs: Vec<Run>,
-    schedule: ScheduleStatus,
+    pub(crate) incomplete: usize,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) schedule: ScheduleStatus,
 }
 
 /// When a connection runs by itself, and whether it does.
 #[derive(Serialize)]
-struct ScheduleStatus {
+pub(crate) struct ScheduleStatus {
     /// As text: `daily 02:30 Europe/Paris`.
-    rule: String,
+    pub(crate) rule: String,
     /// The next slot, or the one that is due; absent where there is none, or nobody has begun to keep the schedule.
-    next: Option<Timestamp>,
+    pub(crate) next: Option<Timestamp>,
     #[serde(flatten)]
-    standing: Standing,
+    pub(crate) standing: Standing,
 }
 
 impl ScheduleStatus {
@@ -60,8 +62,8 @@ impl ScheduleStatus {
     }
 }
 
-/// Shows everything that a person on call asks first.
-pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, form: Form) -> anyhow::Result<Exit> {
+/// Everything that a person on call asks first.
+pub(crate) async fn look<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyhow::Result<Status> {
     let now = Timestamp(jiff::Timestamp::now().as_millisecond());
     let mut connections = Vec::new();
     for (name, connection) in pipeline.connections.iter() {
@@ -96,10 +98,15 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
     let instances = pipeline.store.instances().await?;
     let other_letters = pipeline.store.letters(None).await?.len() as u64;
     let pauses = pipeline.store.pauses().await?;
-    let held: u64 = connections.iter().map(|connection: &ConnectionStatus| connection.counts.held).sum();
-    let status = Status { connections, systems, queues, instances, pauses, other_letters };
+    Ok(Status { connections, systems, queues, instances, pauses, other_letters })
+}
+
+/// Shows everything that a person on call asks first.
+pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, form: Form) -> anyhow::Result<Exit> {
+    let status = look(pipeline).await?;
+    let held: u64 = status.connections.iter().map(|connection| connection.counts.held).sum();
     let of_connections: u64 = status.connections.iter().map(|connection| connection.counts.letters).sum();
-    let letters = of_connections + other_letters;
+    let letters = of_connections + status.other_letters;
     match form {
         Form::Json => output::object(&status),
         Form::Text => show(&status, mode, letters),

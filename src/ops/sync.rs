@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::audit;
 use super::connect::{Mode, operator};
 use super::exit::Exit;
 use super::output::{self, Form};
@@ -45,15 +46,24 @@ impl UsageError {
 /// How long a store that does not answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks for a run, and follows it if asked to.
-pub async fn run<B: Broker, S: Store>(
+/// Notes for whoever produces that a run is wanted: what was noted, and when it can begin to read.
+pub(crate) async fn request<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
-    mode: &Mode,
     name: &ConnectionName,
-    ask: Ask,
-    stop: CancellationToken,
-    form: Form,
-) -> anyhow::Result<Exit> {
+    ask: &Ask,
+) -> anyhow::Result<(SyncRequest, Instant)> {
+    let (kind, only) = kind_of(pipeline, name, ask)?;
+    let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
+    let opens_at = ask_for(pipeline, name, &request).await?;
+    Ok((request, opens_at))
+}
+
+/// What kind of run is meant, and the account that it is about.
+pub(crate) fn kind_of<B, S>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    ask: &Ask,
+) -> anyhow::Result<(RunKind, Option<(Side, AccountId)>)> {
     let connection = pipeline.connections.get(name).ok_or_else(|| {
         let known = pipeline.connections.keys().map(ConnectionName::as_str).collect::<Vec<_>>().join(", ");
         UsageError(format!("there is no connection {name}; the configuration has: {known}"))
@@ -64,9 +74,19 @@ pub async fn run<B: Broker, S: Store>(
         (None, true) => RunKind::Reconcile,
         (None, false) => RunKind::Sync,
     };
-    let request = SyncRequest { run: new_run_id(), kind, by: operator(), only };
-    let opens_at = ask_for(pipeline, name, &request).await?;
+    Ok((kind, only))
+}
 
+/// Asks for a run, and follows it if asked to.
+pub async fn run<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    name: &ConnectionName,
+    ask: Ask,
+    stop: CancellationToken,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let (request, opens_at) = request(pipeline, name, &ask).await?;
     let missing = missing(&pipeline.store).await?;
     let (is_served, until) = match mode {
         Mode::Distributed => (!missing.contains(&Role::Producer), if ask.wait { Until::Over } else { Until::Read }),
@@ -95,6 +115,8 @@ pub async fn run<B: Broker, S: Store>(
     tasks.wait().await;
     let (run, took) = followed?;
     let held = pipeline.store.counts(name).await?.held;
+    audit::count("read", u64::from(run.read));
+    audit::count("emitted", u64::from(run.emitted));
     report(name, &run, held, took, form);
     Ok(exit(&run, held))
 }

@@ -198,6 +198,17 @@ impl Broker for MemoryBroker {
         Ok(())
     }
 
+    fn rewrites_log(&self) -> bool {
+        false
+    }
+
+    async fn rewrite_log(
+        &self,
+        _: impl Fn(&LetterEntry) -> Option<LetterEntry> + Send + 'static,
+    ) -> Result<u64, BrokerError> {
+        Ok(0)
+    }
+
     async fn depths(&self, _queues: &[Queue]) -> Result<Vec<QueueDepth>, BrokerError> {
         Ok(Vec::new())
     }

@@ -31,6 +31,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The time between two counts of dead letters.
 const COUNTING: Duration = Duration::from_secs(10);
 
+/// The time between two looks for what was kept long enough.
+const FORGETTING: Duration = Duration::from_secs(60);
+
 /// The accounts that wait for a person of which it is asked why.
 const HELD: usize = 200;
 
@@ -52,6 +55,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: Pipeline<B, S>, stop: Cancellati
             token,
             refusals: 0,
             counted_at: None,
+            forgot_at: None,
         };
         let stop = stop.clone();
         tasks.spawn(async move {
@@ -84,6 +88,8 @@ struct Watcher<B, S> {
     refusals: u32,
     /// When letters were last counted.
     counted_at: Option<Instant>,
+    /// When it was last looked for what was kept long enough.
+    forgot_at: Option<Instant>,
 }
 
 impl<B: Broker, S: Store> Watcher<B, S> {
@@ -109,6 +115,10 @@ impl<B: Broker, S: Store> Watcher<B, S> {
         self.pipeline.metrics.deferred(name, deferred, since.map_or(Duration::ZERO, |since| now.since(since)));
         if !leads {
             return Ok(POLL);
+        }
+        if self.forgot_at.is_none_or(|forgot_at| forgot_at.elapsed() >= FORGETTING) {
+            self.pipeline.ask(stop, || store.expire(name)).await?;
+            self.forgot_at = Some(Instant::now());
         }
         let before = watch.clone();
         let channels = self.pipeline.alerts.channels();

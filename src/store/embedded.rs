@@ -5,17 +5,19 @@
 //! - `links`, `commit`, `journal`: links, their claims, the atomic step.
 //! - `books`: what was counted already. `runs`, `schedules`, `readers`, `letters`, `systems`: a file per concern of the
 //!   trait.
-//! - `guards`: budgets, what is held, pauses.
+//! - `guards`: budgets, what is held, pauses. `acts`: what people did.
 //! - `expiry`: forgets what is old.
 //! - `copy`: a copy of another store's connection, for a dry run.
 //! - `clock`, `sql`: the time, and statements in few words.
 //!
 //! Other processes may work on the same file at the same time, so nothing of it is remembered between two calls.
 
+mod acts;
 mod books;
 mod clock;
 mod commit;
 mod copy;
+mod erasure;
 mod expiry;
 mod guards;
 mod history;
@@ -41,14 +43,16 @@ use serde::Serialize;
 
 use self::clock::Clock;
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
-    SystemState, Told,
+    AccountPage, ActsEnds, ClaimPage, Commit, Committed, EntryId, EpochState, Erased, Find, Found, Instance, Kept,
+    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, Person, ReaderState, Recorded, Run, Spend, Store,
+    StoreError, SyncRequest, SystemState, Told,
 };
 use crate::database::{Database, DatabaseError};
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
+use crate::domain::retention::Retention;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
@@ -65,6 +69,7 @@ pub struct EmbeddedStore {
     untouched: bool,
     /// When this process last looked for what is old.
     swept_at: Arc<AtomicI64>,
+    retention: Retention,
 }
 
 impl fmt::Debug for EmbeddedStore {
@@ -102,6 +107,12 @@ fn milliseconds(duration: Duration) -> i64 {
 }
 
 impl EmbeddedStore {
+    /// The store, keeping what it may forget for so long.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
     /// Does `work` whole or not at all. It is handed the store's clock.
     async fn write<T: Send + 'static>(
         &self,
@@ -385,6 +396,34 @@ impl Store for EmbeddedStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.known_pauses().await
+    }
+
+    async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
+        self.ends_of_acts().await
+    }
+
+    async fn append_act(&self, after: Option<&End>, line: &Line, place: &End) -> Result<bool, StoreError> {
+        self.append_line(after, line, place).await
+    }
+
+    async fn acts(&self, after: u64, limit: usize) -> Result<Vec<Line>, StoreError> {
+        self.lines_of_acts(after, limit).await
+    }
+
+    async fn cut_acts(&self, anchor: &End) -> Result<bool, StoreError> {
+        self.cut_lines(anchor).await
+    }
+
+    async fn erase(&self, connection: &ConnectionName, person: &Person, really: bool) -> Result<Erased, StoreError> {
+        self.erase_person(connection, person, really).await
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(self.database.rewrite().await?)
+    }
+
+    async fn expire(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        self.forget_old(connection).await
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

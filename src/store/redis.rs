@@ -4,10 +4,13 @@
 //! - `pool`: connections, which know the server process they lead to; what errors mean.
 //! - `script`: every change is one Lua script, the `.lua` files beside, and so happens whole or not at all.
 //! - `epoch`: finds out that the server forgot something.
-//! - `links` `readers`, `runs`, `letters`, `guards`, `systems`: a file per concern of the trait.
+//! - `links`, `readers`, `runs`, `letters`, `guards`, `acts`, `systems`: a file per concern of the trait.
 //! - `verify`: whether the server is set up as it must be.
 
+mod acts;
 mod epoch;
+mod erasure;
+mod expiry;
 mod guards;
 mod history;
 mod journal;
@@ -34,13 +37,15 @@ use self::epoch::Memory;
 use self::keys::Keys;
 use self::pool::{Pool, failed};
 use super::{
-    AccountPage, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept, LeaseName, LetterPage,
-    LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError, SyncRequest,
-    SystemState, Told,
+    AccountPage, ActsEnds, ClaimPage, Commit, Committed, EntryId, EpochState, Erased, Find, Found, Instance, Kept,
+    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, Person, ReaderState, Recorded, Run, Spend, Store,
+    StoreError, SyncRequest, SystemState, Told,
 };
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
+use crate::domain::retention::Retention;
 use crate::domain::schedule::Timetable;
 use crate::domain::watch::Watch;
 use crate::domain::{
@@ -56,6 +61,7 @@ pub struct RedisStore {
     pool: Pool,
     prefix: Arc<str>,
     memory: Arc<Memory>,
+    retention: Retention,
 }
 
 impl RedisStore {
@@ -72,7 +78,14 @@ impl RedisStore {
                 "the store's prefix must be text without braces and white space".to_owned(),
             ));
         }
-        Ok(Self { pool: Pool::new(settings)?, prefix: prefix.into(), memory: Arc::default() })
+        let retention = Retention::default();
+        Ok(Self { pool: Pool::new(settings)?, prefix: prefix.into(), memory: Arc::default(), retention })
+    }
+
+    /// The store, keeping what it may forget for so long.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     fn keys(&self, connection: &ConnectionName) -> Keys {
@@ -354,6 +367,35 @@ impl Store for RedisStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.known_pauses().await
+    }
+
+    async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
+        self.ends_of_acts().await
+    }
+
+    async fn append_act(&self, after: Option<&End>, line: &Line, place: &End) -> Result<bool, StoreError> {
+        self.append_line(after, line, place).await
+    }
+
+    async fn acts(&self, after: u64, limit: usize) -> Result<Vec<Line>, StoreError> {
+        self.lines_of_acts(after, limit).await
+    }
+
+    async fn cut_acts(&self, anchor: &End) -> Result<bool, StoreError> {
+        self.cut_lines(anchor).await
+    }
+
+    async fn erase(&self, connection: &ConnectionName, person: &Person, really: bool) -> Result<Erased, StoreError> {
+        self.erase_person(connection, person, really).await
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        // An entry that was replaced is in no key any more.
+        Ok(())
+    }
+
+    async fn expire(&self, connection: &ConnectionName) -> Result<(), StoreError> {
+        self.forget_old(connection).await
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

@@ -1,4 +1,5 @@
-//! How long a store keeps what it may forget. The same in every store.
+//! How much a store keeps of what it may forget, and how long what nobody chooses. The same in every store.
+//! What people choose is [`Retention`](crate::domain::retention::Retention).
 
 use std::time::Duration;
 
@@ -6,16 +7,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Entries of a connection's journal at most, about.
 pub(super) const JOURNAL_ENTRIES: usize = 100_000;
-/// Age at which an entry of the journal goes, about.
-pub(super) const JOURNAL_TTL: Duration = DAY.saturating_mul(30);
 /// Changes that a connection's history keeps at most, about.
 pub(super) const HISTORY_ENTRIES: usize = 100_000;
 /// Runs that are listed.
 pub(super) const RUNS_KEPT: usize = 5_000;
-/// Life of a run after its last number was given out or a side of it was read to its end.
-pub(super) const RUN_TTL: Duration = DAY.saturating_mul(30);
-/// The same for the hourly buckets of live changes.
-pub(super) const LIVE_RUN_TTL: Duration = DAY.saturating_mul(7);
 /// Life of requests that nobody serves, after the last of them.
 pub(super) const REQUESTS_TTL: Duration = DAY.saturating_mul(7);
 /// A process that was not heard of for as long does not work any more.

@@ -143,8 +143,11 @@ pub struct JournalEntry {
     pub attribute: AttributePath,
     /// The side whose value it was.
     pub side: Side,
-    /// The value; `None` for a clear.
+    /// The value; `None` for a clear, and where it was erased.
     pub value: Option<Value>,
+    /// The value was erased, since the person asked to be forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_erased: bool,
     /// Why it is kept.
     pub reason: JournalReason,
     /// When it was seen, in the store's clock.
@@ -165,7 +168,19 @@ impl JournalEntry {
     pub fn new(link: &Link, lost: Lost, seen_at: Timestamp) -> Self {
         let Lost { path, side, value, reason, generation } = lost;
         let accounts = Sides::from_fn(|side| link.sides[side].account.clone());
-        Self { link: link.id, attribute: path, side, value, reason, seen_at, generation, accounts, gave_back: None }
+        let (is_erased, gave_back) = (false, None);
+        Self {
+            link: link.id,
+            attribute: path,
+            side,
+            value,
+            is_erased,
+            reason,
+            seen_at,
+            generation,
+            accounts,
+            gave_back,
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod amqp;
+mod api;
+mod audit;
 mod bad_input;
 mod bench;
 mod broker;
@@ -23,10 +25,12 @@ mod examples;
 mod explain;
 mod first_match;
 mod foreign_target;
+mod forget;
 mod guards;
 mod habits;
 mod house;
 mod iadvize;
+mod installed;
 mod kills;
 mod large;
 mod leavers;
@@ -57,3 +61,4 @@ mod show;
 mod store;
 mod target_faults;
 mod two_way;
+mod ui;

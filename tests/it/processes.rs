@@ -289,7 +289,8 @@ impl Installation {
         workers.chain([("command", self.peak_of_commands.load(Ordering::Relaxed))]).collect()
     }
 
-    fn command(&self, program: &str) -> Command {
+    /// A program with its configuration and secrets.
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command
             .env("MUSTER_CONFIG", self.config())

@@ -1,5 +1,7 @@
 //! What every store must do, whatever it is made of: a suite over the trait, run by `suite!` for each implementation.
 
+mod acts;
+mod erasure;
 mod guards;
 mod history;
 mod letters;
@@ -13,6 +15,8 @@ use muster::domain::link::{Link, Origin};
 use muster::domain::*;
 use muster::store::*;
 
+pub use self::acts::*;
+pub use self::erasure::*;
 pub use self::guards::*;
 pub use self::history::*;
 pub use self::letters::*;
@@ -72,6 +76,12 @@ macro_rules! suite {
             a_match_is_noted,
             recorded_changes_come_back_whole,
             one_letter_is_found_by_its_id,
+            of_many_acts_at_once_one_follows,
+            an_act_follows_the_last_one_alone,
+            the_beginning_of_acts_is_forgotten_up_to_an_anchor,
+            old_acts_are_forgotten,
+            of_one_person_everything_is_erased,
+            what_is_noted_meanwhile_stays,
             a_copy_answers_as_the_original,
         );
     };

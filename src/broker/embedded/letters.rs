@@ -11,6 +11,37 @@ use crate::domain::LetterEntry;
 /// Messages that are read at once.
 const PAGE: i64 = 50;
 
+/// Puts what `change` makes of entries in their place, all of it or nothing; how many that are.
+pub(super) async fn rewrite(
+    database: &Database,
+    change: impl Fn(&LetterEntry) -> Option<LetterEntry> + Send + 'static,
+) -> Result<u64, BrokerError> {
+    let rewrite = move |connection: &_| -> Result<_, DatabaseError> {
+        let (mut read, mut replaced) = (0, 0);
+        let newest = tables::newest_letter(connection)?;
+        loop {
+            let page = tables::letters(connection, read, newest, PAGE)?;
+            let Some((last, ..)) = page.last() else { return Ok(replaced) };
+            read = *last;
+            for (number, _, body) in page {
+                let Ok(mut message) = Message::decode(&body, 0, None) else { continue };
+                let Payload::Letters(entries) = &mut message.payload else { continue };
+                let before = replaced;
+                for entry in entries {
+                    if let Some(other) = change(entry) {
+                        *entry = other;
+                        replaced += 1;
+                    }
+                }
+                if replaced > before {
+                    tables::replace_letter(connection, number, &message.encode())?;
+                }
+            }
+        }
+    };
+    database.write(rewrite).await.map_err(refused)
+}
+
 /// The log of dead letters, from its first entry to the last one that was there when reading began.
 #[derive(Debug)]
 pub struct LetterLog {

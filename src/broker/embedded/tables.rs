@@ -216,6 +216,11 @@ pub(super) fn depths(connection: &Connection, names: Vec<String>) -> rusqlite::R
     Ok(Depths { queues, delayed })
 }
 
+/// Puts another body in the place of that of a message in the log of letters.
+pub(super) fn replace_letter(connection: &Connection, number: i64, body: &[u8]) -> rusqlite::Result<()> {
+    connection.execute("UPDATE letter_log SET body = ?2 WHERE number = ?1", params![number, body]).map(drop)
+}
+
 /// The number of the newest letter; 0 if there is none.
 pub(super) fn newest_letter(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT ifnull(max(number), 0) FROM letter_log", [], |row| row.get(0))

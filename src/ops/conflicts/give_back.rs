@@ -14,6 +14,7 @@ use crate::domain::give_back::{Given, Offer, Refusal, Wish, give_back};
 use crate::domain::pending::pending;
 use crate::domain::{Cause, ChangeOutcome, Command, Epoch, Lane, Link, Side, Sides};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::explain::words::short;
@@ -25,10 +26,10 @@ use crate::stages::{Connection, Pipeline};
 use crate::store::{Commit, Committed, Count, EntryId, GaveBack, JournalEntry, Run, RunKind, Store, StoreError};
 
 /// How it is wanted.
-pub(super) struct Ask {
-    pub(super) pin: bool,
-    pub(super) force: bool,
-    pub(super) offline: bool,
+pub(crate) struct Ask {
+    pub(crate) pin: bool,
+    pub(crate) force: bool,
+    pub(crate) offline: bool,
 }
 
 /// Gives values back, one after the other.
@@ -74,13 +75,16 @@ pub(super) async fn run<B: Broker, S: Store>(
             }
         }
     }
+    audit::count("given_back", (conflicts.len() - refused) as u64);
+    audit::count("refused", refused as u64);
     if form == Form::Text && sent {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
     }
     Ok(if refused == 0 { Exit::Done } else { Exit::Failed })
 }
 
-enum Done {
+/// What became of a value that somebody wants back.
+pub(crate) enum Done {
     Given {
         /// The entry with what was replaced.
         replaced: Option<EntryId>,
@@ -91,7 +95,8 @@ enum Done {
     Refused(String),
 }
 
-fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
+/// What follows, in words.
+pub(crate) fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
     let entry = &conflict.kept.entry;
     let flows = if writes { "the writers bring it to where it is missing" } else { "both sides have it" };
     let pinned = if ask.pin {
@@ -103,12 +108,16 @@ fn given_text(conflict: &Conflict<'_>, writes: bool, ask: &Ask) -> String {
     format!("{} is given back, {flows}{pinned}", short(&entry.attribute))
 }
 
-async fn one<B: Broker, S: Store>(
+/// Gives one value back, or says why not.
+pub(crate) async fn one<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     conflict: &Conflict<'_>,
     ask: &Ask,
 ) -> anyhow::Result<Done> {
     let (connection, entry) = (conflict.connection, &conflict.kept.entry);
+    if entry.is_erased {
+        return Ok(Done::Refused("its value was erased: the person was forgotten".to_owned()));
+    }
     if let Some(given) = &conflict.given_back
         && !ask.force
     {

@@ -33,14 +33,7 @@ pub(super) async fn run<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let limit = shown.limit.unwrap_or(if form == Form::Json { usize::MAX } else { LINES });
-    let mut conflicts = Vec::new();
-    for connection in connections(pipeline, filter.connection.as_ref())? {
-        // One more than is shown, to know whether there are more.
-        conflicts.extend(of(pipeline, connection, filter, shown.all, limit.saturating_add(1)).await?);
-    }
-    conflicts.sort_by_key(|conflict| std::cmp::Reverse(conflict.kept.entry.seen_at));
-    let has_more = conflicts.len() > limit;
-    conflicts.truncate(limit);
+    let (conflicts, has_more) = gather(pipeline, filter, shown.all, limit).await?;
     if form == Form::Json {
         conflicts.iter().for_each(|conflict| output::object(&conflict.json(shown.values)));
         return Ok(Exit::Done);
@@ -54,6 +47,7 @@ pub(super) async fn run<B: Broker, S: Store>(
         let entry = &conflict.kept.entry;
         let system = &conflict.connection.systems[entry.side];
         let lost = match shown.values {
+            true if entry.is_erased => format!("erased, of {system}"),
             true => format!("{} of {system}", quoted(entry.value.as_ref(), false)),
             false => format!("*** of {system}"),
         };
@@ -76,6 +70,25 @@ pub(super) async fn run<B: Broker, S: Store>(
         output::count(conflicts.len(), "conflict")
     ));
     Ok(Exit::Done)
+}
+
+/// The conflicts that a filter means, newest first, at most `limit`, and whether there are more. `all`: those too that are
+/// settled.
+pub(crate) async fn gather<'p, B: Broker, S: Store>(
+    pipeline: &'p Pipeline<B, S>,
+    filter: &Filter,
+    all: bool,
+    limit: usize,
+) -> anyhow::Result<(Vec<Conflict<'p>>, bool)> {
+    let mut conflicts = Vec::new();
+    for connection in connections(pipeline, filter.connection.as_ref())? {
+        // One more than is shown, to know whether there are more.
+        conflicts.extend(of(pipeline, connection, filter, all, limit.saturating_add(1)).await?);
+    }
+    conflicts.sort_by_key(|conflict| std::cmp::Reverse(conflict.kept.entry.seen_at));
+    let has_more = conflicts.len() > limit;
+    conflicts.truncate(limit);
+    Ok((conflicts, has_more))
 }
 
 /// The conflicts of a connection that a filter means, newest first, at most `limit`.

@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::domain::give_back::unpin;
 use crate::domain::link::Pin;
 use crate::domain::{AttributePath, ConnectionName, Link, LinkId, Side};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
 use crate::ops::explain::find;
@@ -125,6 +126,7 @@ pub(super) async fn remove<B: Broker, S: Store>(
             found = loaded.items.into_iter().next().flatten().map(|link| (link, loaded.epoch));
         }
     }
+    audit::count("pins", removed.len() as u64);
     if removed.is_empty() {
         return Err(
             UsageError::new(format!("{attribute} of {account} is not pinned; see `muster conflicts pins`")).into()

@@ -75,6 +75,37 @@ pub(super) async fn run<B: Broker, S: Store>(
     Ok(Exit::Done)
 }
 
+/// What both sides should have, hold today, and whether one of them alone counts.
+pub(crate) struct Standing {
+    pub(crate) should_be: Option<Option<Value>>,
+    /// As far as each system says it.
+    pub(crate) today: Sides<Option<Option<Value>>>,
+    pub(crate) pinned_to: Option<Side>,
+}
+
+/// How the attribute of a conflict stands now.
+pub(crate) async fn standing<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    conflict: &Conflict<'_>,
+    offline: bool,
+) -> Result<Standing, StoreError> {
+    let meant = meant(pipeline, conflict).await?;
+    let path = &conflict.kept.entry.attribute;
+    let looks = look_at(pipeline, &meant, offline).await?;
+    let rule = conflict.connection.template().attributes.get(path);
+    let today = Sides::from_fn(|side| match &looks[side] {
+        Look::Shown(snapshot) => rule.and_then(|rule| rule.seen(side, snapshot)),
+        _ => None,
+    });
+    let register = meant.link.as_ref().and_then(|link| link.registers.get(path));
+    let pin = meant.link.as_ref().and_then(|link| link.pins.get(path));
+    Ok(Standing {
+        should_be: register.map(|register| register.value.clone()),
+        today,
+        pinned_to: pin.map(|pin| pin.side),
+    })
+}
+
 /// The accounts of an entry and their link, as they are now.
 pub(super) async fn meant<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,

@@ -10,6 +10,7 @@ use super::select::Fitting;
 use super::show::Look;
 use super::{discard, export, find, list, preview, rebuild, redrive, retry, show};
 use crate::broker::Broker;
+use crate::domain::audit::{About, Act, Verb, Why};
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::redrive::Which;
 use crate::ops::connect::Mode;
@@ -115,17 +116,18 @@ pub enum Command {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Meant {
     /// Their ids, as `dead list` prints them.
-    letters: Vec<String>,
+    pub letters: Vec<String>,
+    /// A filter.
     #[command(flatten)]
-    fitting: Fitting,
+    pub fitting: Fitting,
     /// All open letters.
     #[arg(long, conflicts_with = "letters")]
-    all: bool,
+    pub all: bool,
 }
 
 impl Meant {
     /// What is meant. Every id is looked up, so that a mistyped one changes nothing.
-    async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
+    pub(crate) async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
         self.check()?;
         if self.letters.is_empty() {
             return self.fitting.which(pipeline).await;
@@ -138,6 +140,20 @@ impl Meant {
             }
         }
         Ok(Which::Letters(ids))
+    }
+
+    /// What is meant, as the log of acts names it.
+    fn about(&self) -> About {
+        let filter = self.fitting.filter();
+        let about = About::connection(filter.connection.as_ref()).accounts(&self.fitting.account).ids(&self.letters);
+        about
+            .option("target", filter.target)
+            .option("class", filter.class)
+            .option("code", filter.code)
+            .option("attribute", filter.attribute)
+            .option("since", filter.since)
+            .option("until", filter.until)
+            .flag("all", self.all)
     }
 
     fn check(&self) -> Result<(), UsageError> {
@@ -157,6 +173,25 @@ fn reasons() -> impl TypedValueParser<Value = DiscardReason> {
         let known = DiscardReason::ALL.into_iter().find(|reason| reason.as_str() == word);
         known.expect("the parser before has refused every other word")
     })
+}
+
+impl Command {
+    /// The act that it is, if it changes something.
+    pub(in crate::ops) fn act(&self) -> Option<Act> {
+        match self {
+            Self::List { .. } | Self::Show { .. } | Self::Preview { .. } | Self::Export { .. } => None,
+            Self::Retry { meant, canary, rate, wait: _, resume } => {
+                let about = meant.about().option("canary", Some(*canary).filter(|canary| *canary > 0));
+                let about = about.option("rate", *rate).flag("resume", resume.is_some());
+                Some(Act::new(Verb::DeadRetry, about.ids(resume.iter().filter(|id| !id.is_empty()))))
+            }
+            Self::Discard { meant, reason, text, yes: _ } => {
+                let why = Why { reason: Some(reason.to_string()), text: text.clone() };
+                Some(Act { verb: Verb::DeadDiscard, about: meant.about(), why })
+            }
+            Self::Rebuild => Some(Act::new(Verb::DeadRebuild, About::default())),
+        }
+    }
 }
 
 /// Does what was asked.

@@ -11,6 +11,7 @@ use crate::broker::Broker;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::redrive::Which;
 use crate::domain::{DeadLetter, LetterContent, Resolution};
+use crate::ops::audit;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::ops::sync::UsageError;
@@ -32,6 +33,42 @@ pub struct Grounds {
     pub text: Option<String>,
 }
 
+impl Grounds {
+    /// That it can be kept.
+    pub(crate) fn check(&self) -> Result<(), UsageError> {
+        match self.text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
+            true => Err(UsageError::new(format!("the text is longer than {LONGEST_TEXT} characters"))),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Closes the letters that are meant, telling of each; how many.
+pub(crate) async fn close<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    which: &Which,
+    grounds: &Grounds,
+    mut told: impl FnMut(&DeadLetter, &'static str),
+) -> anyhow::Result<usize> {
+    grounds.check()?;
+    let mut letters = Letters::of(pipeline, which, None).await?;
+    let mut closed = 0;
+    loop {
+        let page = letters.take(pipeline, AT_ONCE).await?;
+        if page.is_empty() {
+            return Ok(closed);
+        }
+        let resolution = Resolution::Discarded { reason: grounds.reason, text: grounds.text.clone() };
+        let ids: Vec<_> = page.iter().map(|letter| letter.id.clone()).collect();
+        // The log first: a letter that nobody lists any more must have somebody who says why.
+        log_closed(pipeline, &ids, &resolution).await?;
+        pipeline.store.file_letters(&[], &ids).await?;
+        closed += ids.len();
+        audit::count("letters", ids.len() as u64);
+        page.iter().for_each(|letter| told(letter, what_follows(&letter.content)));
+    }
+}
+
 /// Closes letters. A person at a terminal is asked first, unless `sure`.
 pub async fn discard<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -40,9 +77,7 @@ pub async fn discard<B: Broker, S: Store>(
     sure: bool,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    if grounds.text.as_ref().is_some_and(|text| text.chars().count() > LONGEST_TEXT) {
-        return Err(UsageError::new(format!("the text is longer than {LONGEST_TEXT} characters")).into());
-    }
+    grounds.check()?;
     let meant = match which {
         Which::Fitting(filter) => {
             let count: u64 = groups(pipeline, filter).await?.iter().map(|group| group.letters).sum();
@@ -50,8 +85,7 @@ pub async fn discard<B: Broker, S: Store>(
         }
         Which::Letters(ids) => ids.len(),
     };
-    let mut letters = Letters::of(pipeline, which, None).await?;
-    let mut page = letters.take(pipeline, AT_ONCE).await?;
+    let page = Letters::of(pipeline, which, None).await?.take(pipeline, TOLD).await?;
     if page.is_empty() {
         if form == Form::Text {
             output::line("No open letters");
@@ -62,26 +96,14 @@ pub async fn discard<B: Broker, S: Store>(
         output::line("Nothing was changed");
         return Ok(Exit::Done);
     }
-    let mut closed = 0;
-    while !page.is_empty() {
-        let resolution = Resolution::Discarded { reason: grounds.reason, text: grounds.text.clone() };
-        let ids: Vec<_> = page.iter().map(|letter| letter.id.clone()).collect();
-        // The log first: a letter that nobody lists any more must have somebody who says why.
-        log_closed(pipeline, &ids, &resolution).await?;
-        pipeline.store.file_letters(&[], &ids).await?;
-        closed += ids.len();
-        for letter in &page {
-            let text = what_follows(&letter.content);
-            match form {
-                Form::Json => output::object(&serde_json::json!({
-                    "letter": letter.id, "discarded": true, "reason": grounds.reason, "text": text,
-                })),
-                Form::Text if meant <= TOLD => output::line(format!("{}: {text}", letter.id)),
-                Form::Text => {}
-            }
-        }
-        page = letters.take(pipeline, AT_ONCE).await?;
-    }
+    let closed = close(pipeline, which, grounds, |letter, text| match form {
+        Form::Json => output::object(&serde_json::json!({
+            "letter": letter.id, "discarded": true, "reason": grounds.reason, "text": text,
+        })),
+        Form::Text if meant <= TOLD => output::line(format!("{}: {text}", letter.id)),
+        Form::Text => {}
+    })
+    .await?;
     if form == Form::Text && meant > TOLD {
         output::line(format!("{} closed as {}", output::count(closed, "letter"), grounds.reason));
     }

@@ -35,7 +35,7 @@ const AT_ONCE: usize = 50;
 const LOOK: Duration = Duration::from_secs(15);
 
 /// What came of looking at an account today.
-pub(super) enum Sight {
+pub(crate) enum Sight {
     /// There is none to look at, or nobody was to look.
     NotAsked,
     /// The system says that there is no such account.
@@ -47,19 +47,19 @@ pub(super) enum Sight {
 }
 
 /// What would come of sending a letter again.
-pub(super) struct Prediction {
-    pub(super) letter: LetterId,
+pub(crate) struct Prediction {
+    pub(crate) letter: LetterId,
     /// The account that a person knows it by.
-    account: String,
-    pub(super) systems: Sides<String>,
-    pub(super) sides: Sides<Sight>,
+    pub(crate) account: String,
+    pub(crate) systems: Sides<String>,
+    pub(crate) sides: Sides<Sight>,
     /// One word.
-    outcome: &'static str,
+    pub(crate) outcome: &'static str,
     /// Why, or what else there is to say.
-    why: Option<String>,
-    creates: bool,
+    pub(crate) why: Option<String>,
+    pub(crate) creates: bool,
     /// What would be sent, under the names that the target knows.
-    pub(super) values: Attributes,
+    pub(crate) values: Attributes,
 }
 
 impl Prediction {
@@ -77,7 +77,7 @@ impl Prediction {
     }
 
     /// In words.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let creates = if self.creates { " (the account is created)" } else { "" };
         match &self.why {
             Some(why) => format!("{}{creates}: {why}", self.outcome),
@@ -146,7 +146,7 @@ pub async fn preview<B: Broker, S: Store>(
 }
 
 /// What would come of sending these letters again, one prediction each, in no order. `live`: both systems are looked at.
-pub(super) async fn predict<B: Broker, S: Store>(
+pub(crate) async fn predict<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     letters: &[DeadLetter],
     live: bool,

@@ -15,6 +15,7 @@ use crate::broker::Broker;
 use crate::domain::redrive::{InHand, LetterFilter, Phase, Redrive, Which};
 use crate::domain::{Cause, CommandOutcome, ConnectionName, DeadLetter, LetterContent, LetterId, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -44,15 +45,12 @@ pub struct Pace {
     pub wait: bool,
 }
 
-/// Sends the letters that are meant again.
-pub async fn begin<B: Broker, S: Store>(
+/// What is to be done so that the letters that are meant are sent again; `None`: there is none.
+pub(crate) async fn planned<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
-    mode: &Mode,
     which: Which,
     pace: Pace,
-    stop: &CancellationToken,
-    form: Form,
-) -> anyhow::Result<Exit> {
+) -> anyhow::Result<Option<Redrive>> {
     let began_at = now();
     let which = match which {
         // What is opened from now on is not meant: it is reported, and is a matter of its own.
@@ -67,12 +65,9 @@ pub async fn begin<B: Broker, S: Store>(
         Which::Letters(ids) => ids.len() as u64,
     };
     if meant == 0 {
-        if form == Form::Text {
-            output::line("No open letters");
-        }
-        return Ok(Exit::Done);
+        return Ok(None);
     }
-    let redrive = Redrive {
+    Ok(Some(Redrive {
         id: format!("{:08x}", fastrand::u32(..)),
         revision: 0,
         saved_at: began_at,
@@ -90,8 +85,35 @@ pub async fn begin<B: Broker, S: Store>(
         in_hand: Vec::new(),
         canaries: Vec::new(),
         runs: BTreeMap::new(),
+    }))
+}
+
+/// Sends the letters that are meant again.
+pub async fn begin<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    which: Which,
+    pace: Pace,
+    stop: &CancellationToken,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    let Some(redrive) = planned(pipeline, which, pace).await? else {
+        if form == Form::Text {
+            output::line("No open letters");
+        }
+        return Ok(Exit::Done);
     };
-    Drive { pipeline, mode, redrive, form, stop }.run(pace.wait).await
+    Drive { pipeline, mode, redrive, form: Some(form), stop }.run(pace.wait).await
+}
+
+/// Does what was planned or is carried on, without a word: how far it has come is in the store.
+pub(crate) async fn carry_out<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    mode: &Mode,
+    redrive: Redrive,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    Drive { pipeline, mode, redrive, form: None, stop }.run(false).await.map(drop)
 }
 
 /// Carries on what was stopped, or what a process that died has left: `id`, or the one that was begun last.
@@ -103,6 +125,15 @@ pub async fn resume<B: Broker, S: Store>(
     stop: &CancellationToken,
     form: Form,
 ) -> anyhow::Result<Exit> {
+    let redrive = taken_up(pipeline, id).await?;
+    Drive { pipeline, mode, redrive, form: Some(form), stop }.run(wait).await
+}
+
+/// What was stopped, or what a process that died has left, ready to be carried on.
+pub(crate) async fn taken_up<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    id: Option<&str>,
+) -> anyhow::Result<Redrive> {
     let known = pipeline.store.redrives().await?;
     let found = known.into_iter().find(|it| id.map_or(!it.is_over(), |id| it.id == id));
     let Some(mut redrive) = found else {
@@ -121,7 +152,21 @@ pub async fn resume<B: Broker, S: Store>(
         }
         Phase::Canary | Phase::Going | Phase::Done => {}
     }
-    Drive { pipeline, mode, redrive, form, stop }.run(wait).await
+    Ok(redrive)
+}
+
+/// What came of the commands of a retry so far: how many had which outcome, and how many are under way.
+pub(crate) async fn so_far<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    redrive: &Redrive,
+) -> anyhow::Result<(BTreeMap<&'static str, u32>, i64)> {
+    let (mut outcomes, mut in_flight) = (BTreeMap::new(), 0);
+    for (name, run) in &redrive.runs {
+        let Some(run) = pipeline.store.run(name, run).await? else { continue };
+        in_flight += run.commands_in_flight().max(0);
+        run.commands.iter().for_each(|(outcome, count)| *outcomes.entry(outcome.as_str()).or_default() += count);
+    }
+    Ok((outcomes, in_flight))
 }
 
 /// A retry of many letters under way in this process.
@@ -129,13 +174,14 @@ struct Drive<'d, B, S> {
     pipeline: &'d Pipeline<B, S>,
     mode: &'d Mode,
     redrive: Redrive,
-    form: Form,
+    /// How it is told; `None`: nobody listens.
+    form: Option<Form>,
     stop: &'d CancellationToken,
 }
 
 impl<B: Broker, S: Store> Drive<'_, B, S> {
     async fn run(mut self, wait: bool) -> anyhow::Result<Exit> {
-        let bar = sync::bar(self.form);
+        let bar = sync::bar(self.form.unwrap_or(Form::Json));
         bar.set_length(self.redrive.meant);
         self.save().await?;
         // What a process that died had in hand goes first, under the numbers that it was given.
@@ -301,8 +347,10 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 Sent::Closed => self.redrive.closed += 1,
                 Sent::Asked | Sent::Reread | Sent::Relinked | Sent::Requeued => self.redrive.sent += 1,
             }
-            if self.form == Form::Json || self.redrive.meant <= TOLD || matches!(sent, Sent::Left(_)) {
-                tell(id, sent, self.form);
+            if let Some(form) = self.form
+                && (form == Form::Json || self.redrive.meant <= TOLD || matches!(sent, Sent::Left(_)))
+            {
+                tell(id, sent, form);
             }
         }
         let in_hand = std::mem::take(&mut self.redrive.in_hand);
@@ -390,20 +438,18 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
     /// Says what came of it so far.
     async fn report(&self) -> anyhow::Result<Exit> {
         let redrive = &self.redrive;
-        let (mut outcomes, mut in_flight) = (BTreeMap::<&str, u32>::new(), 0);
-        for (name, run) in &redrive.runs {
-            let Some(run) = self.pipeline.store.run(name, run).await? else { continue };
-            in_flight += run.commands_in_flight().max(0);
-            run.commands.iter().for_each(|(outcome, count)| *outcomes.entry(outcome.as_str()).or_default() += count);
+        let (outcomes, in_flight) = so_far(self.pipeline, redrive).await?;
+        let joined = if self.form.is_some() { self.opened_since().await? } else { 0 };
+        for (what, count) in [("sent", redrive.sent), ("closed", redrive.closed), ("left", redrive.left)] {
+            audit::count(what, count);
         }
-        let joined = self.opened_since().await?;
-        if self.form == Form::Json {
+        if self.form == Some(Form::Json) {
             output::object(&serde_json::json!({
                 "retry": redrive.id, "by": redrive.by, "began_at": redrive.began_at, "state": redrive.phase,
                 "meant": redrive.meant, "sent": redrive.sent, "closed": redrive.closed, "left": redrive.left,
                 "outcomes": outcomes, "in_flight": in_flight, "opened_since": joined, "runs": redrive.runs,
             }));
-        } else {
+        } else if self.form == Some(Form::Text) {
             let mut parts = vec![format!("{} of {} sent", redrive.sent, redrive.meant)];
             if redrive.closed > 0 {
                 parts.push(format!("{} closed, since nothing is lacking any more", redrive.closed));

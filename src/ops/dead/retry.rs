@@ -16,6 +16,7 @@ use crate::domain::{
     Resolution, Rules, RunId, Side, Sides,
 };
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -101,6 +102,8 @@ pub async fn retry<B: Broker, S: Store>(
         failed += usize::from(matches!(sent, Sent::Left(_)));
         tell(id, &sent, form);
     }
+    audit::count("sent", (letters.len() - failed) as u64);
+    audit::count("left", failed as u64);
     if form == Form::Text {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
     }

@@ -63,7 +63,7 @@ fn classes() -> impl TypedValueParser<Value = FailureClass> {
 }
 
 /// A time as people type it.
-fn time(text: &str) -> Result<Timestamp, String> {
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp(time.as_millisecond()));
     }
@@ -88,7 +88,7 @@ impl Fitting {
     }
 
     /// What is meant, with the account looked up.
-    pub(super) async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
+    pub(crate) async fn which<B: Broker, S: Store>(&self, pipeline: &Pipeline<B, S>) -> anyhow::Result<Which> {
         let filter = self.filter();
         known(pipeline, filter.connection.as_ref())?;
         let Some(account) = &self.account else { return Ok(Which::Fitting(filter)) };
@@ -146,13 +146,13 @@ async fn letters_of<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, text: &str) 
 
 /// Letters of one cause, over all connections that are meant.
 #[derive(Debug, Clone)]
-pub(super) struct Group {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) letters: u64,
+pub(crate) struct Group {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) letters: u64,
     /// How many of them are about an account.
-    pub(super) accounts: u64,
-    pub(super) first_at: Timestamp,
-    pub(super) last_at: Timestamp,
+    pub(crate) accounts: u64,
+    pub(crate) first_at: Timestamp,
+    pub(crate) last_at: Timestamp,
 }
 
 /// The shelves that letters of a filter may lie on.
@@ -163,7 +163,7 @@ fn shelves<B, S>(pipeline: &Pipeline<B, S>, filter: &LetterFilter) -> Vec<Option
 }
 
 /// The letters that a filter means, by cause: most letters first.
-pub(super) async fn groups<B: Broker, S: Store>(
+pub(crate) async fn groups<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     filter: &LetterFilter,
 ) -> anyhow::Result<Vec<Group>> {
@@ -203,7 +203,7 @@ pub(super) async fn groups<B: Broker, S: Store>(
 }
 
 /// Letters that are meant, oldest first. Only a page of each cause is in memory.
-pub(super) struct Letters {
+pub(crate) struct Letters {
     filter: LetterFilter,
     when: Range<Timestamp>,
     streams: Vec<Stream>,
@@ -222,7 +222,7 @@ struct Stream {
 
 impl Letters {
     /// Those behind `after`.
-    pub(super) async fn of<B: Broker, S: Store>(
+    pub(crate) async fn of<B: Broker, S: Store>(
         pipeline: &Pipeline<B, S>,
         which: &Which,
         after: Option<LetterPlace>,
@@ -272,7 +272,7 @@ impl Letters {
     }
 
     /// The next one.
-    pub(super) async fn next<B: Broker, S: Store>(
+    pub(crate) async fn next<B: Broker, S: Store>(
         &mut self,
         pipeline: &Pipeline<B, S>,
     ) -> Result<Option<DeadLetter>, StoreError> {
@@ -293,7 +293,7 @@ impl Letters {
     }
 
     /// The next ones, at most so many.
-    pub(super) async fn take<B: Broker, S: Store>(
+    pub(crate) async fn take<B: Broker, S: Store>(
         &mut self,
         pipeline: &Pipeline<B, S>,
         limit: usize,

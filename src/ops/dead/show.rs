@@ -128,7 +128,7 @@ fn today(prediction: &Prediction, look: Look) {
 }
 
 /// A value, or only what can be said of it without telling it.
-pub(super) fn masked(value: Option<&Value>, open: bool) -> String {
+pub(crate) fn masked(value: Option<&Value>, open: bool) -> String {
     match value {
         None => "nothing".to_owned(),
         value if open => quoted(value, true),
@@ -140,7 +140,8 @@ pub(super) fn masked(value: Option<&Value>, open: bool) -> String {
     }
 }
 
-fn what_a_retry_does(content: &LetterContent) -> &'static str {
+/// What sending it again does.
+pub(crate) fn what_a_retry_does(content: &LetterContent) -> &'static str {
     match content {
         LetterContent::Command { .. } => "writes what the account lacks on that day, if it still lacks anything",
         LetterContent::Account { .. } => "reads the account again",

@@ -18,15 +18,15 @@ const CALLED_BY: [&str; 2] = ["emails", "userName"];
 const EPOCHS: usize = 5;
 
 /// An account on one connection, or the two of a link.
-pub(in crate::ops) struct Meant {
-    pub(in crate::ops) connection: Arc<Connection>,
+pub(crate) struct Meant {
+    pub(crate) connection: Arc<Connection>,
     /// The accounts that were asked for or belong to them.
-    pub(in crate::ops) accounts: Sides<Option<AccountId>>,
+    pub(crate) accounts: Sides<Option<AccountId>>,
     /// Their link, with the time and the epoch at which the store had it; `None`: they have none.
-    pub(in crate::ops) link: Option<Link>,
-    pub(in crate::ops) epoch: crate::domain::Epoch,
+    pub(crate) link: Option<Link>,
+    pub(crate) epoch: crate::domain::Epoch,
     /// The store's clock.
-    pub(in crate::ops) now: Timestamp,
+    pub(crate) now: Timestamp,
 }
 
 /// Accounts by system.
@@ -34,7 +34,7 @@ type Candidates = BTreeMap<SystemName, BTreeSet<AccountId>>;
 
 /// What a person means by `text`, on every connection that has it; at least one. Errors of the person's are
 /// [`UsageError`]s.
-pub(in crate::ops) async fn find<B: Broker, S: Store>(
+pub(crate) async fn find<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     text: &str,
     only: Option<&ConnectionName>,

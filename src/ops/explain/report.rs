@@ -20,53 +20,53 @@ use crate::stages::skew::a_ahead;
 
 /// An account on one connection.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
-    pub(super) connection: ConnectionName,
-    pub(super) link: Option<LinkId>,
+pub(crate) struct Report {
+    pub(crate) connection: ConnectionName,
+    pub(crate) link: Option<LinkId>,
     /// The verdict in one word.
-    pub(super) state: &'static str,
+    pub(crate) state: &'static str,
     /// The same as a sentence.
-    pub(super) verdict: String,
+    pub(crate) verdict: String,
     /// Whether nothing more happens before a person has acted.
-    pub(super) needs_a_person: bool,
-    pub(super) sides: Vec<SideReport>,
-    pub(super) attributes: Vec<AttributeReport>,
+    pub(crate) needs_a_person: bool,
+    pub(crate) sides: Vec<SideReport>,
+    pub(crate) attributes: Vec<AttributeReport>,
     /// Values that did not win, newest first.
-    pub(super) kept: Vec<KeptReport>,
-    pub(super) letters: Vec<LetterReport>,
-    pub(super) next: Vec<Step>,
+    pub(crate) kept: Vec<KeptReport>,
+    pub(crate) letters: Vec<LetterReport>,
+    pub(crate) next: Vec<Step>,
 }
 
 /// One side of it.
 #[derive(Debug, Serialize)]
-pub(super) struct SideReport {
-    pub(super) side: Side,
-    pub(super) system: SystemName,
+pub(crate) struct SideReport {
+    pub(crate) side: Side,
+    pub(crate) system: SystemName,
     #[serde(skip)]
-    pub(super) name: String,
-    pub(super) account: Option<AccountId>,
+    pub(crate) name: String,
+    pub(crate) account: Option<AccountId>,
     /// When what is known of it was true, in the system's clock.
-    pub(super) seen_at: Option<Timestamp>,
+    pub(crate) seen_at: Option<Timestamp>,
     /// When it was changed there, in the system's clock.
-    pub(super) modified_at: Option<Timestamp>,
+    pub(crate) modified_at: Option<Timestamp>,
     /// What a look at it today showed: `shown`, `absent`, `failed`, `paused` or `not_asked`.
-    pub(super) today: &'static str,
-    pub(super) last_write: Option<LastWriteReport>,
+    pub(crate) today: &'static str,
+    pub(crate) last_write: Option<LastWriteReport>,
     /// How the account that was here last parted from its partner, who had left.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) parting: Option<PartingReport>,
+    pub(crate) parting: Option<PartingReport>,
     /// Since when a write waits until nobody works with the account, and until when at the latest; in the store's clock.
-    pub(super) deferred: Option<DeferralReport>,
+    pub(crate) deferred: Option<DeferralReport>,
     /// Writes that were begun and whose end is not known.
-    pub(super) open_writes: usize,
+    pub(crate) open_writes: usize,
     /// What there is to say of it, a sentence each.
-    pub(super) text: Vec<String>,
+    pub(crate) text: Vec<String>,
 }
 
 /// How an account parted from its partner, who had left.
 #[derive(Debug, Serialize)]
-pub(super) struct PartingReport {
-    account: AccountId,
+pub(crate) struct PartingReport {
+    pub(crate) account: AccountId,
     how: Departure,
     why: Left,
     at: Timestamp,
@@ -77,106 +77,106 @@ pub(super) struct PartingReport {
 
 /// A write that waits until nobody works with the account.
 #[derive(Debug, Serialize)]
-pub(super) struct DeferralReport {
-    pub(super) since: Timestamp,
-    pub(super) until: Timestamp,
+pub(crate) struct DeferralReport {
+    pub(crate) since: Timestamp,
+    pub(crate) until: Timestamp,
     /// How the account was in use, such as `logged_in`.
-    pub(super) code: String,
+    pub(crate) code: String,
 }
 
 /// What the system said to the last write.
 #[derive(Debug, Serialize)]
-pub(super) struct LastWriteReport {
-    at: Timestamp,
+pub(crate) struct LastWriteReport {
+    pub(crate) at: Timestamp,
     /// `created`, `updated`, `found`, `moved` or `failed`.
-    answer: &'static str,
-    code: Option<String>,
-    pub(super) status: Option<u16>,
-    pub(super) request_id: Option<String>,
+    pub(crate) answer: &'static str,
+    pub(crate) code: Option<String>,
+    pub(crate) status: Option<u16>,
+    pub(crate) request_id: Option<String>,
 }
 
 /// One attribute.
 #[derive(Debug, Serialize)]
-pub(super) struct AttributeReport {
-    pub(super) attribute: AttributePath,
+pub(crate) struct AttributeReport {
+    pub(crate) attribute: AttributePath,
     /// The value that both sides should have; left out if none is known, null if they should have none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) value: Option<Option<Value>>,
+    pub(crate) value: Option<Option<Value>>,
     /// The side whose value it is.
-    pub(super) set_by: Option<Side>,
+    pub(crate) set_by: Option<Side>,
     /// When it was set, in that side's clock.
-    pub(super) set_at: Option<Timestamp>,
+    pub(crate) set_at: Option<Timestamp>,
     /// Whether both sides hold it and nothing follows.
-    pub(super) in_step: bool,
-    pub(super) rule: Option<String>,
+    pub(crate) in_step: bool,
+    pub(crate) rule: Option<String>,
     /// The side that alone counts for it on this link, since a person said so.
-    pub(super) pinned_to: Option<Side>,
-    pub(super) sides: Vec<AttributeSide>,
+    pub(crate) pinned_to: Option<Side>,
+    pub(crate) sides: Vec<AttributeSide>,
     /// Neither side has a value, as far as is known.
     #[serde(skip)]
-    pub(super) is_empty: bool,
+    pub(crate) is_empty: bool,
     #[serde(skip)]
-    pub(super) names: Sides<Option<AttributePath>>,
+    pub(crate) names: Sides<Option<AttributePath>>,
     /// Whose value it is and since when, for the page.
     #[serde(skip)]
-    pub(super) origin: Option<String>,
+    pub(crate) origin: Option<String>,
 }
 
 /// How an attribute is on one side.
 #[derive(Debug, Serialize)]
-pub(super) struct AttributeSide {
-    pub(super) side: Side,
-    pub(super) system: SystemName,
+pub(crate) struct AttributeSide {
+    pub(crate) side: Side,
+    pub(crate) system: SystemName,
     /// What it was last seen to hold, compared with the value: `same`, `other` or `never`.
-    pub(super) last_seen: &'static str,
+    pub(crate) last_seen: &'static str,
     /// What it holds today; left out if it was not looked at, null if it holds nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) today: Option<Option<Value>>,
+    pub(crate) today: Option<Option<Value>>,
     /// How the value stands towards it.
-    pub(super) standing: &'static str,
+    pub(crate) standing: &'static str,
     #[serde(skip)]
-    pub(super) name: String,
-    pub(super) text: String,
+    pub(crate) name: String,
+    pub(crate) text: String,
     /// The same with values at full length.
     #[serde(skip)]
-    pub(super) full_text: String,
+    pub(crate) full_text: String,
 }
 
 /// A value that did not win.
 #[derive(Debug, Serialize)]
-pub(super) struct KeptReport {
+pub(crate) struct KeptReport {
     /// Its id, as `conflicts list` prints it.
-    pub(super) conflict: String,
-    pub(super) attribute: AttributePath,
-    pub(super) side: Side,
-    pub(super) value: Option<Value>,
-    pub(super) reason: crate::domain::resolve::JournalReason,
-    pub(super) seen_at: Timestamp,
-    pub(super) text: String,
+    pub(crate) conflict: String,
+    pub(crate) attribute: AttributePath,
+    pub(crate) side: Side,
+    pub(crate) value: Option<Value>,
+    pub(crate) reason: crate::domain::resolve::JournalReason,
+    pub(crate) seen_at: Timestamp,
+    pub(crate) text: String,
     /// How to have it back.
-    pub(super) back: String,
+    pub(crate) back: String,
 }
 
 /// An open letter.
 #[derive(Debug, Serialize)]
-pub(super) struct LetterReport {
-    pub(super) letter: LetterId,
-    pub(super) code: String,
-    pub(super) message: String,
-    pub(super) first_at: Timestamp,
-    pub(super) last_at: Timestamp,
-    pub(super) failures: u32,
-    pub(super) status: Option<u16>,
-    pub(super) request_id: Option<String>,
-    pub(super) remedy: Option<String>,
-    pub(super) text: String,
+pub(crate) struct LetterReport {
+    pub(crate) letter: LetterId,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) first_at: Timestamp,
+    pub(crate) last_at: Timestamp,
+    pub(crate) failures: u32,
+    pub(crate) status: Option<u16>,
+    pub(crate) request_id: Option<String>,
+    pub(crate) remedy: Option<String>,
+    pub(crate) text: String,
 }
 
 /// What to do next.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
-    pub(super) text: String,
-    pub(super) command: Option<String>,
+pub(crate) struct Step {
+    pub(crate) text: String,
+    pub(crate) command: Option<String>,
 }
 
 impl Report {
@@ -213,7 +213,7 @@ impl Report {
     }
 
     /// Leaves one attribute. `false` if there is none that a person would call so.
-    pub(super) fn narrow(&mut self, name: &str) -> bool {
+    pub(crate) fn narrow(&mut self, name: &str) -> bool {
         let is_called = |attribute: &AttributeReport| {
             let names = Side::BOTH.into_iter().filter_map(|side| attribute.names[side].as_ref());
             let mut names = names.chain([&attribute.attribute]).flat_map(|path| [path.as_str(), short(path)]);
@@ -229,20 +229,20 @@ impl Report {
 
 impl AttributeSide {
     /// How it is there, with values at full length if it was asked for.
-    pub(super) fn told(&self, asked: bool) -> &str {
+    pub(crate) fn told(&self, asked: bool) -> &str {
         if asked { &self.full_text } else { &self.text }
     }
 }
 
 impl PartingReport {
-    pub(super) fn new(parting: &Parting) -> Self {
+    pub(crate) fn new(parting: &Parting) -> Self {
         let Parting { account, how, why, at, run, was_gone, over_at: _ } = parting.clone();
         Self { account, how, why, at, run, was_gone }
     }
 }
 
 impl LastWriteReport {
-    pub(super) fn new(write: &LastWrite) -> Self {
+    pub(crate) fn new(write: &LastWrite) -> Self {
         let (answer, code) = match &write.answer {
             WriteAnswer::Created => ("created", None),
             WriteAnswer::Updated => ("updated", None),
@@ -256,7 +256,7 @@ impl LastWriteReport {
 }
 
 /// The word for machines.
-pub(super) fn standing(standing: Standing) -> &'static str {
+pub(crate) fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Unknown => "unknown",
         Standing::There => "there",

@@ -328,7 +328,11 @@ impl Words {
     /// A value that did not win, and why.
     pub(in crate::ops) fn kept(&self, entry: &JournalEntry, rule: Option<&AttributeRule>) -> String {
         let (name, other) = (self.name(entry.side), self.name(entry.side.other()));
-        let (when, value) = (self.when_here(entry.seen_at), quoted(entry.value.as_ref(), true));
+        let value = match entry.is_erased {
+            true => "a value that was erased".to_owned(),
+            false => quoted(entry.value.as_ref(), true),
+        };
+        let when = self.when_here(entry.seen_at);
         match entry.reason {
             JournalReason::ConflictLost => {
                 // The rule may have been another one then.
@@ -365,7 +369,7 @@ pub(super) fn ago(since: Duration) -> String {
 }
 
 /// The name of an attribute for people: without the long prefix of an extension.
-pub(in crate::ops) fn short(path: &AttributePath) -> &str {
+pub(crate) fn short(path: &AttributePath) -> &str {
     let path = path.as_str();
     match path.strip_prefix("urn:") {
         Some(urn) => urn.rsplit(':').next().unwrap_or(path),
@@ -385,7 +389,7 @@ pub(super) fn list(paths: &[AttributePath]) -> String {
 const SHOWN_CHARS: usize = 60;
 
 /// A value for people. A value of a system must not give orders to a terminal, so control characters are shown by name.
-pub(in crate::ops) fn quoted(value: Option<&Value>, whole: bool) -> String {
+pub(crate) fn quoted(value: Option<&Value>, whole: bool) -> String {
     let cut = |text: &str| match text.char_indices().nth(SHOWN_CHARS) {
         Some((at, _)) if !whole => format!("\"{}...\"", clean(&text[..at])),
         _ => format!("\"{}\"", clean(text)),

@@ -12,6 +12,7 @@ use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::hold::{Approval, Verdict, Why, rule};
 use crate::domain::{Cause, ChangeOutcome, Command, ConnectionName, Lane, LinkId, RunId, Side, Sides, Timestamp};
 use crate::failpoint::hit;
+use crate::ops::audit;
 use crate::ops::connect::{Mode, operator};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -42,19 +43,12 @@ pub async fn approve<B: Broker, S: Store>(
     decision: &Decision,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let (items, left) = meant(pipeline, decision, |item| {
-        let stop = item.stop.as_ref()?;
-        let is_spared = stop.why == Why::Protected && item.is_protected;
-        is_spared.then_some("the account is protected: take it out of `protected` first")
-    })
-    .await?;
+    let (items, left) = meant(pipeline, decision, Verdict::Approved).await?;
     if !confirmed(&items, decision, "Let")? {
         return Ok(Exit::Done);
     }
-    let mut sent = 0;
-    for (name, rulings) in by_connection(&items) {
-        sent += send(pipeline, &name, rulings).await?;
-    }
+    let sent = carry_out(pipeline, &items, Verdict::Approved).await?;
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Approved, form);
     if form == Form::Text && sent > 0 {
         how_to_start(&missing(&pipeline.store).await?, mode).into_iter().for_each(output::line);
@@ -68,22 +62,46 @@ pub async fn reject<B: Broker, S: Store>(
     decision: &Decision,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let (items, left) = meant(pipeline, decision, |_| None).await?;
+    let (items, left) = meant(pipeline, decision, Verdict::Rejected).await?;
     if !confirmed(&items, decision, "Refuse")? {
         return Ok(Exit::Done);
     }
-    for (name, rulings) in by_connection(&items) {
-        refuse(pipeline, &name, rulings).await?;
-    }
+    carry_out(pipeline, &items, Verdict::Rejected).await?;
+    audit::count("left", left.len() as u64);
     report(&items, &left, Verdict::Rejected, form);
     Ok(Exit::Done)
 }
 
+/// Sends what is approved to the writers, or notes what is rejected; how many sides of links a writer is asked for.
+pub(crate) async fn carry_out<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    items: &[Item],
+    verdict: Verdict,
+) -> anyhow::Result<usize> {
+    let mut sent = 0;
+    for (name, rulings) in by_connection(items) {
+        match verdict {
+            Verdict::Approved => sent += send(pipeline, &name, rulings).await?,
+            Verdict::Rejected => refuse(pipeline, &name, rulings).await?,
+        }
+    }
+    let what = if verdict == Verdict::Approved { "approved" } else { "rejected" };
+    audit::count(what, items.len() as u64);
+    Ok(sent)
+}
+
+/// Why something that is held cannot be decided so.
+fn obstacle(item: &Item, verdict: Verdict) -> Option<&'static str> {
+    let stop = item.stop.as_ref().filter(|_| verdict == Verdict::Approved)?;
+    let is_spared = stop.why == Why::Protected && item.is_protected;
+    is_spared.then_some("the account is protected: take it out of `protected` first")
+}
+
 /// What is decided about, and what is left out with the reason.
-async fn meant<B: Broker, S: Store>(
+pub(crate) async fn meant<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     decision: &Decision,
-    obstacle: impl Fn(&Item) -> Option<&'static str>,
+    verdict: Verdict,
 ) -> anyhow::Result<(Vec<Item>, Vec<(Item, &'static str)>)> {
     let Filter { connection, risk, accounts, .. } = &decision.filter;
     let names_nothing = connection.is_none() && risk.is_none() && accounts.is_empty();
@@ -102,7 +120,7 @@ async fn meant<B: Broker, S: Store>(
         // Which of two values is right is a question about each of them.
         let alone =
             (item.stop.is_none() && accounts.is_empty()).then_some("base_lost is decided one by one: name the account");
-        match alone.or_else(|| obstacle(&item)) {
+        match alone.or_else(|| obstacle(&item, verdict)) {
             Some(reason) => left.push((item, reason)),
             None => meant.push(item),
         }

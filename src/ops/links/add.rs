@@ -10,6 +10,7 @@ use super::make::{Made, link};
 use crate::broker::Broker;
 use crate::domain::rules::{Flow, Policy};
 use crate::domain::{AccountId, Failure, Side, Sides, Snapshot};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
@@ -45,6 +46,7 @@ pub(super) async fn run<B: Broker, S: Store>(
     let made = link(pipeline, desk, std::slice::from_ref(&pair), false).await?.pop().unwrap_or(Made::Busy);
     let (a, b) = (desk.account(Side::A, &pair.a), desk.account(Side::B, &pair.b));
     let reason = desk.reason(&pair, &made);
+    audit::count("linked", u64::from(made == Made::Linked));
     info!(connection = %desk.name, %a, %b, by = operator(), outcome = ?made, "{} links {a} with {b}", operator());
     if form == Form::Json {
         let (code, reason) = reason.clone().unzip();

@@ -9,6 +9,7 @@ use super::make::idle_link_of;
 use crate::broker::Broker;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::{AccountId, LetterId, Link, Resolution, Side, Sides};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::dead;
 use crate::ops::exit::Exit;
@@ -38,6 +39,7 @@ pub(super) async fn run<B: Broker, S: Store>(
             Err(error) => return Err(error.into()),
         }
     };
+    audit::count("links", 1);
     let (a, b) = (desk.account(Side::A, &pair.a), desk.account(Side::B, &pair.b));
     info!(connection = %desk.name, %a, %b, by = operator(), "{} ends the link of {a} and {b}", operator());
     let next = what_follows(pipeline, desk, &pair).await;

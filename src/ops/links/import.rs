@@ -19,11 +19,15 @@ use super::table::{self, Reading, Row, Says};
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::domain::{AccountId, Side, Sides};
+use crate::ops::audit;
 use crate::ops::connect::operator;
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::stages::Pipeline;
 use crate::store::Store;
+
+/// What may come of a row.
+pub(crate) const OUTCOMES: [&str; 5] = ["linked", "would_link", "already_linked", "refused", "skipped"];
 
 /// Pairs that are committed together.
 const CHUNK: usize = 100;
@@ -47,6 +51,66 @@ pub(super) struct Imported {
     pub(super) linked: u64,
 }
 
+/// What came of the rows of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// How many rows of the table there are.
+    pub(crate) rows: usize,
+    /// Rows by outcome: `linked`, `would_link`, `already_linked`, `refused`, `skipped`.
+    pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// Each row, in the order of the file.
+    pub(crate) lines: Vec<Line>,
+}
+
+/// Links the pairs of a CSV file that somebody sent, and tells what came of each row.
+pub(crate) async fn link_pairs<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    desk: &Desk<'_>,
+    config: &Config,
+    csv: &[u8],
+    (dry_run, check): (bool, bool),
+) -> anyhow::Result<Outcome> {
+    let ask = Ask { file: PathBuf::from("-"), dry_run, check, columns: Sides::default() };
+    let mut lines = Vec::new();
+    let (rows, counts) = link_rows(pipeline, desk, config, csv, &ask, ProgressBar::hidden(), &mut |line| {
+        lines.push(line);
+    })
+    .await?;
+    Ok(Outcome { rows, counts, lines })
+}
+
+/// Links the pairs of a CSV file, and tells of each row; how many rows there are, and how many of them had which outcome.
+async fn link_rows<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    desk: &Desk<'_>,
+    config: &Config,
+    csv: &[u8],
+    ask: &Ask,
+    bar: ProgressBar,
+    told: &mut (dyn FnMut(Line) + Send),
+) -> anyhow::Result<(usize, BTreeMap<&'static str, u64>)> {
+    let names = columns::names(desk, config);
+    let rows = {
+        let parse = |side: Side, text: &str| desk.parse(side, text);
+        table::read(csv, &Reading { names: &names, given: &ask.columns, parse: &parse })?
+    };
+    bar.set_length(rows.len() as u64);
+    let mut import = Import { desk, ask, bar, counts: BTreeMap::new(), told: Told::default() };
+    let mut rest = &rows[..];
+    while !rest.is_empty() {
+        let (chunk, later) = rest.split_at(chunk_of(rest));
+        let lines = import.chunk(pipeline, chunk).await?;
+        import.bar.suspend(|| lines.into_iter().for_each(&mut *told));
+        import.bar.inc(chunk.len() as u64);
+        rest = later;
+    }
+    import.bar.finish_and_clear();
+    for outcome in ["linked", "already_linked", "refused", "skipped"] {
+        audit::count(outcome, import.counts.get(outcome).copied().unwrap_or_default());
+    }
+    Ok((rows.len(), import.counts))
+}
+
 /// Links what the file lists.
 pub(super) async fn run<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -56,19 +120,9 @@ pub(super) async fn run<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Imported> {
     let bytes = bytes(&ask.file)?;
-    let names = columns::names(desk, config);
-    let parse = |side: Side, text: &str| desk.parse(side, text);
-    let rows = table::read(&bytes, &Reading { names: &names, given: &ask.columns, parse: &parse })?;
-    let mut import =
-        Import { desk, ask, form, bar: bar(form, rows.len()), counts: BTreeMap::new(), told: Told::default() };
-    let mut rest = &rows[..];
-    while !rest.is_empty() {
-        let (chunk, later) = rest.split_at(chunk_of(rest));
-        import.chunk(pipeline, chunk).await?;
-        rest = later;
-    }
-    import.bar.finish_and_clear();
-    Ok(import.finish(rows.len()))
+    let mut told = |line: Line| show(&line, form);
+    let (rows, counts) = link_rows(pipeline, desk, config, &bytes, ask, bar(form), &mut told).await?;
+    Ok(finish(desk, ask, rows, &counts, form))
 }
 
 fn bytes(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -116,25 +170,29 @@ impl Told {
 struct Import<'i> {
     desk: &'i Desk<'i>,
     ask: &'i Ask,
-    form: Form,
     bar: ProgressBar,
     counts: BTreeMap<&'static str, u64>,
     told: Told,
 }
 
 /// The result of one row.
-#[derive(Serialize)]
-struct Line {
-    line: u64,
-    outcome: &'static str,
-    a: Option<String>,
-    b: Option<String>,
-    code: Option<&'static str>,
-    reason: Option<String>,
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Line {
+    /// Its first line in the file, from 1.
+    pub(crate) line: u64,
+    pub(crate) outcome: &'static str,
+    pub(crate) a: Option<String>,
+    pub(crate) b: Option<String>,
+    pub(crate) code: Option<&'static str>,
+    pub(crate) reason: Option<String>,
 }
 
 impl Import<'_> {
-    async fn chunk<B: Broker, S: Store>(&mut self, pipeline: &Pipeline<B, S>, rows: &[Row]) -> anyhow::Result<()> {
+    async fn chunk<B: Broker, S: Store>(
+        &mut self,
+        pipeline: &Pipeline<B, S>,
+        rows: &[Row],
+    ) -> anyhow::Result<Vec<Line>> {
         let mut lines: Vec<Option<Line>> = Vec::new();
         let mut open: Vec<(usize, Sides<AccountId>)> = Vec::new();
         for (place, row) in rows.iter().enumerate() {
@@ -167,8 +225,11 @@ impl Import<'_> {
             }
             lines[place] = Some(self.line(rows[place].line, &pair, &made));
         }
-        self.show(lines.into_iter().flatten());
-        Ok(())
+        let lines: Vec<_> = lines.into_iter().flatten().collect();
+        for line in &lines {
+            *self.counts.entry(line.outcome).or_default() += 1;
+        }
+        Ok(lines)
     }
 
     /// The rows with an account that its system does not have, and why they are refused.
@@ -195,71 +256,58 @@ impl Import<'_> {
         let [a, b] = Side::BOTH.map(|side| Some(self.desk.account(side, &pair[side])));
         Line { line, outcome: word(made, self.ask.dry_run), a, b, code, reason }
     }
+}
 
-    fn show(&mut self, lines: impl Iterator<Item = Line>) {
-        let lines: Vec<_> = lines.collect();
-        for line in &lines {
-            *self.counts.entry(line.outcome).or_default() += 1;
+fn show(line: &Line, form: Form) {
+    match (form, &line.a, &line.b, &line.reason) {
+        (Form::Json, ..) => output::object(line),
+        (Form::Text, _, _, Some(reason)) => output::line(format!("line {}: {}: {reason}", line.line, line.outcome)),
+        (Form::Text, a, b, None) => {
+            let (a, b) = (a.as_deref().unwrap_or("-"), b.as_deref().unwrap_or("-"));
+            output::line(format!("line {}: {}: {a} and {b}", line.line, line.outcome));
         }
-        self.bar.suspend(|| {
-            for line in &lines {
-                match (self.form, &line.a, &line.b, &line.reason) {
-                    (Form::Json, ..) => output::object(line),
-                    (Form::Text, _, _, Some(reason)) => {
-                        output::line(format!("line {}: {}: {reason}", line.line, line.outcome));
-                    }
-                    (Form::Text, a, b, None) => {
-                        let (a, b) = (a.as_deref().unwrap_or("-"), b.as_deref().unwrap_or("-"));
-                        output::line(format!("line {}: {}: {a} and {b}", line.line, line.outcome));
-                    }
-                }
-            }
-        });
-        self.bar.inc(lines.len() as u64);
-    }
-
-    fn finish(self, rows: usize) -> Imported {
-        let count = |outcome| self.counts.get(outcome).copied().unwrap_or_default();
-        let (desk, file) = (self.desk, self.ask.file.display());
-        info!(
-            connection = %desk.name, file = %file, by = operator(), linked = count("linked"), refused = count("refused"),
-            "{} imports links from {file}", operator()
-        );
-        match self.form {
-            Form::Json => {
-                let counts: BTreeMap<_, _> = ["linked", "would_link", "already_linked", "refused", "skipped"]
-                    .map(|outcome| (outcome, count(outcome)))
-                    .into();
-                output::object(&json!({
-                    "connection": desk.name, "rows": rows, "dry_run": self.ask.dry_run, "counts": counts,
-                }));
-            }
-            Form::Text => {
-                let (verb, linked) = match self.ask.dry_run {
-                    true => ("would be linked", count("would_link")),
-                    false => ("linked", count("linked")),
-                };
-                output::line(format!(
-                    "{}: {linked} {verb}, {} linked already, {} refused, {} skipped",
-                    output::count(rows, "row"),
-                    count("already_linked"),
-                    count("refused"),
-                    count("skipped"),
-                ));
-                if linked > 0 {
-                    output::line(desk.who_wins());
-                }
-            }
-        }
-        let exit = if count("refused") > 0 { Exit::Attention } else { Exit::Done };
-        Imported { exit, linked: count("linked") }
     }
 }
 
-fn bar(form: Form, rows: usize) -> ProgressBar {
+fn finish(desk: &Desk<'_>, ask: &Ask, rows: usize, counts: &BTreeMap<&'static str, u64>, form: Form) -> Imported {
+    let count = |outcome| counts.get(outcome).copied().unwrap_or_default();
+    let file = ask.file.display();
+    info!(
+        connection = %desk.name, file = %file, by = operator(), linked = count("linked"), refused = count("refused"),
+        "{} imports links from {file}", operator()
+    );
+    match form {
+        Form::Json => {
+            let counts: BTreeMap<_, _> = OUTCOMES.map(|outcome| (outcome, count(outcome))).into();
+            output::object(&json!({
+                "connection": desk.name, "rows": rows, "dry_run": ask.dry_run, "counts": counts,
+            }));
+        }
+        Form::Text => {
+            let (verb, linked) = match ask.dry_run {
+                true => ("would be linked", count("would_link")),
+                false => ("linked", count("linked")),
+            };
+            output::line(format!(
+                "{}: {linked} {verb}, {} linked already, {} refused, {} skipped",
+                output::count(rows, "row"),
+                count("already_linked"),
+                count("refused"),
+                count("skipped"),
+            ));
+            if linked > 0 {
+                output::line(desk.who_wins());
+            }
+        }
+    }
+    let exit = if count("refused") > 0 { Exit::Attention } else { Exit::Done };
+    Imported { exit, linked: count("linked") }
+}
+
+fn bar(form: Form) -> ProgressBar {
     let shown = form == Form::Text && std::io::stderr().is_terminal();
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
+    let bar = ProgressBar::with_draw_target(Some(0), target);
     if let Ok(style) = ProgressStyle::with_template("{spinner} linking [{bar:30}] {pos}/{len} {per_sec} {eta}") {
         bar.set_style(style.progress_chars("=> "));
     }

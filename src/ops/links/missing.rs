@@ -35,20 +35,28 @@ struct Lonely {
     why: String,
 }
 
-/// Writes who has no partner.
-pub(super) async fn run<B: Broker, S: Store>(
+/// Who has no partner, for a person or a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) system: String,
+    pub(crate) side: Side,
+    pub(crate) account: AccountId,
+    pub(crate) name: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) active: Option<String>,
+    pub(crate) in_scope: Option<String>,
+    /// In one word.
+    pub(crate) why: String,
+}
+
+/// Tells of everybody who has no partner.
+pub(crate) async fn gather<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     desk: &Desk<'_>,
-    to: Option<&Path>,
-    form: Form,
-) -> anyhow::Result<Exit> {
-    // Rows on the same terminal say enough.
-    let shows_rows = to.is_none() && std::io::stdout().is_terminal();
-    let progress = if shows_rows { ProgressBar::hidden() } else { bar(Form::Text) };
-    let mut report = Report { desk, form, sheet: None, bar: progress };
-    if form == Form::Text || to.is_some() {
-        report.sheet = Some(Sheet::new(to, &HEADER)?);
-    }
+    bar: ProgressBar,
+    told: &mut (dyn FnMut(Row) -> anyhow::Result<()> + Send),
+) -> anyhow::Result<()> {
+    let mut report = Report { desk, bar, told };
     pipeline.store.epoch(desk.name).await?;
     let letters = pipeline.store.letters(Some(desk.name)).await?;
     let half: BTreeSet<(Side, AccountId)> =
@@ -62,7 +70,39 @@ pub(super) async fn run<B: Broker, S: Store>(
         }
     }
     report.bar.finish_and_clear();
-    match report.sheet {
+    Ok(())
+}
+
+/// Writes who has no partner.
+pub(super) async fn run<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    desk: &Desk<'_>,
+    to: Option<&Path>,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    // Rows on the same terminal say enough.
+    let shows_rows = to.is_none() && std::io::stdout().is_terminal();
+    let progress = if shows_rows { ProgressBar::hidden() } else { bar(Form::Text) };
+    let mut sheet = None;
+    if form == Form::Text || to.is_some() {
+        sheet = Some(Sheet::new(to, &HEADER)?);
+    }
+    let mut told = |row: Row| {
+        let Row { system, side, account, name, email, active, in_scope, why } = row;
+        if let Some(sheet) = &mut sheet {
+            let text = |text: Option<String>| text.unwrap_or_default();
+            let (name, email, active, in_scope) = (text(name), text(email), text(active), text(in_scope));
+            return sheet.row(&[&system, side.as_str(), account.as_str(), &name, &email, &active, &in_scope, &why]);
+        }
+        output::object(&json!({
+            "system": system, "side": side, "account": account, "name": name, "email": email,
+            "active": active.map(|active| active == "true"), "in_scope": in_scope.map(|fits| fits == "true"),
+            "why": why,
+        }));
+        Ok(())
+    };
+    gather(pipeline, desk, progress, &mut told).await?;
+    match sheet {
         Some(sheet) => sheet.finish("account", form),
         None => Ok(Exit::Done),
     }
@@ -162,8 +202,7 @@ fn why(link: Option<&Link>, side: Side) -> Option<String> {
 /// Where the rows go.
 struct Report<'r> {
     desk: &'r Desk<'r>,
-    form: Form,
-    sheet: Option<Sheet<'r>>,
+    told: &'r mut (dyn FnMut(Row) -> anyhow::Result<()> + Send),
     /// How many accounts were read.
     bar: ProgressBar,
 }
@@ -183,22 +222,16 @@ impl Report<'_> {
         let full = || Some(format!("{} {}", value("name.givenName")?, value("name.familyName")?));
         let name = value("displayName").or_else(full).or_else(|| value("userName"));
         let (email, active) = (value("emails"), value("active"));
-        let fits = seen.as_ref().and_then(|seen| self.desk.connection.fits(*side, seen)).map(|fits| fits.to_string());
-        match &mut self.sheet {
-            Some(sheet) => {
-                let text = |text: &Option<String>| text.clone().unwrap_or_default();
-                let (name, email, active, fits) = (text(&name), text(&email), text(&active), text(&fits));
-                sheet.row(&[system, side.as_str(), account.as_str(), &name, &email, &active, &fits, why])
-            }
-            None if self.form == Form::Json => {
-                output::object(&json!({
-                    "system": system, "side": side, "account": account, "name": name, "email": email,
-                    "active": active.map(|active| active == "true"), "in_scope": fits.map(|fits| fits == "true"),
-                    "why": why,
-                }));
-                Ok(())
-            }
-            None => Ok(()),
-        }
+        let fits = seen.as_ref().and_then(|seen| self.desk.connection.fits(*side, seen));
+        (self.told)(Row {
+            system: system.to_owned(),
+            side: *side,
+            account: account.clone(),
+            name,
+            email,
+            active,
+            in_scope: fits.map(|fits| fits.to_string()),
+            why: why.clone(),
+        })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::MemoryStore;
 use super::state::place_id;
+use crate::domain::audit::{End, Line};
 use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
@@ -15,9 +16,9 @@ use crate::domain::{
     LinkId, RunId, Side, Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
-    AccountPage, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Find, Found, Instance, Kept,
-    LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, ReaderState, Recorded, Run, Spend, Store, StoreError,
-    SyncRequest, SystemState, Told,
+    AccountPage, ActsEnds, CLOCK_KEPT, Claim, ClaimPage, Commit, Committed, EntryId, EpochState, Erased, Find, Found,
+    Instance, Kept, LeaseName, LetterPage, LinkCounts, Loaded, MatchNote, Pause, Person, ReaderState, Recorded, Run,
+    Spend, Store, StoreError, SyncRequest, SystemState, Told,
 };
 
 impl Store for MemoryStore {
@@ -474,6 +475,34 @@ impl Store for MemoryStore {
 
     async fn pauses(&self) -> Result<Vec<Pause>, StoreError> {
         self.op("pauses", |state, _| Ok(state.paused.clone())).await
+    }
+
+    async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
+        Ok(ActsEnds { now: self.clock.now(), last: None, anchor: None })
+    }
+
+    async fn append_act(&self, _: Option<&End>, _: &Line, _: &End) -> Result<bool, StoreError> {
+        Err(StoreError::Unusable("nobody notes what people do in a simulated world".to_owned()))
+    }
+
+    async fn acts(&self, _: u64, _: usize) -> Result<Vec<Line>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn cut_acts(&self, _: &End) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn erase(&self, _: &ConnectionName, _: &Person, _: bool) -> Result<Erased, StoreError> {
+        Err(StoreError::Unusable("nobody is forgotten in a simulated world".to_owned()))
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn expire(&self, _: &ConnectionName) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {

@@ -7,9 +7,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::{EmbeddedStore, milliseconds, runs, sql};
-use crate::domain::Timestamp;
+use crate::domain::retention::Retention;
+use crate::domain::{ConnectionName, Timestamp};
 use crate::store::StoreError;
-use crate::store::retention::{HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, REQUESTS_TTL, SUSPECT_TTL};
+use crate::store::acts::forget_old_acts;
+use crate::store::retention::{HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, REQUESTS_TTL, SUSPECT_TTL};
 
 /// How often a process looks.
 const EVERY: Duration = Duration::from_secs(30);
@@ -26,12 +28,18 @@ impl EmbeddedStore {
         {
             return Ok(());
         }
-        self.write(|file, now| sweep(file, now, PIECE, JOURNAL_ENTRIES as i64)).await
+        let retention = self.retention;
+        self.write(move |file, now| sweep(file, now, &retention, PIECE, JOURNAL_ENTRIES as i64)).await
+    }
+
+    /// See [`Store::expire`](crate::store::Store::expire). The rest goes with each [`beat`](crate::store::Store::beat).
+    pub(super) async fn forget_old(&self, _: &ConnectionName) -> Result<(), StoreError> {
+        forget_old_acts(self, self.retention.audit).await
     }
 }
 
 /// Takes away what is old, at most `piece` rows of each table; of the journal what is beyond `entries` as well.
-fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<(), StoreError> {
+fn sweep(file: &Connection, now: Timestamp, retention: &Retention, piece: i64, entries: i64) -> Result<(), StoreError> {
     let before = |age: Duration| now.0 - milliseconds(age);
     sql::run(file, "DELETE FROM instances WHERE seen_at < ?1", (before(INSTANCE_TTL),))?;
     sql::run(file, "DELETE FROM requests WHERE asked_at <= ?1", (before(REQUESTS_TTL),))?;
@@ -50,7 +58,7 @@ fn sweep(file: &Connection, now: Timestamp, piece: i64, entries: i64) -> Result<
     // Entries lie in the order in which they were noted.
     let oldest = "DELETE FROM journal WHERE id IN \
                   (SELECT id FROM (SELECT id, noted_at FROM journal ORDER BY id LIMIT ?2) WHERE noted_at < ?1)";
-    sql::run(file, oldest, (before(JOURNAL_TTL), piece))?;
+    sql::run(file, oldest, (before(retention.conflicts), piece))?;
     for connection in sql::all(file, "SELECT id FROM connections", (), |row| Ok(row.get::<_, i64>(0)?))? {
         let beyond = "DELETE FROM journal WHERE id IN (SELECT id FROM journal WHERE connection = ?1 AND id <= \
                       (SELECT id FROM journal WHERE connection = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2) \
@@ -105,7 +113,7 @@ mod tests {
             file.execute("INSERT INTO run_marks VALUES (?1, 0, x'01')", (run,)).unwrap();
             file.execute("INSERT INTO run_outcomes VALUES (?1, 'change', 'stale', 1)", (run,)).unwrap();
         }
-        sweep(&file, NOW, PIECE, 10).unwrap();
+        sweep(&file, NOW, &Retention::default(), PIECE, 10).unwrap();
         for table in ["requests", "suspects", "journal", "history", "runs", "run_marks", "run_outcomes"] {
             let left = numbers(&file, &format!("SELECT count(*) FROM {table}"));
             assert_eq!(left, [1], "{table}");
@@ -125,7 +133,7 @@ mod tests {
             file.execute("INSERT INTO journal VALUES (?1, 1, 7, 1, '{}')", (id,)).unwrap();
         }
         for (marks, entries) in [(3, 3), (1, 1), (0, 0)] {
-            sweep(&file, NOW, 2, 10).unwrap();
+            sweep(&file, NOW, &Retention::default(), 2, 10).unwrap();
             assert_eq!(numbers(&file, "SELECT count(*) FROM run_marks"), [marks]);
             assert_eq!(numbers(&file, "SELECT count(*) FROM journal"), [entries]);
         }
@@ -138,7 +146,18 @@ mod tests {
         for id in 1..=9 {
             file.execute("INSERT INTO journal VALUES (?1, 1 + ?1 % 2, 7, ?2, '{}')", (id, NOW.0)).unwrap();
         }
-        sweep(&file, NOW, PIECE, 3).unwrap();
+        sweep(&file, NOW, &Retention::default(), PIECE, 3).unwrap();
         assert_eq!(numbers(&file, "SELECT id FROM journal ORDER BY id"), [4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn conflicts_are_kept_as_long_as_people_say() {
+        let file = file();
+        for days in [3, 2, 1] {
+            file.execute("INSERT INTO journal VALUES (?1, 1, 7, ?2, '{}')", (10 - days, NOW.0 - days * DAY)).unwrap();
+        }
+        let conflicts = Duration::from_secs(2 * 24 * 3_600 + 1);
+        sweep(&file, NOW, &Retention { conflicts, ..Retention::default() }, PIECE, 10).unwrap();
+        assert_eq!(numbers(&file, "SELECT id FROM journal ORDER BY id"), [8, 9]);
     }
 }

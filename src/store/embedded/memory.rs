@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use super::clock::Clock;
 use super::{EmbeddedStore, signed, sql};
 use crate::database::Database;
+use crate::domain::retention::Retention;
 use crate::domain::{ConnectionName, Epoch, Timestamp};
 use crate::store::{EpochState, StoreError};
 
@@ -40,6 +41,7 @@ impl EmbeddedStore {
             clock: std::sync::Arc::new(Clock::default()),
             untouched,
             swept_at: std::sync::Arc::default(),
+            retention: Retention::default(),
         })
     }
 
@@ -54,7 +56,8 @@ impl EmbeddedStore {
             .map_err(|error| StoreError::Unavailable(format!("the file cannot be looked at: {error}")))?;
         let is_other = database.read(move |file| is_other(file, &file_id)).await?;
         let (clock, swept_at) = (std::sync::Arc::default(), std::sync::Arc::default());
-        Ok((Self { database: database.clone(), clock, untouched: false, swept_at }, is_other))
+        let retention = Retention::default();
+        Ok((Self { database: database.clone(), clock, untouched: false, swept_at, retention }, is_other))
     }
 
     /// See [`Store::epoch`](crate::store::Store::epoch).

@@ -5,8 +5,9 @@ use rusqlite::{Connection, Params};
 use super::books::Books;
 use super::memory::{home, known, known_in, number};
 use super::{EmbeddedStore, milliseconds, quantity, readers, schedules, sql};
+use crate::domain::retention::Retention;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName, Epoch, RunId, Side, Sides, Token};
-use crate::store::retention::{LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT};
+use crate::store::retention::{REQUESTS_TTL, RUNS_KEPT};
 use crate::store::{LeaseName, ReaderState, Run, RunKind, StoreError, SyncRequest};
 
 /// Changes a run that has not expired, and lets it live its time anew: connection, run and now come first, and whatever
@@ -32,6 +33,7 @@ impl EmbeddedStore {
     /// See [`Store::begin_run`](crate::store::Store::begin_run).
     pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
         let (name, run) = (connection.clone(), run.clone());
+        let Retention { runs, live_runs, .. } = self.retention;
         self.write(move |file, now| {
             let connection = home(file, &name)?;
             let expired = "SELECT place FROM runs WHERE connection = ?1 AND id = ?2 AND expires_at <= ?3";
@@ -46,7 +48,7 @@ impl EmbeddedStore {
             {
                 return Ok(false);
             }
-            let kept = milliseconds(if run.kind == RunKind::Live { LIVE_RUN_TTL } else { RUN_TTL });
+            let kept = milliseconds(if run.kind == RunKind::Live { live_runs } else { runs });
             // The counts begin at nothing: they belong to the numbers that the store gives out.
             let about = Run { read: 0, changes: Vec::new(), emitted: 0, commands: Vec::new(), ..run };
             sql::run(

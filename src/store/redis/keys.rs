@@ -14,12 +14,13 @@
 //! | `P:{C}:letters:index` | sorted set | one member a letter, all of score 0: fingerprint, time when it was opened, letter id | never |
 //! | `P:{C}:letters:groups` | hash | fingerprint of open letters → time when one of it last failed | never |
 //! | `P:{C}:rereads:s` | sorted set | account id by the time when it was asked for | never |
-//! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | [`JOURNAL_TTL`] |
+//! | `P:{C}:journal` | stream | one JSON [`JournalEntry`](crate::store::JournalEntry) an entry, field `e` | what `[retention] conflicts` says |
 //! | `P:{C}:history` | stream | one recorded change an entry, JSON of `src/store/history.rs`, field `e`; the latest [`HISTORY_ENTRIES`] | what `history` of the connection says |
+//! | `P:{C}:copy:T` | stream | a journal or history on its way to be replaced, see `src/store/redis/erasure.rs` | an hour after the last addition |
 //! | `P:{C}:reader:s` | hash | `epoch`, `state` (JSON), `reserved` (`first count`) | never |
 //! | `P:{C}:lease:reader:s`, `P:{C}:lease:runs`, `P:{C}:lease:watch` | string | token of the holder | with the lease |
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
-//! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | [`RUN_TTL`], live runs [`LIVE_RUN_TTL`] |
+//! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | what `[retention] runs` says, live runs `live_runs` |
 //! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
@@ -29,6 +30,8 @@
 //! | `P:{C}:deferred` | sorted set | link id by the time since when a write of it waits for its account to be free | never |
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:{+messages}:letters.2`, `...:index`, `...:groups` | as above | letters about messages | never |
+//! | `P:{+acts}:lines` | stream | one line of the log of acts an entry, id `<number>-1`, field `e`, see `src/domain/audit/chain.rs` | what `[retention] audit` says |
+//! | `P:{+acts}:ends` | hash | `last` and `anchor`: `<chain>:<number>:<hash>` of the entry that was appended last, and of the last one that is not kept any more | never |
 //! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
@@ -37,11 +40,10 @@
 //! | `P:instances` | sorted set | one JSON of role, name and version a member, by the time when it was last heard of | after [`INSTANCE_TTL`] |
 
 use crate::domain::guard::Risk;
-use crate::domain::{ConnectionName, RunId, Side, SystemName};
+use crate::domain::{ConnectionName, RunId, Side, SystemName, Token};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
-    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, JOURNAL_TTL, LIVE_RUN_TTL, REDRIVES_KEPT, REQUESTS_TTL, RUN_TTL,
-    RUNS_KEPT, SUSPECT_TTL,
+    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, REDRIVES_KEPT, REQUESTS_TTL, RUNS_KEPT, SUSPECT_TTL,
 };
 
 /// Bits of a run's bitmap for each change.
@@ -111,6 +113,10 @@ impl Keys {
         self.key("history")
     }
 
+    pub(super) fn copy(&self, of: Token) -> String {
+        format!("{}copy:{of}", self.stem)
+    }
+
     pub(super) fn reader(&self, side: Side) -> String {
         format!("{}reader:{side}", self.stem)
     }
@@ -162,6 +168,17 @@ impl Keys {
     pub(super) fn watch(&self) -> String {
         self.key("watch")
     }
+}
+
+/// The lines of the log of acts.
+pub(super) fn act_lines(prefix: &str) -> String {
+    // No connection has this name.
+    format!("{prefix}:{{+acts}}:lines")
+}
+
+/// Where the log of acts begins and ends.
+pub(super) fn act_ends(prefix: &str) -> String {
+    format!("{prefix}:{{+acts}}:ends")
 }
 
 /// Retries of many letters.

@@ -6,7 +6,7 @@ use redis::Value;
 
 use super::RedisStore;
 use super::epoch::part;
-use super::keys::{JOURNAL_ENTRIES, JOURNAL_TTL, Keys};
+use super::keys::{JOURNAL_ENTRIES, Keys};
 use super::letters::push_letter;
 use super::pool::failed;
 use super::script::{COMMIT, Call, FIND, LOAD};
@@ -104,7 +104,7 @@ impl RedisStore {
             let (named, run_keys) = commit_keys(&keys, commits);
             let (_, answers) = self
                 .guarded_in(Some(epoch), &COMMIT, connection, named, |call| {
-                    call.number(JOURNAL_ENTRIES).number(JOURNAL_TTL.as_millis());
+                    call.number(JOURNAL_ENTRIES).number(self.retention.conflicts.as_millis());
                     let about = || commits.iter().flat_map(ids);
                     call.number(about().count());
                     about().for_each(|link| {

@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::RedisStore;
-use super::keys::{LIVE_RUN_TTL, REQUESTS_TTL, RUN_TTL, RUNS_KEPT};
+use super::keys::{REQUESTS_TTL, RUNS_KEPT};
 use super::pool::failed;
 use super::script::{AMEND_RUN, BEGIN_RUN, Call, STAMP};
+use crate::domain::retention::Retention;
 use crate::domain::schedule::Slot;
 use crate::domain::{AccountId, ChangeOutcome, CommandOutcome, ConnectionName, RunId, Side, Sides, Timestamp};
 use crate::store::{Run, RunKind, StoreError, SyncRequest};
@@ -27,7 +28,8 @@ struct About {
 impl RedisStore {
     /// See [`Store::begin_run`](crate::store::Store::begin_run).
     pub(super) async fn start_run(&self, connection: &ConnectionName, run: &Run) -> Result<bool, StoreError> {
-        let ttl: Duration = if run.kind == RunKind::Live { LIVE_RUN_TTL } else { RUN_TTL };
+        let Retention { runs, live_runs, .. } = self.retention;
+        let ttl: Duration = if run.kind == RunKind::Live { live_runs } else { runs };
         let (by, only) = (run.by.clone(), run.only.clone());
         let about = About { kind: run.kind, by, began_at: run.began_at, only, slot: run.slot };
         let keys = self.keys(connection);

@@ -126,6 +126,7 @@ async fn keys_are_tagged_and_expire_as_documented() {
         attribute: "title".parse().unwrap(),
         side: Side::B,
         value: None,
+        is_erased: false,
         reason: resolve::JournalReason::ConflictLost,
         seen_at: Timestamp(1),
         generation: 2,
@@ -248,4 +249,35 @@ fn link_in_sync(epoch: Epoch, id: u64) -> Commit {
         Claim::Key(Side::B, digest),
     ];
     commit
+}
+
+/// What was kept long enough goes also where nothing is added any more: recorded changes after as long as they were recorded
+/// for, conflicts after the span of the configuration.
+#[tokio::test]
+async fn old_entries_go_from_a_quiet_connection() {
+    let server = RedisServer::shared().await;
+    let settings = server.settings();
+    let store = process(&settings);
+    let now = store.epoch(&connection()).await.unwrap().now;
+    let key = |name: &str| format!("{}:{{{}}}:{name}", settings.prefix, connection());
+    let id = |minutes_ago: i64| format!("{}-1", now.0 - minutes_ago * 60_000);
+    let lengths = async || {
+        let length = async |name: &str| server.ask::<i64>(&["XLEN", &key(name)]).await.unwrap();
+        [length("history").await, length("journal").await]
+    };
+    for name in ["history", "journal"] {
+        for minutes_ago in [90, 61, 59, 1] {
+            server.tell(&["XADD", &key(name), &id(minutes_ago), "e", "{}"]).await;
+        }
+        // As it was set a minute ago, with the last entry.
+        server.tell(&["PEXPIRE", &key(name), &(59 * 60_000).to_string()]).await;
+    }
+    store.expire(&connection()).await.unwrap();
+    assert_eq!(lengths().await, [2, 4], "an hour of changes, a month of conflicts");
+    let hour = std::time::Duration::from_secs(3_600);
+    let sooner = store.keeping(retention::Retention { conflicts: hour, ..Default::default() });
+    sooner.expire(&connection()).await.unwrap();
+    assert_eq!(lengths().await, [2, 2]);
+    sooner.expire(&"other".parse().unwrap()).await.unwrap();
+    assert_eq!(server.ask::<i64>(&["EXISTS", &format!("{}:{{other}}:journal", settings.prefix)]).await.unwrap(), 0);
 }

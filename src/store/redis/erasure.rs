@@ -1,0 +1,93 @@
+//! Erasing what is kept of one person.
+//!
+//! An entry of a stream can be deleted, but Redis only marks it: its bytes stay in the key, in snapshots and in what is sent
+//! to replicas until its whole block is gone. So the stream is copied without them, and the copy put in its place.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::RedisStore;
+use super::pool::{Connected, failed};
+use super::script::{Call, REWRITTEN};
+use crate::domain::{ConnectionName, Token};
+use crate::store::erasure::Fate;
+use crate::store::{Erased, Person, StoreError};
+
+/// Entries that are copied at a time.
+const PAGE: usize = 500;
+
+/// Life of a copy that nobody finishes: it holds values of others.
+const COPY_TTL: Duration = Duration::from_secs(3_600);
+
+impl RedisStore {
+    /// See [`Store::erase`](crate::store::Store::erase).
+    pub(super) async fn erase_person(
+        &self,
+        connection: &ConnectionName,
+        person: &Person,
+        really: bool,
+    ) -> Result<Erased, StoreError> {
+        let keys = self.keys(connection);
+        // Whoever else erases at the same time makes a copy of their own, and one of the two finds that its own is old.
+        let copy = keys.copy(Token(fastrand::u64(..)));
+        let mut server = self.pool.lend().await?;
+        let conflicts = rewrite(&mut server, &keys.journal(), &copy, really, |text| person.of_journal(text)).await?;
+        let history = rewrite(&mut server, &keys.history(), &copy, really, |text| person.of_history(text)).await?;
+        Ok(Erased { conflicts, history })
+    }
+}
+
+/// Counts the entries that do not stay as they are, and rewrites the stream if there is one and it is `really` wanted.
+async fn rewrite(
+    server: &mut Connected,
+    key: &str,
+    copy: &str,
+    really: bool,
+    fate: impl Fn(&str) -> Fate,
+) -> Result<u64, StoreError> {
+    let (mut meant, mut last) = (0, None);
+    while let Some((page, next)) = read(server, key, last.as_deref()).await? {
+        meant += page.iter().filter(|(_, text)| fate(text) != Fate::Stays).count() as u64;
+        last = Some(next);
+    }
+    if meant == 0 || !really {
+        return Ok(meant);
+    }
+    let mut last = None;
+    loop {
+        while let Some((page, next)) = read(server, key, last.as_deref()).await? {
+            let mut steps = redis::pipe();
+            for (id, text) in page {
+                let text = match fate(&text) {
+                    Fate::Stays => text,
+                    Fate::Becomes(text) => text,
+                    Fate::Goes => continue,
+                };
+                steps.cmd("XADD").arg(copy).arg(id).arg("e").arg(text).ignore();
+            }
+            steps.cmd("PEXPIRE").arg(copy).arg(COPY_TTL.as_millis() as u64).ignore();
+            steps.query_async::<()>(server).await.map_err(failed)?;
+            last = Some(next);
+        }
+        let mut call = Call::new([key.to_owned(), copy.to_owned()]);
+        call.arg(last.as_deref().unwrap_or_default());
+        if REWRITTEN.run(server, &call).await? {
+            return Ok(meant);
+        }
+    }
+}
+
+/// The next page, and the id of its last entry; `None` at the end.
+async fn read(
+    server: &mut Connected,
+    key: &str,
+    after: Option<&str>,
+) -> Result<Option<(Vec<(String, String)>, String)>, StoreError> {
+    let from = after.map_or("-".to_owned(), |after| format!("({after}"));
+    let page = redis::cmd("XRANGE").arg(key).arg(from).arg("+").arg("COUNT").arg(PAGE).to_owned();
+    let page: Vec<(String, HashMap<String, String>)> = page.query_async(server).await.map_err(failed)?;
+    let entry = |(id, mut fields): (String, HashMap<String, String>)| (id, fields.remove("e").unwrap_or_default());
+    let page: Vec<_> = page.into_iter().map(entry).collect();
+    let last = page.last().map(|(id, _)| id.clone());
+    Ok(last.map(|last| (page, last)))
+}
