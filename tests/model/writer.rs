@@ -224,7 +224,9 @@ impl OneLink {
     pub fn leave_behind(&self, state: &mut State, writer: &Writer, lives: bool) -> Option<Writer> {
         let work = self.about_to_send(state, writer)?.clone();
         state.left_behind.push(work.request.clone());
-        if lives && let Some(link) = self.owned(state, &work).and_then(|link| give_up(link, work.side, work.token, true)) {
+        if lives
+            && let Some(link) = self.owned(state, &work).and_then(|link| give_up(link, work.side, work.token, true))
+        {
             state.link = link;
         }
         Some(self.dies(state, &work))
