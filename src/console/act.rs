@@ -1,6 +1,9 @@
 //! Acts: everything that changes something. Pages and API make them; one function looks whether they are allowed, whether
 //! they wait for a second person, and has them done and audited.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -280,7 +283,7 @@ impl Console {
         person.needs(Role::Operator)?;
         let needs_two = act.kind().is_some_and(|kind| self.two_person.contains(&kind));
         if !needs_two {
-            return Ok(self.operations.act(&act, &person.name).await?);
+            return self.carried_through(act, person.name.clone()).await;
         }
         // What cannot be understood is told now, not to whoever approves it.
         self.operations.check(&act).await?;
@@ -299,10 +302,19 @@ impl Console {
         person.needs(Role::Approver)?;
         let waiting = self.approvals.decide(id, &person.name, true, super::now())?;
         let by = format!("{}, approved by {}", waiting.by, person.name);
-        let outcome = self.operations.act(&waiting.act, &by).await;
-        let told = outcome.as_ref().map_or_else(|error| format!("failed: {error:#}"), |outcome| outcome.text.clone());
+        let outcome = self.carried_through(waiting.act, by).await;
+        let told = outcome
+            .as_ref()
+            .map_or_else(|problem| format!("failed: {}", problem.told.message), |outcome| outcome.text.clone());
         self.approvals.note(id, told);
-        Ok(outcome?)
+        outcome
+    }
+
+    /// Does an act in a task of its own: whoever asked may go away, and what was begun comes to its end.
+    async fn carried_through(&self, act: Act, by: String) -> Result<Outcome, Problem> {
+        let operations = Arc::clone(&self.operations);
+        let done = tokio::spawn(async move { operations.act(&act, &by).await }).await;
+        Ok(done.context("the act ended with a defect")??)
     }
 
     /// Refuses an act that waits; whoever asked may take it back so.

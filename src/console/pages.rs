@@ -98,7 +98,7 @@ fn to_sign_in(parts: &Parts) -> Response {
 /// Answers a form: go and look there.
 fn see(path: &str) -> Response {
     // A path of ours, never another host.
-    let path = if path.starts_with('/') && !path.starts_with("//") { path } else { "/" };
+    let path = if path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') { path } else { "/" };
     (StatusCode::SEE_OTHER, [(LOCATION, path), (CACHE_CONTROL, "no-store")]).into_response()
 }
 
