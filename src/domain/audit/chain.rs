@@ -13,8 +13,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::Entry;
 
@@ -68,12 +68,8 @@ impl Hash {
 
     /// The hash of an entry that follows this one.
     fn followed_by(&self, entry: &str) -> Self {
-        let mut bytes = Vec::with_capacity(65 + entry.len());
-        bytes.extend_from_slice(self.0.as_bytes());
-        bytes.push(b'\n');
-        bytes.extend_from_slice(entry.as_bytes());
-        let hash = digest(&SHA256, &bytes);
-        Self(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+        let hash = Sha256::new().chain_update(&self.0).chain_update(b"\n").chain_update(entry).finalize();
+        Self(hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The digits.

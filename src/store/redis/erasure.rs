@@ -53,12 +53,15 @@ async fn rewrite(
     if meant == 0 || !really {
         return Ok(meant);
     }
-    let mut last = None;
+    // Counted anew: more of theirs may have come since.
+    (meant, last) = (0, None);
     loop {
         while let Some((page, next)) = read(server, key, last.as_deref()).await? {
             let mut steps = redis::pipe();
             for (id, text) in page {
-                let text = match fate(&text) {
+                let fate = fate(&text);
+                meant += u64::from(fate != Fate::Stays);
+                let text = match fate {
                     Fate::Stays => text,
                     Fate::Becomes(text) => text,
                     Fate::Goes => continue,

@@ -1,3 +1,4 @@
+use aws_lc_rs::digest::{SHA256, digest};
 use proptest::prelude::*;
 
 use super::super::{About, Door, Outcome, Verb, Why};
