@@ -9,6 +9,7 @@ pub mod account;
 pub mod attribute;
 pub mod breaker;
 pub mod change;
+pub mod circuit;
 pub mod command;
 pub mod course;
 pub mod dead_letter;
@@ -35,6 +36,7 @@ pub mod rules;
 pub mod schedule;
 mod text;
 pub mod time;
+pub mod undo;
 pub mod watch;
 pub mod write;
 

@@ -21,6 +21,7 @@
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
 //! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | [`RUN_TTL`], live runs [`LIVE_RUN_TTL`] |
 //! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
+//! | `P:{C}:run:R:undo` | list | what each write of the run has overwritten, in order; form in `src/store/packed/overwritten.rs` | what `undo` of the connection says after the last |
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
 //! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
@@ -30,7 +31,7 @@
 //! | `P:{C}:spent:s:K` | sorted set | one member a write of kind K to that side, by the time when it got its place in the budget | the window after the last |
 //! | `P:{+messages}:letters.2`, `...:index`, `...:groups` | as above | letters about messages | never |
 //! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
-//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
+//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at`; `circuit` (JSON) and `circuit_revision` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
@@ -135,6 +136,10 @@ impl Keys {
         format!("{}run:{run}:bits", self.stem)
     }
 
+    pub(super) fn run_undo(&self, run: &RunId) -> String {
+        format!("{}run:{run}:undo", self.stem)
+    }
+
     pub(super) fn held(&self) -> String {
         self.key("held")
     }
@@ -212,6 +217,7 @@ mod tests {
             keys.lease(&LeaseName::Reader(Side::A)),
             keys.run(&run),
             keys.run_bits(&run),
+            keys.run_undo(&run),
             keys.requests(),
             keys.timetable(),
             keys.watch(),

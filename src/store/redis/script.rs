@@ -32,6 +32,7 @@ scripts! {
     RELEASE = "release.lua",
     REREAD_DONE = "reread_done.lua",
     RESERVE = "reserve.lua",
+    SAVE_CIRCUIT = "save_circuit.lua",
     SAVE_REDRIVE = "save_redrive.lua",
     SET_READER = "set_reader.lua",
     SET_TIMETABLE = "set_timetable.lua",
