@@ -212,13 +212,6 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
         }
     }
 
-    /// Asks a system whether it is well, and notes what it says.
-    pub(crate) async fn ask_after(&self, system: &SystemName) {
-        let era = self.line(system).era();
-        let answer = self.ask_neutrally(system).await;
-        self.fared(system, era, answer).await;
-    }
-
     /// How a call fares that concerns no account.
     async fn ask_neutrally(&self, name: &SystemName) -> Fared {
         let Some(system) = self.systems.get(name) else { return Fared::Nothing };

@@ -90,16 +90,6 @@ impl<B: Broker, S: Store> Clerk<B, S> {
             return Ok(None);
         }
         let blocked = self.keeping_lease(stop, preflight::blocked(&self.connection)).await?;
-        if blocked.is_some() {
-            // A credential that is refused concerns other connections as well.
-            let ask = async {
-                futures_util::future::join_all(
-                    Side::BOTH.map(|side| self.pipeline.ask_after(&self.connection.systems[side])),
-                )
-                .await
-            };
-            self.keeping_lease(stop, ask).await?;
-        }
         let cleared_at = blocked.is_none().then(clock::now);
         *self.cleared_at.lock().expect("nothing panics while the lock is held") = cleared_at;
         Ok(blocked)
