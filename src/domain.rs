@@ -10,6 +10,7 @@ pub mod attribute;
 pub mod audit;
 pub mod breaker;
 pub mod change;
+pub mod circuit;
 pub mod command;
 pub mod course;
 pub mod dead_letter;
@@ -37,6 +38,7 @@ pub mod rules;
 pub mod schedule;
 mod text;
 pub mod time;
+pub mod undo;
 pub mod watch;
 pub mod write;
 

@@ -75,6 +75,24 @@ pub const ACTS: &[&str] = &[
     "forget.entries",
 ];
 
+/// The names where a system that fails is left alone.
+pub const CIRCUITS: &[&str] = &[
+    // What follows from a failure is decided, and this process knows it.
+    "circuit.decided",
+    // A system was asked whether it is well again, and nobody was told what it said.
+    "circuit.probed",
+];
+
+/// The names where a run is undone.
+pub const UNDO: &[&str] = &[
+    // The run of the undo has its numbers.
+    "undo.reserved",
+    // Links have the values, and nobody was asked to write them.
+    "undo.restored",
+    // Somebody was asked, and that is not counted yet.
+    "undo.sent",
+];
+
 /// The names below the stages in the embedded mode, where queues and links share one file.
 pub const FILE: &[&str] = &[
     // The lock is held, what a dead process had out is not yet put back.
@@ -126,7 +144,7 @@ pub fn hit(name: &'static str) {
 
     static ARMED: OnceLock<Option<(String, AtomicU64)>> = OnceLock::new();
 
-    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, LETTERS, ACTS, FILE, SCHEDULES];
+    let known = [STAGES, GUARDS, LEAVERS, CONFLICTS, CIRCUITS, UNDO, LETTERS, ACTS, FILE, SCHEDULES];
     debug_assert!(known.iter().any(|names| names.contains(&name)), "{name} is missing from this file's lists");
     let armed = ARMED.get_or_init(|| {
         let text = std::env::var("MUSTER_FAILPOINT").ok()?;

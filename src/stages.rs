@@ -20,12 +20,14 @@ use tracing::{debug, info, warn};
 use crate::alerts::Alerts;
 use crate::broker::{Broker, BrokerError, Consumer, Delivery, Queue};
 use crate::clock;
+use crate::domain::circuit::Policy;
 use crate::domain::course::quarantine_ends;
 use crate::domain::{ConnectionName, Side, Sides, SystemName, Timestamp};
 use crate::store::{Commit, Committed, Count, EpochState, Store, StoreError};
 use crate::systems::SharedSystem;
 use crate::telemetry::metrics::Metrics;
 
+mod circuit;
 pub mod connection;
 mod intake;
 mod letters;
@@ -45,6 +47,7 @@ pub mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use circuit::Circuits;
 pub use connection::Connection;
 pub use letters::from_base64;
 pub use partner::PartnerFields;
@@ -70,6 +73,8 @@ pub struct Pipeline<B, S> {
     pub metrics: Arc<Metrics>,
     /// Held while this process works on a message that came back often.
     pub suspect: Arc<tokio::sync::Mutex<()>>,
+    /// What this process knows of how calls of the systems fare.
+    pub circuits: Arc<Circuits>,
     /// How people are told of trouble.
     pub alerts: Arc<Alerts>,
 }
@@ -89,6 +94,8 @@ pub struct Settings {
     pub prefetch: u16,
     /// How long a stopping worker finishes what it has in hand.
     pub drain: Duration,
+    /// When a system that fails is left alone.
+    pub circuit: Policy,
     /// `host/pid`, for `status`.
     pub instance: String,
 }
@@ -227,6 +234,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let up = self.store.beat(role, &self.settings.instance).await.is_ok();
             self.metrics.store(up);
             self.report_calls().await;
+            self.look_after_circuits().await;
             if wait(&stop, Duration::from_secs(3)).await.is_err() {
                 if let Err(error) = self.store.leave(role, &self.settings.instance).await {
                     tracing::debug!("Did not say that this {role} stops: {error}");

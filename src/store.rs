@@ -11,10 +11,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::domain::audit::{End, Line};
+use crate::domain::circuit::Circuit;
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
+use crate::domain::undo::Overwritten;
 use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link, LinkId, RunId,
@@ -28,7 +30,9 @@ pub use known::{Instance, Pause, Spend, SystemState};
 pub use matched::MatchNote;
 pub use retention::REDRIVES_KEPT;
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
-pub use step::{Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded};
+pub use step::{
+    Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded, Overwrite,
+};
 
 mod acts;
 mod answer;
@@ -135,6 +139,16 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<Told>, StoreError>> + Send;
 
     // --- readers ---
+
+    /// What the writes of a run have overwritten, in the order in which they were begun: those from place `from` on (the
+    /// first is 0), at most `limit`. Nothing of a run that is not known, or not any more.
+    fn overwritten(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        from: usize,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Overwritten>, StoreError>> + Send;
 
     /// Takes a lease for `ttl`, or renews it when `token` already holds it. `false`: somebody else holds it.
     fn lease(
@@ -458,6 +472,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         pause: Duration,
         reason: &str,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Puts what was decided of a system's calls in the place of the circuit of the revision before; `false`, and nothing
+    /// happens, if another one is there by now.
+    fn save_circuit(
+        &self,
+        system: &SystemName,
+        circuit: &Circuit,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Takes one call of a system, of all that its processes together may make of a kind (`bucket`). `None` if it was
     /// taken; otherwise nothing was, and this is how long to wait at least.

@@ -302,6 +302,11 @@ pub(crate) fn not_offered() -> Failure {
     Failure::new(FailureClass::Permanent, Code::known("not_offered"), text)
 }
 
+/// What a call comes to whose answer nobody waits for any longer.
+pub(crate) fn unanswered() -> Failure {
+    Failure::new(FailureClass::Transient, Code::known("timeout"), "no answer in time")
+}
+
 /// Answer to a [`Write`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
@@ -344,6 +349,18 @@ pub trait System: Send + Sync + 'static {
     /// anything. The rest shows in dead letters.
     async fn prove_rights(&self, _rights: &Rights) -> Vec<Finding> {
         Vec::new()
+    }
+
+    /// Asks whether the system answers and takes the credential: one cheap call that changes nothing.
+    async fn probe(&self) -> Result<(), Failure> {
+        if self.schema().readable {
+            return self.read(&ReadFrom::Start).await.map(drop);
+        }
+        let wrong = self.preflight().await.into_iter().find(|finding| finding.problem.is_some());
+        wrong.map_or(Ok(()), |finding| {
+            let class = if finding.blocks { FailureClass::Unauthorised } else { FailureClass::Transient };
+            Err(Failure::new(class, Code::known("preflight"), finding.subject))
+        })
     }
 
     /// Reads one page of accounts.

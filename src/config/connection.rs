@@ -17,7 +17,7 @@ use crate::systems::kind::Kind;
 use super::attributes::{AttributeConfig, attributes, check_names};
 use super::guards::{ProtectedConfig, budgets, busy, loop_breaker, protected};
 use super::matching;
-use super::schedule::{history, overdue_after, schedule};
+use super::schedule::{history, overdue_after, schedule, undo};
 use super::shape::{Either, Entry, Flag, Mapped, Text, Words, parsed};
 use super::system::FIELD;
 use super::table::Table;
@@ -58,7 +58,9 @@ pub struct ConnectionConfig {
     pub attributes: Option<BTreeMap<AttributePath, AttributeConfig>>,
     /// How long changes are kept with what was decided of them; `None`: they are not.
     pub history: Option<Duration>,
-    /// Changes whenever anything above does but `history`, and with nothing else: not with comments, order, or a spelt-out default.
+    /// How long is kept what its writes overwrite; `None`: it is not.
+    pub undo: Option<Duration>,
+    /// Changes whenever anything above does but `history` and `undo`, and with nothing else: not with comments, order, or a spelt-out default.
     pub version: u64,
 }
 
@@ -208,7 +210,7 @@ pub(super) fn connection(
     let (budgets, protected) = (budgets(table), protected(table));
     let (busy, loop_breaker) = (busy(table), loop_breaker(table));
     let match_on = matching::match_on(table);
-    let history = history(table);
+    let (history, undo) = (history(table), undo(table));
     let attributes = attributes(table, flow, ends.as_ref());
     if let (Some(match_on), Some(Some(attributes))) = (&match_on, &attributes) {
         matching::check(table, match_on, attributes);
@@ -231,6 +233,7 @@ pub(super) fn connection(
         match_on: match_on?,
         attributes: attributes?,
         history: history?,
+        undo: undo?,
         version: 0,
     };
     connection.version = super::fingerprint::of_connection(&connection);

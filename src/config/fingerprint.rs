@@ -101,6 +101,7 @@ fn connection_text(connection: &ConnectionConfig) -> String {
         attributes,
         // What is recorded decides nothing.
         history: _,
+        undo: _,
         version: _,
     } = connection;
     let mut text = format!("[connection {name}]\n");

@@ -1,4 +1,4 @@
-//! `schedule`, `overdue_after` and `history` of a connection.
+//! `schedule`, `overdue_after`, `history` and `undo` of a connection.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use jiff::civil::Time;
 use jiff::tz::{TimeZone, db};
 use serde_json::{Value as Json, json};
 
-use super::shape::{Either, Lasting, Shape, Text, Word};
+use super::shape::{Either, Lasting, Shape, Text, Word, lasting};
 use super::table::{Found, Reader, Table};
 use super::words::nearest;
 use crate::domain::schedule::Schedule;
@@ -114,6 +114,25 @@ pub(super) fn history(table: &mut Table<'_, '_>) -> Option<Option<Duration>> {
         "How long changes are kept with what was decided of them, so that `muster replay` can decide them again under another \
          configuration. They are kept with all values that were read. Left out: nothing is kept.",
     )
+}
+
+/// How long is kept what writes overwrite, where the file says nothing.
+const UNDO: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const UNDO_FOR: Text<Option<Duration>> = Text {
+    what: "a time to keep something",
+    rule: "a duration from 1s to 366d, such as \"7d\"; or \"off\"",
+    parse: |text| match text {
+        "off" => Some(None),
+        text => lasting(text).filter(|kept| (LEAST..=LONGEST_HISTORY).contains(kept)).map(Some),
+    },
+};
+
+/// Reads `undo`. The outer `None` is a mistake.
+pub(super) fn undo(table: &mut Table<'_, '_>) -> Option<Option<Duration>> {
+    let doc = "How long is kept what each write overwrites, so that `muster undo` can bring it back: \"7d\" (default). These \
+               are values of accounts. \"off\": nothing is kept, and nothing can be undone.";
+    Some(table.optional("undo", UNDO_FOR, doc)?.unwrap_or(Some(UNDO)))
 }
 
 /// Reads `overdue_after`.

@@ -221,7 +221,7 @@ impl Scalar for Lasting {
 }
 
 /// The duration that a text names. A day has 24 hours.
-fn lasting(text: &str) -> Option<Duration> {
+pub(crate) fn lasting(text: &str) -> Option<Duration> {
     let is_count = |days: &str| !days.is_empty() && days.bytes().all(|byte| byte.is_ascii_digit());
     let (days, rest) = match text.split_once('d') {
         Some((days, rest)) if is_count(days) => (days.parse::<u32>().ok()?, rest),

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::operations::Over;
 use crate::broker::Broker;
 use crate::domain::{ChangeOutcome, CommandOutcome, ConnectionName};
+use crate::ops::outage::Outage;
 use crate::ops::status::{self, ConnectionStatus, Status};
 use crate::ops::worker::{how_to_start, missing_among};
 use crate::store::{Pause, Run, Store, SystemState};
@@ -114,7 +115,7 @@ pub struct RunView {
 pub struct SystemView {
     /// Its name.
     pub system: String,
-    /// `ok` or `paused`.
+    /// `ok`, `paused` or `failing`: then nobody calls it.
     pub state: String,
     /// The same for a person.
     pub state_text: String,
@@ -239,9 +240,10 @@ impl RunView {
 }
 
 impl SystemView {
-    fn new(system: &crate::domain::SystemName, state: &SystemState) -> Self {
-        let (word, text) = match (&state.not_before, &state.reason) {
-            (Some(until), Some(reason)) => ("paused", format!("paused until {until}: {reason}")),
+    fn new(system: &crate::domain::SystemName, state: &SystemState, outage: Option<&Outage>) -> Self {
+        let (word, text) = match (outage, &state.not_before, &state.reason) {
+            (Some(outage), ..) => ("failing", outage.lines().concat()),
+            (None, Some(until), Some(reason)) => ("paused", format!("paused until {until}: {reason}")),
             _ => ("ok", "ok".to_owned()),
         };
         Self {
@@ -258,7 +260,7 @@ impl SystemView {
 impl<B: Broker, S: Store> Over<B, S> {
     /// How everything stands.
     pub(super) async fn all_of_it(&self) -> anyhow::Result<Overview> {
-        let Status { connections, systems, queues, instances, pauses, other_letters } =
+        let Status { connections, systems, outages, queues, instances, pauses, other_letters } =
             status::look(&self.pipeline).await?;
         let (queues, queues_problem) = match queues {
             Ok(queues) => (queues, None),
@@ -267,7 +269,10 @@ impl<B: Broker, S: Store> Over<B, S> {
         Ok(Overview {
             at: super::now().to_string(),
             connections: connections.iter().map(|connection| ConnectionView::new(connection, &pauses)).collect(),
-            systems: systems.iter().map(|(name, state)| SystemView::new(name, state)).collect(),
+            systems: systems
+                .iter()
+                .map(|(name, state)| SystemView::new(name, state, outages.iter().find(|outage| outage.system == *name)))
+                .collect(),
             queues: queues
                 .into_iter()
                 .filter(|(_, messages)| *messages > 0)

@@ -12,6 +12,7 @@ const STEPS: &[&str] = &[
     concat!(include_str!("deferred.sql"), include_str!("clocks.sql")),
     concat!(include_str!("matches.sql"), include_str!("history.sql"), include_str!("letters.sql")),
     include_str!("acts.sql"),
+    concat!(include_str!("circuits.sql"), include_str!("undo.sql")),
 ];
 
 /// `application_id` of our files ("Mstr"), so that another program's database is not taken for an empty one of ours.

@@ -10,6 +10,7 @@ use super::link::{Link, Pin, Register};
 use super::resolve::holds;
 use super::rules::Rules;
 use super::time::Timestamp;
+use super::undo::remember;
 
 /// The value that is to be given back.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +105,7 @@ pub fn give_back(link: &Link, offer: Offer<'_>, wish: &Wish, rules: &Rules) -> R
     after.registers.insert(path.clone(), given);
     // It is not the next turn of a loop, and whatever loop there was may begin anew.
     after.turns.remove(path);
+    remember(link, &mut after, None, rules);
     let lost = |side, value: Option<&Value>| Lost {
         path: path.clone(),
         side,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::account::{Snapshot, Version};
-use super::attribute::{AttributePath, Digest, Value};
+use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::breaker::Turn;
 use super::deferral::Deferral;
 use super::failure::{Code, Failure};
@@ -124,6 +124,10 @@ pub struct SideState {
     /// A write waits until nobody works with the account.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub deferral: Option<Deferral>,
+    /// Values that it was last seen to hold and that are not what both sides should have, so that they can be brought back
+    /// should a write overwrite them ([`undo`](super::undo)). Nothing else is decided by it.
+    #[serde(rename = "o", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub before: Attributes,
 }
 
 /// How an account parted from its partner, who had left.

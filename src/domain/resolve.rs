@@ -13,6 +13,7 @@ use super::outcome::ChangeOutcome;
 use super::pending::pending;
 use super::rules::{AttributeRule, Drift, Leavers, Policy, Rules, View};
 use super::time::Timestamp;
+use super::undo::remember;
 
 pub use super::journal::{JournalReason, Lost};
 
@@ -300,6 +301,7 @@ pub fn resolve(link: &Link, side: Side, snapshot: &Snapshot, rules: &Rules, now:
         forget_intents_that_are_over(state, &view, version.read_at);
     }
     state.mark_untold(&view);
+    remember(link, &mut after, Some((side, inbound)), rules);
     // Only `seen_at` could still move, and on a settled base that says nothing new.
     let moves = freshness == Freshness::Newer && (after != *link || !settled_before);
     let changed = moves || after != *link;

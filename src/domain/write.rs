@@ -14,6 +14,7 @@ use super::link::{Burial, Intent, LastWrite, Lease, Link, Origin, Parting, SideS
 use super::pending::{Need, Pending, held, lacking, pending};
 use super::rules::{Departure, Rules};
 use super::time::Timestamp;
+use super::undo::remember;
 
 /// What is to be done about a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -229,6 +230,7 @@ pub fn finish(link: &Link, side: Side, token: Token, wanted: &Pending, answer: &
     after.sides[side].seen_at = Some(seen_at);
     after.sides[side].partial = rules.is_partial(side, &view);
     after.sides[side].mark_untold(&view);
+    remember(link, &mut after, Some((side, &view.values)), rules);
     let rest = (!rest.is_empty()).then(|| Snapshot { attributes: rest, ..answer.clone() });
     Finish::Done { link: after, rest }
 }

@@ -13,13 +13,13 @@ use super::init::Kind;
 use super::output::{self, Form};
 use super::{
     audit, backup, bench, check, conflicts, connect, dead, demo, explain, forget, held, init, links, map, pause, plan,
-    replay, run, simulate, status, sync, topology, worker,
+    replay, run, simulate, status, sync, topology, undo, worker,
 };
 use crate::broker::Broker;
 use crate::config::{Config, ProcessEnvironment};
 use crate::console;
-use crate::domain::ConnectionName;
 use crate::domain::guard::Risk;
+use crate::domain::{ConnectionName, RunId, SystemName};
 use crate::stages::Pipeline;
 use crate::store::Store;
 use crate::telemetry::logs;
@@ -153,6 +153,24 @@ enum Command {
         #[command(subcommand)]
         command: HeldCommand,
     },
+    /// Bring back what a run has overwritten. What somebody has changed since stays, and is named. Guards hold what they would
+    /// hold of any write.
+    ///
+    /// Where values flow one way, the target is set back, and the source is left alone: what is restored stands until the
+    /// source changes it. Both ways, both sides are set back. The same command carries on what was stopped or killed.
+    Undo {
+        /// The run, as `muster status` shows it.
+        run: RunId,
+        /// Only show what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Deactivate the accounts that the run has created. Nobody is ever deleted.
+        #[arg(long)]
+        deactivate_created: bool,
+        /// Wait until the writers are done, and show what became of it.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Stop every write of a connection at once, until `resume`. Reading goes on, and what is to be written waits.
     Pause {
         /// The connection.
@@ -162,14 +180,17 @@ enum Command {
         #[arg(long, conflicts_with = "connection")]
         all: bool,
     },
-    /// Let the writes of a paused connection go on.
+    /// Let the writes of a paused connection go on, or have a system called again that was left alone since its calls failed.
     Resume {
         /// The connection.
-        #[arg(required_unless_present = "all")]
+        #[arg(required_unless_present_any = ["all", "system"])]
         connection: Option<ConnectionName>,
         /// All connections that were paused together; one that was paused by itself stays so.
         #[arg(long, conflicts_with = "connection")]
         all: bool,
+        /// A system that `muster status` calls failing: it is well again.
+        #[arg(long, value_name = "SYSTEM", conflicts_with_all = ["connection", "all"])]
+        system: Option<SystemName>,
     },
     /// Erase what is remembered of a person: values of conflicts, of recorded changes, of messages that nobody could read, and
     /// of links with one account left. That something was erased stays, in the log of acts.
@@ -428,6 +449,10 @@ async fn carry_out<B: Broker, S: Store>(
             let ask = replay::Ask { with, connection, since, limit };
             replay::run(&pipeline.store, &pipeline.connections, &ask, form).await
         }
+        Command::Undo { run, dry_run, deactivate_created, wait } => {
+            let ask = undo::Ask { run, dry_run, deactivate_created, wait };
+            undo::run(pipeline, mode, ask, worker::on_signal()?, form).await
+        }
         Command::Status => status::run(pipeline, mode, form).await,
         Command::Explain { account, attribute, connection, offline } => {
             explain::run(pipeline, mode, &explain::Ask { account, attribute, connection, offline }, form).await
@@ -449,7 +474,8 @@ async fn carry_out<B: Broker, S: Store>(
             }
         },
         Command::Pause { connection, all: _ } => pause::pause(pipeline, connection, form).await,
-        Command::Resume { connection, all: _ } => pause::resume(pipeline, connection, form).await,
+        Command::Resume { system: Some(system), .. } => pause::resume_system(pipeline, &system, form).await,
+        Command::Resume { connection, .. } => pause::resume(pipeline, connection, form).await,
         Command::Topology => topology::run(pipeline, form).await,
         Command::Forget { account, dry_run, yes } => {
             let options = forget::Options { dry_run, sure: yes };

@@ -12,6 +12,7 @@ use crate::broker::embedded::EmbeddedBroker;
 use crate::config::{BrokerConfig, Config, Infrastructure, StoreConfig};
 use crate::database::Database;
 use crate::domain::SystemName;
+use crate::domain::circuit::Policy;
 use crate::stages::{Pipeline, Settings};
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
@@ -113,7 +114,17 @@ fn pipeline<B, S>(
     metrics: Arc<Metrics>,
 ) -> Pipeline<B, S> {
     let (systems, connections) = (Arc::new(systems.by_name), Arc::new(connections));
-    Pipeline { broker, store, systems, connections, settings, metrics, suspect: Arc::default(), alerts: Arc::default() }
+    Pipeline {
+        broker,
+        store,
+        systems,
+        connections,
+        settings,
+        metrics,
+        suspect: Arc::default(),
+        circuits: Arc::default(),
+        alerts: Arc::default(),
+    }
 }
 
 /// A broker of the configuration.
@@ -142,6 +153,7 @@ pub(super) fn settings(config: &Config, prefetch: u16) -> Settings {
         concurrency: usize::try_from(config.writer.concurrency).unwrap_or(usize::MAX),
         prefetch,
         drain: Duration::from_secs(20),
+        circuit: Policy::default(),
         instance: instance(),
     }
 }

@@ -156,11 +156,7 @@ async fn gather<B: Broker, S: Store>(
     let mut systems = Sides::<SystemState>::default();
     let mut letters = Vec::new();
     for side in Side::BOTH {
-        let mut state = store.system(&connection.systems[side]).await?;
-        if state.not_before.is_some_and(|until| until <= meant.now) {
-            (state.not_before, state.reason) = (None, None);
-        }
-        systems[side] = state;
+        systems[side] = store.system(&connection.systems[side]).await?.for_calls();
         let of_link = meant.link.as_ref().map(|link| LetterId::of_link(name, side, link.id));
         let of_account = meant.accounts[side].as_ref().map(|account| LetterId::of_account(name, side, account));
         for id in [of_link, of_account].into_iter().flatten() {
@@ -190,11 +186,7 @@ pub(super) async fn look_at<B: Broker, S: Store>(
 ) -> Result<Sides<Look>, StoreError> {
     let mut systems = Sides::<SystemState>::default();
     for side in Side::BOTH {
-        let mut state = pipeline.store.system(&meant.connection.systems[side]).await?;
-        if state.not_before.is_some_and(|until| until <= meant.now) {
-            (state.not_before, state.reason) = (None, None);
-        }
-        systems[side] = state;
+        systems[side] = pipeline.store.system(&meant.connection.systems[side]).await?.for_calls();
     }
     let (a, b) = tokio::join!(look(meant, Side::A, &systems.a, offline), look(meant, Side::B, &systems.b, offline));
     Ok(Sides { a, b })

@@ -45,6 +45,7 @@ const NAMES: [&str; 2] = ["emails", "userName"];
 struct Tally {
     conflicts: u64,
     history: u64,
+    overwritten: u64,
     letters: u64,
     log_entries: u64,
     /// Values in links that have one account left.
@@ -84,9 +85,10 @@ pub async fn run<B: Broker, S: Store>(
     let stays_until = messages(pipeline, &names, really, &mut tally).await?;
     hit("forget.letters");
     for (name, person) in &subject.on {
-        let Erased { conflicts, history } = pipeline.store.erase(name, person, really).await?;
+        let Erased { conflicts, history, overwritten } = pipeline.store.erase(name, person, really).await?;
         tally.conflicts += conflicts;
         tally.history += history;
+        tally.overwritten += overwritten;
     }
     hit("forget.entries");
     for (name, link) in &subject.links {
@@ -240,11 +242,12 @@ async fn empty<B: Broker, S: Store>(
 }
 
 impl Tally {
-    fn counts(&self) -> [(&'static str, u64); 5] {
-        let Self { conflicts, history, letters, log_entries, values, kept: _ } = *self;
+    fn counts(&self) -> [(&'static str, u64); 6] {
+        let Self { conflicts, history, overwritten, letters, log_entries, values, kept: _ } = *self;
         [
             ("conflicts", conflicts),
             ("history", history),
+            ("overwritten", overwritten),
             ("letters", letters),
             ("log_entries", log_entries),
             ("values", values),
@@ -284,6 +287,7 @@ fn report(
     for (count, what) in [
         (tally.conflicts, "values of conflicts; that there were conflicts stays"),
         (tally.history, "recorded changes"),
+        (tally.overwritten, "writes' values before them, kept for `muster undo`; that there were writes stays"),
         (tally.letters, "letters about messages that name them"),
         (if stays_until.is_none() { tally.log_entries } else { 0 }, "entries' bytes in the log of letters"),
         (tally.values, "values in links with one account left"),

@@ -1,11 +1,12 @@
-//! `muster pause` and `muster resume`: nobody writes, until a person says so. Reading goes on, and commands wait.
+//! `muster pause` and `muster resume`: nobody writes, until a person says so. Reading goes on, and commands wait. A system
+//! that was left alone since its calls failed is called again by `muster resume --system`.
 
 use super::connect::operator;
 use super::exit::Exit;
 use super::output::{self, Form};
 use super::sync::UsageError;
 use crate::broker::Broker;
-use crate::domain::ConnectionName;
+use crate::domain::{ConnectionName, SystemName};
 use crate::stages::{PAUSES_BELIEVED, Pipeline};
 use crate::store::{Pause, Store};
 
@@ -81,6 +82,35 @@ pub async fn resume<B: Broker, S: Store>(
             });
             pauses.iter().for_each(|pause| output::line(said(pause)));
         }
+    }
+    Ok(Exit::Done)
+}
+
+/// Has a system called again that was left alone since its calls failed: a person says that it is well.
+pub async fn resume_system<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    system: &SystemName,
+    form: Form,
+) -> anyhow::Result<Exit> {
+    if !pipeline.systems.contains_key(system) {
+        let known = pipeline.systems.keys().map(SystemName::as_str).collect::<Vec<_>>().join(", ");
+        return Err(UsageError::new(format!("there is no system {system}; the configuration has: {known}")).into());
+    }
+    let was_open = loop {
+        let state = pipeline.store.system(system).await?;
+        if state.circuit.open.is_none() {
+            break false;
+        }
+        if pipeline.store.save_circuit(system, &state.circuit.closed(state.now)).await? {
+            break true;
+        }
+    };
+    match form {
+        Form::Json => output::object(&serde_json::json!({ "system": system, "resumed": was_open })),
+        Form::Text => output::line(match was_open {
+            true => format!("{system} is called again; what waited looks again within 30 s"),
+            false => format!("{system} is called as ever"),
+        }),
     }
     Ok(Exit::Done)
 }

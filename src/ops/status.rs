@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::connect::Mode;
 use super::exit::Exit;
+use super::outage::Outage;
 use super::output::{self, Form};
 use super::worker::{how_to_start, missing_among};
 use crate::broker::{Broker, BrokerError, QueueDepth};
@@ -19,6 +20,8 @@ use crate::store::{Instance, LinkCounts, Pause, Run, Store, StoreError, SystemSt
 pub(crate) struct Status {
     pub(crate) connections: Vec<ConnectionStatus>,
     pub(crate) systems: Vec<(SystemName, SystemState)>,
+    /// Systems that nobody calls, since their calls fail.
+    pub(crate) outages: Vec<Outage>,
     pub(crate) queues: Result<Vec<(String, u64)>, String>,
     pub(crate) instances: Vec<Instance>,
     /// Connections that nobody writes for.
@@ -79,14 +82,11 @@ pub(crate) async fn look<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyh
         let status = ConnectionStatus { connection, systems, counts, longest_wait, incomplete, runs, schedule };
         connections.push(status);
     }
-    let mut systems = Vec::new();
+    let (mut systems, mut outages) = (Vec::new(), Vec::new());
     for name in pipeline.systems.keys() {
-        let mut state = pipeline.store.system(name).await?;
-        // A pause that is over is none.
-        if state.not_before.is_some_and(|until| until <= now) {
-            (state.not_before, state.reason) = (None, None);
-        }
-        systems.push((name.clone(), state));
+        let state = pipeline.store.system(name).await?;
+        outages.extend(Outage::of(pipeline, name, &state));
+        systems.push((name.clone(), state.for_calls()));
     }
     let patience = std::time::Duration::from_secs(5);
     let queues = match tokio::time::timeout(patience, pipeline.broker.depths(&pipeline.queues())).await {
@@ -98,7 +98,7 @@ pub(crate) async fn look<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> anyh
     let instances = pipeline.store.instances().await?;
     let other_letters = pipeline.store.letters(None).await?.len() as u64;
     let pauses = pipeline.store.pauses().await?;
-    Ok(Status { connections, systems, queues, instances, pauses, other_letters })
+    Ok(Status { connections, systems, outages, queues, instances, pauses, other_letters })
 }
 
 /// Shows everything that a person on call asks first.
@@ -112,6 +112,7 @@ pub async fn run<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, mode: &Mode, fo
         Form::Text => show(&status, mode, letters),
     }
     let is_well = status.connections.iter().all(|connection| connection.schedule.is_well());
+    let is_well = is_well && status.outages.is_empty();
     Ok(if letters > 0 || held > 0 || !is_well { Exit::Attention } else { Exit::Done })
 }
 
@@ -131,6 +132,7 @@ fn show(status: &Status, mode: &Mode, letters: u64) {
     schedules(status);
     runs(status);
     systems(status);
+    status.outages.iter().flat_map(Outage::lines).for_each(output::line);
     queues(status);
     workers(status, mode);
     for ConnectionStatus { connection, counts, .. } in &status.connections {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::executor::Owner;
+use super::faults::Fault;
 use super::people::shown;
 use super::plan::{Focus, texts};
 use super::system::Entry;
@@ -103,6 +104,23 @@ async fn storm(world: &World) {
                     something_is_under_way(&world).await;
                 }
                 world.strike(&mut copies);
+            }
+        }
+    });
+    world.spawner.spawn(Owner::World, {
+        let world = world.clone();
+        async move {
+            for _ in 0..world.plan.outages {
+                clock::sleep(Duration::from_millis(fastrand::u64(20_000..length))).await;
+                if world.faults.is_calm() {
+                    return;
+                }
+                let side = if fastrand::bool() { Side::A } else { Side::B };
+                // Not longer than the judge takes for granted that everybody is read again.
+                let outage = Duration::from_secs(fastrand::u64(20..75));
+                world.faults.count(Fault::OutOfOrder);
+                world.tell(format!("the system on {side} is out of order for {outage:?}"));
+                world.remotes[side].go_out_of_order(outage, fastrand::bool());
             }
         }
     });

@@ -41,11 +41,13 @@ pub(crate) enum Fault {
     Deleted,
     Detached,
     LaterWins,
+    OutOfOrder,
+    CalledWhileOut,
 }
 
 impl Fault {
     /// Every fault, in the order of the histogram.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 36] = [
         Self::ProducerKilled,
         Self::MapperKilled,
         Self::WriterKilled,
@@ -80,6 +82,8 @@ impl Fault {
         Self::Deleted,
         Self::Detached,
         Self::LaterWins,
+        Self::OutOfOrder,
+        Self::CalledWhileOut,
     ];
 
     /// What people call it; `--json` too.
@@ -119,6 +123,8 @@ impl Fault {
             Self::Deleted => "leaver's partner deleted or removed",
             Self::Detached => "leaver detached",
             Self::LaterWins => "clash that the later edit won",
+            Self::OutOfOrder => "system out of order for a minute",
+            Self::CalledWhileOut => "call of a system that is out of order",
         }
     }
 }

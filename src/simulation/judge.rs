@@ -160,6 +160,10 @@ fn books(world: &World) -> Vec<Violation> {
             );
         }
     }
+    if let Some(letter) = world.store.letters_for_nothing().first() {
+        let what = format!("letter {} was opened: {}", letter.id, letter.message);
+        wrong("I8 an outage makes no letter", what);
+    }
     let Some(epoch) = world.store.present_epoch() else { return violations };
     let rules = crate::domain::Rules {
         digest_key: crate::domain::DigestKey::new(&world.plan.rules.connection, epoch),

@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) moves: u8,
     /// Of a hundred edits, how many wait for a request that is on its way, and are typed where it is about to write.
     pub(crate) under_way: u8,
+    /// How often a system is out of order for a minute or so.
+    pub(crate) outages: usize,
     /// The longest wait of a process that found nothing to do, in milliseconds.
     pub(crate) idle_ms: u64,
     pub(crate) focus: Focus,
@@ -196,6 +198,7 @@ impl Plan {
             sticky: 60,
             under_way: 15,
             moves: 8,
+            outages: pick(&[0, 0, 1]),
             idle_ms: 2_500,
             focus,
         };
@@ -209,6 +212,7 @@ impl Plan {
             gaps_ms: vec![0, 150, 300, 600, 2_000],
             runs_ms: 100,
             complete_runs: 0,
+            outages: 0,
             sticky: 90,
             idle_ms: 300,
             ..plan

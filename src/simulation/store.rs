@@ -92,6 +92,11 @@ impl MemoryStore {
         self.state().journal.clone()
     }
 
+    /// Letters about what may pass by itself that were ever opened.
+    pub(crate) fn letters_for_nothing(&self) -> Vec<DeadLetter> {
+        self.state().transient.clone()
+    }
+
     pub(crate) fn rereads_are_done(&self) -> bool {
         Side::BOTH.iter().all(|side| self.state().rereads[*side].is_empty())
     }
@@ -125,10 +130,10 @@ impl MemoryStore {
         let kept = {
             let state = self.state();
             // The journal is kept elsewhere for as long as the judge wants to see it.
-            (state.calls.clone(), state.journal.clone())
+            (state.calls.clone(), state.journal.clone(), state.transient.clone())
         };
         let mut state = copy.map(|Backup(state)| state).unwrap_or_default();
-        (state.calls, state.journal) = kept;
+        (state.calls, state.journal, state.transient) = kept;
         *self.state() = state;
         self.begin_epoch();
     }

@@ -132,6 +132,8 @@ struct State {
     unheard: BTreeSet<u64>,
     /// How many of them there were, by account or partner.
     unanswered: BTreeMap<AccountId, usize>,
+    /// Until when it is out of order, in the world's clock, and whether it says so or says nothing.
+    out: Option<(Timestamp, bool)>,
 }
 
 /// A system.
@@ -239,6 +241,17 @@ impl Remote {
         let entry = Entry { at, account: id.clone(), path: path.clone(), before: before.clone(), after, author };
         state.log.push(entry);
         Some(before)
+    }
+
+    /// It is out of order for so long, and says so or says nothing.
+    pub(crate) fn go_out_of_order(&self, duration: Duration, answers: bool) {
+        let until = self.clock.now() + duration;
+        self.state().out = Some((until, answers));
+    }
+
+    /// Whether it is out of order, and says so.
+    fn is_out(&self) -> Option<bool> {
+        self.state().out.filter(|(until, _)| *until > self.clock.now()).map(|(_, answers)| answers)
     }
 
     /// A person removes an account.

@@ -19,6 +19,7 @@ use super::system::Remote;
 use super::system::connector::Connector;
 use crate::broker::Queue;
 use crate::clock;
+use crate::domain::circuit::Policy;
 use crate::domain::{RunId, Side, Sides, Timestamp, Token};
 use crate::stages::producer::Step;
 use crate::stages::producer::clerk::{Clerk, new_run_id};
@@ -154,10 +155,12 @@ impl World {
                 concurrency: 2,
                 prefetch: 4,
                 drain: Duration::from_secs(1),
+                circuit: Policy::default(),
                 instance: format!("world/{number}"),
             },
             metrics: Arc::clone(&self.metrics),
             suspect: Arc::default(),
+            circuits: Arc::default(),
             alerts: Arc::default(),
         };
         let stop = CancellationToken::new();

@@ -42,6 +42,8 @@ pub struct Connection {
     pub partners: Sides<Option<PartnerFields>>,
     /// How long changes are kept with what was decided of them; `None`: they are not.
     pub history: Option<Duration>,
+    /// How long is kept what its writes overwrite, so that a run can be undone; `None`: it is not.
+    pub undo: Option<Duration>,
     /// Its rules, except for the key of the digests, which changes with the epoch.
     pub(super) template: Rules,
     pub(super) keyed: Mutex<Option<(Epoch, Arc<Rules>)>>,
@@ -66,6 +68,7 @@ impl Connection {
             protected: None,
             partners,
             history: None,
+            undo: None,
             template,
             keyed,
             matched,
@@ -85,6 +88,7 @@ impl Connection {
             protected,
             partners,
             history,
+            undo,
             template,
             keyed: _,
             matched: _,
@@ -99,6 +103,7 @@ impl Connection {
             protected: protected.clone(),
             partners: partners.clone(),
             history: *history,
+            undo: *undo,
             template: template.clone(),
             keyed: Mutex::new(None),
             matched: Mutex::new(None),
@@ -377,6 +382,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         schedule: config.schedule.clone(),
         overdue_after: config.overdue_after,
         history: config.history,
+        undo: config.undo,
         ..Connection::new(systems, ends, rules)
     })
 }

@@ -8,6 +8,7 @@ mod counts;
 mod faults;
 mod guards;
 mod leavers;
+mod outages;
 mod schedules;
 mod system;
 mod world;

@@ -170,6 +170,7 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             now: loaded.now,
             loaded_at,
             gate: turns.gate(&connection.systems[side]),
+            line: self.line(&connection.systems[side]),
             pauses: &turns.pauses,
             asked: Default::default(),
         };

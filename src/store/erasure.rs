@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{JournalEntry, Recorded};
-use crate::domain::{AccountId, LinkId, Sides};
+use crate::domain::undo::{Before, Overwritten};
+use crate::domain::{AccountId, LinkId, Side, Sides};
 
 /// A person on one connection: the accounts and the links that are theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub struct Erased {
     pub conflicts: u64,
     /// Recorded changes: they go whole.
     pub history: u64,
+    /// Writes whose values before are kept for an undo: that there was a write stays, without the values.
+    pub overwritten: u64,
 }
 
 /// What becomes of an entry.
@@ -49,6 +52,19 @@ impl Person {
         }
         let erased = JournalEntry { value: None, is_erased: true, ..entry };
         Fate::Becomes(serde_json::to_string(&erased).expect("domain types have string keys, so they are JSON"))
+    }
+
+    /// What becomes of the note of what a write has overwritten. One that nobody can read stays, likewise.
+    pub(super) fn of_overwritten(&self, stored: &str) -> Fate {
+        let Ok(mut write) = Overwritten::unpacked(stored) else { return Fate::Stays };
+        let has = |side: Side| write.accounts[side].as_ref().is_some_and(|it| self.accounts[side].contains(it));
+        let is_theirs = self.links.contains(&write.link) || has(Side::A) || has(Side::B);
+        let is_held = |(_, _, before): &(_, _, Before)| matches!(before, Before::Held(_));
+        if !is_theirs || !write.values.iter().any(is_held) {
+            return Fate::Stays;
+        }
+        write.values.iter_mut().for_each(|(_, _, before)| *before = Before::Unknown);
+        Fate::Becomes(write.packed())
     }
 
     /// What becomes of a recorded change. One that nobody can read stays, likewise.

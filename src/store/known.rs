@@ -1,8 +1,11 @@
 //! What all workers know: of the systems, of each other, and of what a person stopped.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::StoreError;
+use crate::domain::circuit::Circuit;
 use crate::domain::guard::{Budget, Risk};
 use crate::domain::{ConnectionName, Side, Timestamp};
 
@@ -17,6 +20,26 @@ pub struct SystemState {
     pub usage: Option<(u64, u64)>,
     /// By how many milliseconds its clock is ahead of the store's, if that was measured.
     pub ahead_ms: Option<i64>,
+    /// How its calls fare.
+    #[serde(skip)]
+    pub circuit: Circuit,
+    /// When all of this was so, in the store's clock.
+    #[serde(skip)]
+    pub now: Timestamp,
+}
+
+impl SystemState {
+    /// The same for whoever calls the system now: a pause that is over is none, and one whose calls fail is left alone.
+    pub fn for_calls(mut self) -> Self {
+        if self.not_before.is_some_and(|until| until <= self.now) {
+            (self.not_before, self.reason) = (None, None);
+        }
+        if let Some(open) = &self.circuit.open {
+            let until = open.probe_at.max(self.now + Duration::from_secs(1));
+            (self.not_before, self.reason) = (Some(until), Some(open.symptom.code.to_string()));
+        }
+        self
+    }
 }
 
 /// A process that works, for `status` and for `sync` to know whether somebody will serve it.

@@ -18,10 +18,13 @@ use crate::domain::deferral::Deferral;
 use crate::domain::hold::{Hold, Stop};
 use crate::domain::link::{Absence, Burial, Intent, LastWrite, Lease, Link, Origin, Parting, Pin, Register, SideState};
 use crate::domain::matching::Ambiguity;
-use crate::domain::{AccountId, AttributePath, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version};
+use crate::domain::{
+    AccountId, AttributePath, Attributes, Digest, Epoch, LinkId, Side, Sides, Timestamp, Value, Version,
+};
 
 mod by_look;
 mod last_write;
+mod overwritten;
 
 use last_write::PackedWrite;
 
@@ -125,6 +128,8 @@ struct PackedSide {
     parting: Option<Box<Parting>>,
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     deferral: Option<Deferral>,
+    #[serde(rename = "o", default, skip_serializing_if = "BTreeMap::is_empty")]
+    before: Attributes,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -204,6 +209,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             protected,
             parting,
             deferral,
+            before,
         } = state;
         PackedSide {
             account: account.clone(),
@@ -219,6 +225,7 @@ pub(super) fn pack(link: &Link, revision: u64) -> String {
             protected: *protected,
             parting: parting.clone(),
             deferral: deferral.clone(),
+            before: before.clone(),
         }
     };
     let packed_sides = (side(&sides.a), side(&sides.b));
@@ -277,6 +284,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             protected,
             parting,
             deferral,
+            before,
         } = side;
         let seen_at = seen_at.map(version).transpose()?;
         let last_write = last_write.map(LastWrite::from);
@@ -295,6 +303,7 @@ pub(super) fn unpack(id: LinkId, stored: &[u8]) -> Result<Link, UnpackError> {
             protected,
             parting,
             deferral,
+            before,
         })
     };
     let sides = Sides { a: side(a)?, b: side(b)? };

@@ -42,11 +42,13 @@ use super::{
     StoreError, SyncRequest, SystemState, Told,
 };
 use crate::domain::audit::{End, Line};
+use crate::domain::circuit::Circuit;
 use crate::domain::guard::Risk;
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
 use crate::domain::retention::Retention;
 use crate::domain::schedule::Timetable;
+use crate::domain::undo::Overwritten;
 use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link, LinkId, RunId,
@@ -163,6 +165,16 @@ impl Store for RedisStore {
         limit: usize,
     ) -> Result<Vec<Told>, StoreError> {
         self.recorded(connection, before, limit).await
+    }
+
+    async fn overwritten(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        from: usize,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, StoreError> {
+        self.overwritten_by(connection, run, from, limit).await
     }
 
     async fn lease(
@@ -404,6 +416,10 @@ impl Store for RedisStore {
 
     async fn pause_system(&self, system: &SystemName, pause: Duration, reason: &str) -> Result<(), StoreError> {
         self.pause_calls(system, pause, reason).await
+    }
+
+    async fn save_circuit(&self, system: &SystemName, circuit: &Circuit) -> Result<bool, StoreError> {
+        self.replace_circuit(system, circuit).await
     }
 
     async fn take_call(

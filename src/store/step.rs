@@ -1,8 +1,11 @@
 //! What is asked of links and what is committed: claims, questions, and the atomic step.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::journal::{JournalReason, Lost};
+use crate::domain::undo::Overwritten;
 use crate::domain::{
     AccountId, AttributePath, ChangeOutcome, CommandOutcome, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
     Sides, Timestamp, Value,
@@ -76,6 +79,19 @@ pub struct Commit {
     pub reread: Vec<(Side, AccountId)>,
     /// Values that lost, kept so that they can be given back.
     pub journal: Vec<JournalEntry>,
+    /// What a write that leaves next overwrites, so that it can be undone (B13).
+    pub overwrite: Option<Overwrite>,
+}
+
+/// What a write overwrites, and where it is noted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overwrite {
+    /// The run that brought the write about.
+    pub run: RunId,
+    /// How long all of the run is kept, from now on.
+    pub kept: Duration,
+    /// What is overwritten.
+    pub entry: Overwritten,
 }
 
 /// Which outcome to count, and for which place in which run.

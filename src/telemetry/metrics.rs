@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::broker::{BrokerHealth, QueueDepth};
+use crate::domain::circuit::{self, Open};
 use crate::domain::guard::{Risk, spares};
 use crate::domain::hold::Why;
 use crate::domain::watch::Standing;
@@ -42,6 +43,9 @@ pub struct Metrics {
     deferred: IntGaugeVec,
     deferred_oldest: IntGaugeVec,
     clock_ahead: IntGaugeVec,
+    circuit_open: IntGaugeVec,
+    circuit_since: IntGaugeVec,
+    circuits_opened: IntCounterVec,
     api_calls: IntCounterVec,
     api_quota_used: IntGaugeVec,
     api_quota_allowed: IntGaugeVec,
@@ -122,6 +126,24 @@ impl Metrics {
                 "muster_clock_ahead_milliseconds",
                 "By how much the clock of a system is ahead of the store's; only where the later edit wins.",
                 &["system"],
+            ),
+            circuit_open: gauges(
+                &registry,
+                "muster_circuit_open",
+                "Whether nobody calls a system because its calls fail, by the reason: 1 or 0.",
+                &["system", "reason"],
+            ),
+            circuit_since: gauges(
+                &registry,
+                "muster_circuit_open_since_timestamp_seconds",
+                "Since when nobody calls a system because its calls fail, in Unix time; 0 if it is called.",
+                &["system"],
+            ),
+            circuits_opened: counters(
+                &registry,
+                "muster_circuit_opened_total",
+                "How often calls of a system were stopped because they failed, by the reason.",
+                &["system", "reason"],
             ),
             api_calls: counters(
                 &registry,
@@ -293,6 +315,21 @@ impl Metrics {
         self.clock_ahead.with_label_values(&[system.as_str()]).set(milliseconds);
     }
 
+    /// A system is not called any more, since its calls fail.
+    pub fn circuit_opened(&self, system: &SystemName, why: circuit::Why) {
+        self.circuits_opened.with_label_values(&[system.as_str(), why.as_str()]).inc();
+    }
+
+    /// Whether a system is left alone since its calls fail.
+    pub fn circuit(&self, system: &SystemName, open: Option<&Open>) {
+        for why in circuit::Why::ALL {
+            let is_open = open.is_some_and(|open| open.why == why);
+            self.circuit_open.with_label_values(&[system.as_str(), why.as_str()]).set(i64::from(is_open));
+        }
+        let since = open.map_or(0, |open| open.since.0 / 1000);
+        self.circuit_since.with_label_values(&[system.as_str()]).set(since);
+    }
+
     /// Calls that a system's connector reported.
     pub fn calls(&self, system: &SystemName, report: &CallReport) {
         let system = system.as_str();
@@ -431,6 +468,15 @@ mod tests {
         metrics.alert("webhook", true);
         metrics.frozen(&connection);
         metrics.clock_ahead(&"crm".parse().unwrap(), -1_500);
+        metrics.circuit_opened(&system, circuit::Why::Failing);
+        let symptom = circuit::Symptom {
+            class: FailureClass::Transient,
+            code: crate::domain::Code::known("server_error"),
+            status: Some(500),
+        };
+        let now = crate::domain::Timestamp(1_500_000);
+        let open = Open { since: now, why: circuit::Why::Failing, symptom, probes: 0, probe_at: now, probe: None };
+        metrics.circuit(&system, Some(&open));
         metrics
     }
 

@@ -108,6 +108,7 @@ impl<B: Broker, S: Store> Rig<B, S> {
             concurrency: CONCURRENCY,
             prefetch: PREFETCH,
             drain: Duration::from_secs(20),
+            circuit: Default::default(),
             instance: connect::instance(),
         };
         let pipeline = Pipeline {
@@ -118,6 +119,7 @@ impl<B: Broker, S: Store> Rig<B, S> {
             settings,
             metrics: Arc::new(Metrics::new()),
             suspect: Arc::default(),
+            circuits: Arc::default(),
             alerts: Arc::default(),
         };
         Ok(Self { pipeline, pairs })

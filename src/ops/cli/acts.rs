@@ -21,6 +21,7 @@ impl Command {
             | Self::Map { .. }
             | Self::Audit { .. }
             | Self::Forget { dry_run: true, .. }
+            | Self::Undo { dry_run: true, .. }
             | Self::Backup { .. }
             // What is asked of it is noted as it is asked.
             | Self::Console(_)
@@ -33,6 +34,10 @@ impl Command {
                 let about = About::connection(Some(connection)).accounts(only).flag("full", *full);
                 Some(Act::new(Verb::Sync, about))
             }
+            Self::Undo { run, dry_run: _, deactivate_created, wait: _ } => {
+                let about = About::default().option("run", Some(run)).flag("deactivate_created", *deactivate_created);
+                Some(Act::new(Verb::Undo, about))
+            }
             Self::Dead { command } => command.act(),
             Self::Links { command } => command.act(),
             Self::Conflicts { command } => command.act(),
@@ -40,8 +45,9 @@ impl Command {
             Self::Pause { connection, all } => {
                 Some(Act::new(Verb::Pause, About::connection(connection.as_ref()).flag("all", *all)))
             }
-            Self::Resume { connection, all } => {
-                Some(Act::new(Verb::Resume, About::connection(connection.as_ref()).flag("all", *all)))
+            Self::Resume { connection, all, system } => {
+                let about = About::connection(connection.as_ref()).flag("all", *all).option("system", system.as_ref());
+                Some(Act::new(Verb::Resume, about))
             }
             Self::Forget { account, .. } => Some(Act::new(Verb::Forget, About::default().accounts([account]))),
             Self::Topology => Some(Act::new(Verb::Topology, About::default())),

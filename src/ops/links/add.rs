@@ -89,9 +89,8 @@ pub(super) async fn look<B: Broker, S: Store>(
     if !end.schema().readable {
         return Ok(None);
     }
-    let state = pipeline.store.system(system).await.map_err(|error| error.to_string())?;
-    let now = pipeline.store.epoch(desk.name).await.map_err(|error| error.to_string())?.now;
-    if state.not_before.is_some_and(|until| until > now) {
+    let state = pipeline.store.system(system).await.map_err(|error| error.to_string())?.for_calls();
+    if state.not_before.is_some() {
         return Err(format!("{system} is not called for now: {}", state.reason.unwrap_or_default()));
     }
     let failed = |failure: Failure| format!("{system} says: {failure}");

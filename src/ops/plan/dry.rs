@@ -13,6 +13,7 @@ use crate::broker::message::Payload;
 use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::config::Config;
 use crate::database::Database;
+use crate::domain::circuit::Policy;
 use crate::domain::matching::MatchKey;
 use crate::domain::pending::pending;
 use crate::domain::{
@@ -23,7 +24,7 @@ use crate::ops::output::Form;
 use crate::ops::worker::{self, Role};
 use crate::ops::{sync, sync::Until};
 use crate::stages::producer::new_run_id;
-use crate::stages::{Connection, Pipeline};
+use crate::stages::{Connection, Pipeline, Settings};
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{Commit, Committed, Count, Run, RunKind, Store, StoreError, SyncRequest};
 use crate::telemetry::metrics::Metrics;
@@ -103,9 +104,11 @@ impl Dry {
             store,
             systems: Arc::new(systems.by_name.clone()),
             connections: Arc::new(BTreeMap::from([(name.clone(), Arc::clone(&connection))])),
-            settings: settings(config, EMBEDDED_PREFETCH),
+            // A plan says what it could not read; it does not wait until an outage is over.
+            settings: Settings { circuit: Policy::never(), ..settings(config, EMBEDDED_PREFETCH) },
             metrics: Arc::new(Metrics::new()),
             suspect: Arc::default(),
+            circuits: Arc::default(),
             alerts: Arc::default(),
         };
         let mut dry = Self { pipeline, connection, ends, before: Before::default(), id: new_run_id() };

@@ -6,10 +6,12 @@ use std::time::Duration;
 use super::MemoryStore;
 use super::state::place_id;
 use crate::domain::audit::{End, Line};
+use crate::domain::circuit::Circuit;
 use crate::domain::guard::{Risk, decide};
 use crate::domain::rate::Window;
 use crate::domain::redrive::Redrive;
 use crate::domain::schedule::Timetable;
+use crate::domain::undo::Overwritten;
 use crate::domain::watch::Watch;
 use crate::domain::{
     AccountId, ChangeOutcome, ConnectionName, DeadLetter, Epoch, Fingerprint, LetterGroup, LetterId, LetterPlace, Link,
@@ -108,6 +110,19 @@ impl Store for MemoryStore {
 
     async fn counts(&self, _: &ConnectionName) -> Result<LinkCounts, StoreError> {
         Ok(LinkCounts::default())
+    }
+
+    async fn overwritten(
+        &self,
+        _: &ConnectionName,
+        run: &RunId,
+        from: usize,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, StoreError> {
+        self.op("overwritten", |state, _| {
+            Ok(state.overwritten.get(run).into_iter().flatten().skip(from).take(limit).cloned().collect())
+        })
+        .await
     }
 
     async fn lease(
@@ -506,9 +521,23 @@ impl Store for MemoryStore {
     }
 
     async fn system(&self, system: &SystemName) -> Result<SystemState, StoreError> {
-        self.op("system", |state, _| {
+        self.op("system", |state, now| {
             let ahead_ms = state.clocks.get(system).map(|(ahead, _)| *ahead);
-            Ok(SystemState { not_before: state.pauses.get(system).copied(), ahead_ms, ..SystemState::default() })
+            let circuit = state.circuits.get(system).cloned().unwrap_or_default();
+            let not_before = state.pauses.get(system).copied();
+            Ok(SystemState { not_before, ahead_ms, circuit, now, ..SystemState::default() })
+        })
+        .await
+    }
+
+    async fn save_circuit(&self, system: &SystemName, circuit: &Circuit) -> Result<bool, StoreError> {
+        self.op("save_circuit", |state, _| {
+            let before = state.circuits.entry(system.clone()).or_default();
+            let is_next = before.revision + 1 == circuit.revision;
+            if is_next {
+                *before = circuit.clone();
+            }
+            Ok(is_next)
         })
         .await
     }

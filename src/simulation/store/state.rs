@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::domain::circuit::Circuit;
 use crate::domain::guard::Risk;
 use crate::domain::schedule::Timetable;
+use crate::domain::undo::Overwritten;
 use crate::domain::watch::Watch;
 use crate::domain::{
-    AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, LetterId, Link, LinkId, RunId, Side,
-    Sides, SystemName, Timestamp, Token,
+    AccountId, ChangeOutcome, CommandOutcome, ConnectionName, DeadLetter, Epoch, FailureClass, LetterId, Link, LinkId,
+    RunId, Side, Sides, SystemName, Timestamp, Token,
 };
 use crate::store::{
     Claim, Commit, Committed, Count, EntryId, JournalEntry, LeaseName, MatchNote, Pause, ReaderState, Recorded, Run,
@@ -36,14 +38,20 @@ pub(super) struct State {
     pub(super) history: Vec<Recorded>,
     /// Systems that are to be left alone, and until when.
     pub(super) pauses: HashMap<SystemName, Timestamp>,
+    /// How the calls of each system fare.
+    pub(super) circuits: HashMap<SystemName, Circuit>,
     /// By how many milliseconds each system's clock is ahead of the store's, and when that was measured.
     pub(super) clocks: HashMap<SystemName, (i64, Timestamp)>,
     /// Values that lost, the oldest first.
     pub(super) journal: Vec<JournalEntry>,
+    /// What the writes of each run have overwritten.
+    pub(super) overwritten: BTreeMap<RunId, Vec<Overwritten>>,
     /// Places taken in budgets.
     pub(super) spent: BTreeMap<(Side, Risk), BTreeMap<String, Timestamp>>,
     /// Connections that nobody writes for.
     pub(super) paused: Vec<Pause>,
+    /// Letters about what may pass by itself that were ever opened.
+    pub(super) transient: Vec<DeadLetter>,
     /// Questions, by what they asked.
     pub(super) calls: BTreeMap<&'static str, u32>,
 }
@@ -129,6 +137,11 @@ impl State {
             self.claims.extend(commit.claim.iter().map(|claim| (claim.clone(), link.id)));
             self.links.insert(link.id, Link { revision: link.revision + 1, ..link.clone() });
         }
+        if let Some(overwrite) = commit.overwrite {
+            self.overwritten.entry(overwrite.run).or_default().push(overwrite.entry);
+        }
+        let transient = |letter: &&DeadLetter| letter.fingerprint.class == FailureClass::Transient;
+        self.transient.extend(commit.open.iter().filter(transient).cloned());
         self.letters.extend(commit.open.into_iter().map(|letter| (letter.id.clone(), letter)));
         commit.close.iter().for_each(|id| drop(self.letters.remove(id)));
         for (side, account) in commit.reread {

@@ -66,6 +66,17 @@ impl Connector {
         clock::sleep(Duration::from_millis(ms)).await;
     }
 
+    /// What a call comes to while the system is out of order.
+    async fn is_out(&self, deadline: Option<Instant>) -> Result<(), Failure> {
+        let Some(answers) = self.remote.is_out() else { return Ok(()) };
+        self.faults.count(Fault::CalledWhileOut);
+        if answers {
+            return Err(Failure { status: Some(503), ..failed(FailureClass::Transient, "unavailable") });
+        }
+        clock::sleep_until(deadline.unwrap_or_else(|| clock::now() + Duration::from_secs(5))).await;
+        Err(failed(FailureClass::Transient, "timeout"))
+    }
+
     /// An answer with this `Date` came to what was sent then.
     fn heard(&self, date: Timestamp, sent: Instant) {
         self.clock.observe(whole_seconds(date), sent, clock::now());
@@ -76,6 +87,7 @@ impl Connector {
     async fn call<T: Send>(&self, look: impl FnOnce(&Remote, Timestamp) -> T + Send) -> Result<T, Failure> {
         let sent = clock::now();
         self.travel().await;
+        self.is_out(None).await?;
         let date = self.remote.now();
         self.heard(date, sent);
         if self.faults.strike(Fault::CallRefused) {
@@ -131,6 +143,7 @@ impl Connector {
         if self.remote.shape.guard.has_window() {
             return self.look_first(writes).await;
         }
+        self.is_out(None).await?;
         if self.faults.strike(Fault::CallRefused) {
             return Err(failed(FailureClass::Transient, "unavailable"));
         }

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use super::{LEASE, RUNS, Step};
 use crate::broker::Broker;
 use crate::clock;
+use crate::domain::circuit::Why;
 use crate::domain::schedule::{Slot, Timetable};
 use crate::domain::{RunId, Side, Sides, Timestamp, Token};
 use crate::failpoint::hit;
@@ -101,10 +102,24 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         runs: &[Run],
         request: &SyncRequest,
     ) -> Result<Option<Option<String>>, Halt> {
-        if let Some(blocked) = self.blocked(stop, runs).await? {
+        let mut is_called = true;
+        for side in Side::BOTH {
+            let system = &self.connection.systems[side];
+            let Some(open) = self.pipeline.state_of(stop, system).await?.circuit.open else { continue };
+            if open.why == Why::Unauthorised {
+                // A person has to mend it, and should hear of it.
+                return Ok(Some(Some(format!(
+                    "{system} refuses its credential ({}) since {}; when it is mended: `muster resume --system {system}`",
+                    open.symptom.code, open.since
+                ))));
+            }
+            is_called = false;
+        }
+        // An outage is no reason for a run not to begin: what can be read is read, and the rest waits.
+        if is_called && let Some(blocked) = self.blocked(stop, runs).await? {
             return Ok(Some(Some(blocked)));
         }
-        self.match_first(stop, request).await
+        self.match_first(stop, request, is_called).await
     }
 
     /// Matches the accounts of both systems before anything else is read in an epoch, where accounts are linked by what
@@ -113,6 +128,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
         &self,
         stop: &CancellationToken,
         request: &SyncRequest,
+        is_called: bool,
     ) -> Result<Option<Option<String>>, Halt> {
         let (pipeline, connection) = (&self.pipeline, &self.connection);
         let (store, name) = (&pipeline.store, &connection.name);
@@ -129,7 +145,7 @@ impl<B: Broker, S: Store> Clerk<B, S> {
             return Ok(Some(None));
         }
         // What was created just before the epoch began is seen.
-        if epoch.now < pipeline.usable_from(connection, epoch) {
+        if !is_called || epoch.now < pipeline.usable_from(connection, epoch) {
             return Ok(None);
         }
         let mut reread = Sides { a: false, b: false };

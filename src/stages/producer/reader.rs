@@ -138,6 +138,19 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
     }
 
+    /// Calls the system, and notes how that fared.
+    async fn call<T>(
+        &self,
+        stop: &CancellationToken,
+        call: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Result<T, Failure>, Halt> {
+        let target = &self.connection.systems[self.side];
+        let era = self.pipeline.line(target).era();
+        let answer = self.keeping_lease(stop, call).await?;
+        self.pipeline.fared(target, era, &answer).await;
+        Ok(answer)
+    }
+
     async fn set(&self, stop: &CancellationToken, epoch: Epoch, state: &ReaderState) -> Result<bool, Halt> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         self.pipeline.ask(stop, || store.set_reader(name, epoch, self.side, self.token(), state)).await
@@ -155,7 +168,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         if from == ReadFrom::Start {
             self.follow(stop, &active.run).await?;
         }
-        let (merges, page) = match self.keeping_lease(stop, self.merges_and_page(&from)).await? {
+        let (merges, page) = match self.call(stop, self.merges_and_page(&from)).await? {
             Ok(read) => read,
             Err(failure) => return self.read_failed(stop, epoch, state, &active.run, &failure).await,
         };
@@ -227,7 +240,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let active = ActiveRead { run: run.id.clone(), complete: false, position: None, reserved: None };
         state.active = Some(active);
-        let answer = self.keeping_lease(stop, self.system().get(std::slice::from_ref(&account))).await?;
+        let answer = self.call(stop, self.system().get(std::slice::from_ref(&account))).await?;
         let lookup = match answer.map(|mut lookups| lookups.pop()) {
             Ok(lookup) => lookup,
             Err(failure) => return self.read_failed(stop, epoch, state, &run.id, &failure).await,
@@ -258,7 +271,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let accounts: Vec<_> = asked.iter().map(|(account, _)| account.clone()).collect();
         // A second answer within the grain of the stamps could not be ordered either.
         self.keeping_lease(stop, clock::sleep(Duration::from_secs(1))).await?;
-        let seen = match self.keeping_lease(stop, self.seen_again(&accounts)).await? {
+        let seen = match self.call(stop, self.seen_again(&accounts)).await? {
             Ok(seen) => seen,
             Err(failure) => {
                 self.note_failure(stop, &failure).await?;
@@ -404,12 +417,16 @@ impl<B: Broker, S: Store> Reader<B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let system = &self.connection.systems[self.side];
         self.note_failure(stop, failure).await?;
+        let hopeless = matches!(failure.class, FailureClass::Permanent | FailureClass::Unauthorised);
+        if !hopeless && self.pipeline.line(system).is_open() {
+            // It goes on from here when the system is called again.
+            return Ok(Step::Idle);
+        }
         let failures = {
             let mut memory = self.memory();
             memory.failures += 1;
             memory.failures
         };
-        let hopeless = matches!(failure.class, FailureClass::Permanent | FailureClass::Unauthorised);
         if !hopeless && failures < FAILURES {
             let pause = super::delays().nth(failures as usize).unwrap_or_default();
             warn!("Reading {system} for {name} failed, trying again in {pause:?}: {failure}");

@@ -98,10 +98,12 @@ impl World {
                 concurrency: 4,
                 prefetch: 4,
                 drain: Duration::from_millis(10),
+                circuit: crate::domain::circuit::Policy::default(),
                 instance: "test/1".to_owned(),
             },
             metrics: Arc::default(),
             suspect: Arc::default(),
+            circuits: Arc::default(),
             alerts: Arc::default(),
         };
         let readers = Sides::from_fn(|side| Reader::new(pipeline.clone(), Arc::clone(&connection), side));

@@ -15,6 +15,7 @@ use crate::domain::course::{Course, course};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::rules::Departure;
+use crate::domain::undo::overwritten;
 use crate::domain::write::{self, Deadlines, Finish};
 use crate::domain::{
     AccountId, Attributes, Code, Command, CommandOutcome, Failure, FailureClass, LetterId, Link, Sighting, Snapshot,
@@ -23,9 +24,9 @@ use crate::domain::{
 use crate::failpoint::hit;
 use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
-use crate::stages::retry::{RetryPolicy, Verdict};
+use crate::stages::retry::Verdict;
 use crate::stages::validate::validate;
-use crate::store::{Claim, Commit, Committed, Store};
+use crate::store::{Claim, Commit, Committed, Overwrite, Store};
 use crate::systems::{Action, Lookup, SearchKey, Write, Written};
 
 /// The wait of a command that finds its side leased, once that lease is over.
@@ -33,7 +34,7 @@ pub(super) const LEASE_MARGIN: Duration = Duration::from_millis(200);
 
 /// The longest wait of a command that finds its side leased before it looks again. A holder that lives is done within
 /// moments, and the whole lease would keep a run open on the ladder's next long rung for nothing.
-const NEXT_LOOK: Duration = Duration::from_secs(1);
+pub(super) const NEXT_LOOK: Duration = Duration::from_secs(1);
 
 /// One attempt at one command.
 pub(super) struct Attempt<'a, B, S> {
@@ -178,8 +179,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Err(failure) => {
                 self.note_failure(&failure).await?;
-                let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
-                match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
+                match self.verdict(&failure).await {
                     Verdict::Retry { after, attempt } => return Ok(Fate::Later { after, attempt }),
                     Verdict::Dead => Sighting::Unreadable {
                         account: Some(account),
@@ -208,8 +208,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         };
         let Err(failure) = answer else { return Ok(None) };
         self.note_failure(&failure).await?;
-        let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
-        Ok(match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
+        Ok(match self.verdict(&failure).await {
             Verdict::Retry { after, attempt } => Some(Fate::Later { after, attempt }),
             // The write says what is wrong.
             Verdict::Dead => None,
@@ -225,7 +224,9 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         let (lease, lag) = (settings.lease, wave.system().schema().search_lag);
         let deadlines = Deadlines::of(wave.store_clock(), wave.system().clock(), lease, lag);
         let noted = write::begin(&link, wave.side, token, &wanted, &wave.rules, deadlines);
-        let commit = Commit { link: Some(noted.clone()), ..Commit::default() };
+        // Before the request leaves: whatever becomes of its answer, it can be undone.
+        let overwrite = self.overwrite(&link, &wanted);
+        let commit = Commit { link: Some(noted.clone()), overwrite, ..Commit::default() };
         match self.commit(commit).await? {
             Committed::Done { .. } => {
                 hit("writer.noted_intent");
@@ -235,6 +236,14 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             Committed::Moved | Committed::Taken { .. } => self.reload().await.map(Err),
         }
+    }
+
+    /// What a write is about to overwrite, where that is kept.
+    pub(super) fn overwrite(&self, link: &Link, wanted: &Pending) -> Option<Overwrite> {
+        let wave = self.wave;
+        let kept = wave.connection.undo?;
+        let entry = overwritten(link, wave.side, wanted, wave.store_clock());
+        Some(Overwrite { run: self.command.cause.run.clone(), kept, entry })
     }
 
     /// Sends what was begun, and commits the answer.

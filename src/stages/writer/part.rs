@@ -30,7 +30,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             return self.over(CommandOutcome::Superseded).await.map(Some);
         };
         let system = &connection.systems[other];
+        let line = self.wave.pipeline.line(system);
+        if self.wave.pipeline.state_of(self.wave.stop, system).await?.for_calls().not_before.is_some() {
+            return Ok(Some(self.later(ASKED_AGAIN)));
+        }
+        let era = line.era();
         let answer = connection.ends[other].get(std::slice::from_ref(&account)).await;
+        self.wave.pipeline.fared(system, era, &answer).await;
         hit("writer.proved_left");
         let is_in = match answer.map(|mut lookups| lookups.pop()) {
             Ok(Some(Lookup::Absent(_))) => false,
@@ -95,7 +101,13 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             }
             // Who came back while it was done is read again, so that somebody asks for a new account.
             let back = link.sides[side.other()].account.clone().filter(|_| left.is_none());
+            let overwrite = match done {
+                // Noted when it was begun.
+                Some(_) => None,
+                None => pending(&link, side, &wave.rules).and_then(|wanted| self.overwrite(&link, &wanted)),
+            };
             let commit = Commit {
+                overwrite,
                 reread: back.map(|account| (side.other(), account)).into_iter().collect(),
                 link: Some(parted),
                 release: vec![Claim::Account(side, account.clone())],

@@ -8,6 +8,7 @@ use super::attempt::{Attempt, Begun, LEASE_MARGIN, gone};
 use super::{Fate, count};
 use crate::broker::Broker;
 use crate::clock;
+use crate::domain::circuit::{Admission, Fared};
 use crate::domain::dead_letter::add_attempts;
 use crate::domain::deferral::{Busy, defer, end_idle};
 use crate::domain::link::LastWrite;
@@ -19,12 +20,13 @@ use crate::domain::{
 };
 use crate::failpoint::hit;
 use crate::stages::Halt;
+use crate::stages::circuit::Line;
 use crate::stages::letters::wall_clock;
 use crate::stages::retry::{RetryPolicy, Verdict};
 use crate::store::{Commit, Committed, Store};
 
-/// The pause of a system that refuses the credential: long enough not to lock it, short enough to notice a new one.
-const UNAUTHORISED_PAUSE: Duration = Duration::from_secs(30);
+/// The wait of a command that is spared until it is tried again.
+const SPARED_LOOK: Duration = Duration::from_secs(30);
 
 /// The pause of a system that asked for fewer calls and did not say for how long.
 const THROTTLED_PAUSE: Duration = Duration::from_secs(5);
@@ -140,10 +142,27 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         Ok(Fate::Over)
     }
 
+    /// What becomes of the command after this failure. What fails because the target fails costs no attempt once that is
+    /// known, and nobody is given up for it.
+    pub(super) async fn verdict(&self, failure: &Failure) -> Verdict {
+        let (wave, attempt) = (self.wave, self.message.attempt);
+        let speaks_against_target = matches!(Fared::from(failure), Fared::Ill(_));
+        if speaks_against_target && wave.line.is_open() {
+            return Verdict::Retry { after: left_alone(&wave.line), attempt };
+        }
+        let policy = RetryPolicy { attempts: wave.pipeline.settings.attempts };
+        let verdict = policy.verdict(failure.class, attempt, failure.retry_after);
+        let target = &wave.connection.systems[wave.side];
+        if verdict == Verdict::Dead && speaks_against_target && wave.pipeline.spares(target, attempt + 1).await {
+            let attempt = if wave.line.is_open() { attempt } else { attempt + 1 };
+            return Verdict::Retry { after: left_alone(&wave.line), attempt };
+        }
+        verdict
+    }
+
     /// Tries again as often as such a failure deserves, then opens a letter.
     async fn retry_or_bury(&self, begun: &Begun, link: Link, failure: &Failure) -> Result<Fate, Halt> {
-        let policy = RetryPolicy { attempts: self.wave.pipeline.settings.attempts };
-        match policy.verdict(failure.class, self.message.attempt, failure.retry_after) {
+        match self.verdict(failure).await {
             Verdict::Retry { after, attempt } => {
                 warn!(
                     account = begun_account(begun),
@@ -178,15 +197,14 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         Ok(survivors.into_iter().next().flatten())
     }
 
-    /// Tells all workers what the failure says about the system.
+    /// Tells all workers that the system asks for fewer calls. What else a failure says of it, the call has told already.
     pub(super) async fn note_failure(&self, failure: &Failure) -> Result<(), Halt> {
         let target = &self.wave.connection.systems[self.wave.side];
         self.wave.pipeline.metrics.retry(target, failure.class);
-        let pause = match failure.class {
-            FailureClass::Throttled => failure.retry_after.unwrap_or(THROTTLED_PAUSE),
-            FailureClass::Unauthorised => UNAUTHORISED_PAUSE,
-            FailureClass::Transient | FailureClass::Permanent | FailureClass::Busy => return Ok(()),
-        };
+        if failure.class != FailureClass::Throttled {
+            return Ok(());
+        }
+        let pause = failure.retry_after.unwrap_or(THROTTLED_PAUSE);
         let Some(pause) = self.wave.gate.target_said(clock::now(), pause) else { return Ok(()) };
         let (pipeline, reason) = (self.wave.pipeline, failure.class.as_str());
         pipeline.ask(self.wave.stop, || pipeline.store.pause_system(target, pause, reason)).await
@@ -312,6 +330,14 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
             content: LetterContent::Command { command: self.command.clone() },
         };
         self.wave.open_letter(letter).await
+    }
+}
+
+/// The wait of a command whose target fails, until it looks again.
+fn left_alone(line: &Line) -> Duration {
+    match line.admission() {
+        Admission::Wait(left) => left,
+        Admission::Go | Admission::Probe => SPARED_LOOK,
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::task::unconstrained;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::NEXT_LOOK;
 use super::guard::Place;
 use super::lane::{Batch, Lane};
 use super::pauses::{self, Pauses};
@@ -23,9 +24,12 @@ use super::turns::{Gate, Turn};
 use crate::broker::Broker;
 use crate::clock;
 use crate::domain::account::READ_UNCERTAINTY;
+use crate::domain::circuit::{Admission, Fared};
 use crate::domain::{
-    AccountId, Code, DeadLetter, Epoch, Failure, FailureClass, LetterId, Link, LinkId, Rules, Side, Snapshot, Timestamp,
+    AccountId, Code, DeadLetter, Epoch, Failure, FailureClass, LetterId, Link, LinkId, Rules, Side, Snapshot,
+    SystemName, Timestamp,
 };
+use crate::stages::circuit::{Era, Line};
 use crate::stages::{Connection, Halt, Pipeline};
 use crate::store::{Commit, Committed, Pause, Spend, Store};
 use crate::systems::{Lookup, SearchKey, SharedSystem, Write, Written};
@@ -46,6 +50,8 @@ pub(super) struct Wave<'w, B, S> {
     /// When the links were asked for, by this process's own clock.
     pub(super) loaded_at: Instant,
     pub(super) gate: &'w Gate,
+    /// How the target's calls fare.
+    pub(super) line: Arc<Line>,
     pub(super) pauses: &'w Pauses,
     pub(super) asked: Asked,
 }
@@ -208,7 +214,30 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
             })
         };
         let granted = granted.await;
-        batch.answer_all(granted);
+        let Ok(Ok(turn)) = granted else { return batch.answer_all(granted) };
+        match self.line.admission() {
+            Admission::Go => batch.answer_all(Ok(Ok(turn))),
+            Admission::Wait(left) => batch.answer_all(Ok(Err(left))),
+            Admission::Probe if self.line.probes_neutrally() => {
+                self.pipeline.probe(self.target()).await;
+                batch.answer_all(Ok(Err(NEXT_LOOK)));
+            }
+            Admission::Probe => {
+                // One account is enough to see whether the target is well again.
+                let probe = self.pipeline.take_probe(self.target()).await.then_some(turn).ok_or(NEXT_LOOK);
+                let others = std::iter::repeat_with(|| Ok(Err(NEXT_LOOK)));
+                batch.answer(std::iter::once(Ok(probe)).chain(others));
+            }
+        }
+    }
+
+    fn target(&self) -> &SystemName {
+        &self.connection.systems[self.side]
+    }
+
+    /// Notes how a call of the target fared.
+    async fn fared(&self, era: Era, fared: impl Into<Fared>) {
+        self.pipeline.fared(self.target(), era, fared).await;
     }
 
     /// How long the target wants to be left alone.
@@ -221,8 +250,7 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         if let Some(known) = self.gate.pause(asked_at) {
             return Ok(known);
         }
-        let target = &self.connection.systems[self.side];
-        let state = self.pipeline.ask(self.stop, || self.pipeline.store.system(target)).await?;
+        let state = self.pipeline.state_of(self.stop, self.target()).await?;
         let now = self.store_clock();
         let pause = state.not_before.filter(|until| *until > now).map(|until| until.since(now));
         self.gate.store_said(asked_at, clock::now(), pause);
@@ -290,14 +318,21 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
     }
 
     async fn get_all(&self, batch: Batch<AccountId, Result<Lookup, Failure>>) {
+        let era = self.line.era();
         let found = self.system().get(&batch.questions).await;
+        self.fared(era, &found).await;
         let found = found.and_then(|found| complete(found, batch.questions.len()));
         batch.answer_each(found);
     }
 
     async fn search_all(&self, mut batch: Batch<(SearchKey, Instant), Result<Vec<Snapshot>, Failure>>) {
         let keys: Vec<_> = std::mem::take(&mut batch.questions).into_iter().map(|(key, _)| key).collect();
+        let era = self.line.era();
         let found = self.system().search(&keys).await;
+        // What cannot be read answers a search without a call.
+        if self.system().schema().readable {
+            self.fared(era, &found).await;
+        }
         // Who waits for it no longer than its own deadline. An answer that is not there is none, and never "no account".
         batch.answer_each(found.and_then(|found| complete(found, keys.len())));
     }
@@ -310,7 +345,9 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         if !matches!(clock::timeout_at(deadline, self.known_pause()).await, Ok(Ok(None))) {
             return batch.answer_all(None);
         }
+        let era = self.line.era();
         let written = self.system().write(&writes, deadline).await;
+        self.fared(era, together(&written)).await;
         match complete(written, writes.len()) {
             Ok(written) => batch.answer(written.into_iter().map(Some)),
             Err(failure) => batch.answer_all(Some(Written::Failed(failure.in_doubt()))),
@@ -332,6 +369,23 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
         let logged = self.pipeline.log_healed(&batch.questions, "writer").await;
         batch.answer_all(logged);
     }
+}
+
+/// How a call fared that wrote several accounts: if one of them was answered well, so was the call.
+fn together(written: &[Written]) -> Fared {
+    let fared = |written: &Written| match written {
+        Written::Failed(failure) => Fared::from(failure),
+        _ => Fared::Well,
+    };
+    let mut worst = Fared::Nothing;
+    for fared in written.iter().map(fared) {
+        match fared {
+            Fared::Well => return Fared::Well,
+            Fared::Ill(_) => worst = fared,
+            Fared::Nothing => {}
+        }
+    }
+    worst
 }
 
 /// One answer for each question, or none at all: whose answer is missing could not be told.

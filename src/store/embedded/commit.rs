@@ -6,11 +6,11 @@ use rusqlite::Connection;
 use super::books::Books;
 use super::links::{claim_key, link_id};
 use super::memory::known_in;
-use super::{EmbeddedStore, letters, signed, sql};
+use super::{EmbeddedStore, letters, milliseconds, signed, sql};
 use crate::domain::{ConnectionName, Epoch, LinkId, Sides, Timestamp};
 use crate::failpoint::hit;
 use crate::store::packed::pack;
-use crate::store::{Claim, Commit, Committed, Count, StoreError};
+use crate::store::{Claim, Commit, Committed, Count, Overwrite, StoreError};
 
 impl EmbeddedStore {
     /// See [`Store::commit`](crate::store::Store::commit).
@@ -62,7 +62,7 @@ struct PackedLink {
 
 impl Step {
     fn of(commit: &Commit) -> Self {
-        let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
+        let Commit { link, claim, release, ended, count, open, close, reread, journal, overwrite } = commit;
         let link = link.as_ref().map(|link| PackedLink {
             id: link.id,
             revision: link.revision,
@@ -80,6 +80,7 @@ impl Step {
             close: close.clone(),
             reread: reread.clone(),
             journal: journal.clone(),
+            overwrite: overwrite.clone(),
         };
         Self { link, rest }
     }
@@ -146,6 +147,11 @@ impl Desk<'_> {
                 "INSERT INTO journal (connection, link, noted_at, entry) VALUES (?1, ?2, ?3, ?4)",
                 (self.connection, signed(entry.link.0), self.now.0, super::json(entry)),
             )?;
+        }
+        if let Some(Overwrite { run, kept, entry }) = &commit.overwrite {
+            let note = "INSERT INTO overwritten (connection, run, expires_at, entry) VALUES (?1, ?2, ?3, ?4)";
+            let expires_at = self.now.0.saturating_add(milliseconds(*kept));
+            sql::run(self.file, note, (self.connection, run.as_str(), expires_at, entry.packed()))?;
         }
         let owed = match &commit.count {
             None => Sides::default(),

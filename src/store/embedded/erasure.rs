@@ -22,7 +22,8 @@ impl EmbeddedStore {
     ) -> Result<Erased, StoreError> {
         let conflicts = self.go_through(connection, person, really, "journal", Person::of_journal).await?;
         let history = self.go_through(connection, person, really, "history", Person::of_history).await?;
-        Ok(Erased { conflicts, history })
+        let overwritten = self.go_through(connection, person, really, "overwritten", Person::of_overwritten).await?;
+        Ok(Erased { conflicts, history, overwritten })
     }
 
     async fn go_through(

@@ -71,6 +71,11 @@ fn sweep(file: &Connection, now: Timestamp, retention: &Retention, piece: i64, e
     }
     let expired = "DELETE FROM history WHERE id IN (SELECT id FROM history WHERE expires_at <= ?1 LIMIT ?2)";
     sql::run(file, expired, (now.0, piece))?;
+    // All of a run goes together, once its last entry is old.
+    let expired = "DELETE FROM overwritten WHERE id IN (SELECT o.id FROM overwritten o WHERE o.expires_at <= ?1 AND NOT EXISTS \
+                   (SELECT 1 FROM overwritten y WHERE y.connection = o.connection AND y.run = o.run AND y.expires_at > ?1) \
+                   LIMIT ?2)";
+    sql::run(file, expired, (now.0, piece))?;
     Ok(())
 }
 
@@ -85,6 +90,7 @@ mod tests {
         let file = Connection::open_in_memory().unwrap();
         file.execute_batch(include_str!("../../database/links.sql")).unwrap();
         file.execute_batch(include_str!("../../database/history.sql")).unwrap();
+        file.execute_batch(include_str!("../../database/undo.sql")).unwrap();
         file.execute("INSERT INTO connections (id, name) VALUES (1, 'crm-scim'), (2, 'other')", []).unwrap();
         file
     }
@@ -105,6 +111,7 @@ mod tests {
         old_and_young("INSERT INTO suspects VALUES (CAST(?1 AS TEXT), 1, ?2)", 1);
         old_and_young("INSERT INTO journal VALUES (?1, 1, 7, ?2, '{}')", 30);
         old_and_young("INSERT INTO history VALUES (?1, 1, ?2, '{}')", 0);
+        old_and_young("INSERT INTO overwritten VALUES (?1, 1, CAST(?1 AS TEXT), ?2, '')", 0);
         old_and_young("INSERT INTO instances VALUES ('mapper', CAST(?1 AS TEXT), '1', ?2 + 86385000)", 1);
         let run = "INSERT INTO runs (place, connection, id, about, began_at, kept_ms, expires_at, reading_a, reading_b) \
                    VALUES (?1, 1, CAST(?1 AS TEXT), '{}', 1, 1, ?2, 0, 0)";
@@ -114,7 +121,8 @@ mod tests {
             file.execute("INSERT INTO run_outcomes VALUES (?1, 'change', 'stale', 1)", (run,)).unwrap();
         }
         sweep(&file, NOW, &Retention::default(), PIECE, 10).unwrap();
-        for table in ["requests", "suspects", "journal", "history", "runs", "run_marks", "run_outcomes"] {
+        for table in ["requests", "suspects", "journal", "history", "overwritten", "runs", "run_marks", "run_outcomes"]
+        {
             let left = numbers(&file, &format!("SELECT count(*) FROM {table}"));
             assert_eq!(left, [1], "{table}");
         }

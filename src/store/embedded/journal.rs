@@ -1,8 +1,9 @@
-//! Values that lost.
+//! Values that lost, and what the writes of each run have overwritten.
 
 use super::memory::number;
 use super::{EmbeddedStore, signed, sql};
-use crate::domain::{ConnectionName, LinkId};
+use crate::domain::undo::Overwritten;
+use crate::domain::{ConnectionName, LinkId, RunId};
 use crate::store::{EntryId, Kept, StoreError};
 
 impl EmbeddedStore {
@@ -44,5 +45,28 @@ impl EmbeddedStore {
             Ok(Kept { id: EntryId(id.to_string()), entry })
         };
         entries.into_iter().map(kept).collect()
+    }
+
+    /// See [`Store::overwritten`](crate::store::Store::overwritten).
+    pub(super) async fn overwritten_by(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        from: usize,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, StoreError> {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (name, of, from, limit) = (connection.clone(), run.clone(), whole(from), whole(limit));
+        let page: Vec<String> = self
+            .read(move |file, _| {
+                let Some(connection) = number(file, &name)? else { return Ok(Vec::new()) };
+                let find =
+                    "SELECT entry FROM overwritten WHERE connection = ?1 AND run = ?2 ORDER BY id LIMIT ?4 OFFSET ?3";
+                sql::all(file, find, (connection, of.as_str(), from, limit), |row| Ok(row.get(0)?))
+            })
+            .await?;
+        let unreadable =
+            |error| StoreError::Unusable(format!("what run {run} has overwritten cannot be read: {error}"));
+        page.iter().map(|text| Overwritten::unpacked(text).map_err(unreadable)).collect()
     }
 }

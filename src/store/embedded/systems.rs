@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{EmbeddedStore, milliseconds, quantity, sql};
+use crate::domain::circuit::Circuit;
 use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
 use crate::store::retention::{INSTANCE_TTL, SUSPECT_TTL};
@@ -12,19 +13,42 @@ impl EmbeddedStore {
     /// See [`Store::system`](crate::store::Store::system).
     pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         let system = system.clone();
-        let find = "SELECT not_before, reason, used, allowed, ahead_ms FROM systems WHERE name = ?1";
-        let found = self
-            .read(move |file, _| {
-                sql::one(file, find, (system.as_str(),), |row| {
-                    let not_before = row.get::<_, Option<i64>>(0)?.map(Timestamp);
-                    let used = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
-                    let allowed = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
-                    let (reason, usage) = (row.get(1)?, used.zip(allowed));
-                    Ok(SystemState { not_before, reason, usage, ahead_ms: row.get(4)? })
-                })
-            })
-            .await?;
-        Ok(found.unwrap_or_default())
+        let find = "SELECT not_before, reason, used, allowed, ahead_ms, circuit FROM systems WHERE name = ?1";
+        self.read(move |file, now| {
+            let found = sql::one(file, find, (system.as_str(),), |row| {
+                let not_before = row.get::<_, Option<i64>>(0)?.map(Timestamp);
+                let used = row.get::<_, Option<i64>>(2)?.map(i64::unsigned_abs);
+                let allowed = row.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs);
+                let (reason, usage) = (row.get(1)?, used.zip(allowed));
+                let circuit = match row.get::<_, Option<String>>(5)? {
+                    None => Circuit::default(),
+                    Some(circuit) => serde_json::from_str(&circuit).map_err(|_| unreadable(&system))?,
+                };
+                Ok(SystemState { not_before, reason, usage, ahead_ms: row.get(4)?, circuit, now })
+            })?;
+            Ok(found.unwrap_or_else(|| SystemState { now, ..SystemState::default() }))
+        })
+        .await
+    }
+
+    /// See [`Store::save_circuit`](crate::store::Store::save_circuit).
+    pub(super) async fn replace_circuit(&self, system: &SystemName, circuit: &Circuit) -> Result<bool, StoreError> {
+        let (system, revision, circuit) = (system.clone(), circuit.revision, super::json(circuit));
+        self.write(move |file, _| {
+            let known = "SELECT circuit_revision FROM systems WHERE name = ?1";
+            let before = sql::one(file, known, (system.as_str(),), |row| Ok(row.get::<_, Option<i64>>(0)?))?;
+            if before.flatten().unwrap_or(0) != quantity(revision - 1) {
+                return Ok(false);
+            }
+            sql::run(
+                file,
+                "INSERT INTO systems (name, circuit_revision, circuit) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET \
+                 circuit_revision = excluded.circuit_revision, circuit = excluded.circuit",
+                (system.as_str(), quantity(revision), circuit),
+            )?;
+            Ok(true)
+        })
+        .await
     }
 
     /// See [`Store::pause_system`](crate::store::Store::pause_system).
@@ -154,4 +178,8 @@ impl EmbeddedStore {
         })
         .await
     }
+}
+
+fn unreadable(system: &SystemName) -> StoreError {
+    StoreError::Unusable(format!("the circuit of {system} noted in the store is unreadable"))
 }

@@ -77,7 +77,11 @@ fn sides() -> impl Strategy<Value = SideState> {
         proptest::option::of(last_write::tests::last_writes()),
         // A tuple of strategies has twelve places.
         (proptest::option::of(stops()), proptest::option::of(deferrals())),
-        (any::<bool>(), proptest::option::of(partings())),
+        (
+            any::<bool>(),
+            proptest::option::of(partings()),
+            proptest::collection::btree_map(paths(), proptest::option::of(values()), 0..3),
+        ),
     )
         .prop_map(
             |(
@@ -92,7 +96,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                 partial,
                 last_write,
                 (stop, deferral),
-                (protected, parting),
+                (protected, parting, before),
             )| {
                 SideState {
                     account,
@@ -109,6 +113,7 @@ fn sides() -> impl Strategy<Value = SideState> {
                     protected,
                     parting: parting.map(Box::new),
                     deferral,
+                    before,
                 }
             },
         )

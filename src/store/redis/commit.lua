@@ -2,7 +2,7 @@
 -- read-only, disk error), and Redis refuses no later one of the same script.
 -- KEYS: 1 epoch, 2 links, 3 accounts:a, 4 accounts:b, 5 keys:a, 6 keys:b, 7 letters, 8 rereads:a, 9 rereads:b,
 --       10 journal, 11 held, 12 deferred, 13 index and 14 groups of the letters, then of each run that is
---       counted in: run, bits
+--       counted in or written for: run, bits, undo
 -- ARGV: 1-4 see guard; 5 entries and 6 milliseconds that the journal keeps; a list, headed by its length, of the links that
 --       the steps are about; then for each step: link id ('' for no
 --       link), and with a link the revision that was read, the link with its next revision, since when something
@@ -10,7 +10,8 @@
 --       none), and with one the revision that was read; then lists, each headed by its length: claims to take, claims to
 --       release, claims of the link that ends (number of the key, text), letters to open (id, place, last
 --       failure, letter), letters to close
---       (id), accounts to read again (number of the key, account), journal entries; then the count: '',
+--       (id), accounts to read again (number of the key, account), journal entries; then what a write overwrites: '', or
+--       number of the key, milliseconds that it keeps, entry; then the count: '',
 --       or 'change', number of the run's key, number, outcome, 1 or 0 for a command to a and to b, or
 --       'command', number of the run's key, number, outcome, side (1 is a, 2 is b)
 -- Answer: status and tick, see guard; then for each step: the commands that are owed (1 to a, 2 to b, 3 to both), or
@@ -178,14 +179,17 @@ local function note_wait(key, since, link)
 end
 
 -- Reads a step to its end and makes it.
-local noted = 0
+local noted, undone = 0, {}
 local function make(answer)
   local link, revision, document, held_since, deferred_since = take(), nil, nil, nil, nil
   if link ~= '' then revision, document, held_since, deferred_since = take(), take(), take(), take() end
   local ended, ended_revision = take(), nil
   if ended ~= '' then ended_revision = take() end
   local claims, releases, released, opened, closed = take_list(2), take_list(2), take_list(2), take_list(4), take_list(1)
-  local rereads, journal, kind = take_list(2), take_list(1), take()
+  local rereads, journal, undo = take_list(2), take_list(1), take()
+  local undo_ms, overwritten
+  if undo ~= '' then undo_ms, overwritten = take(), take() end
+  local kind = take()
   local free, refused
   if (link ~= '' and moved(link, revision)) or (ended ~= '' and moved(ended, ended_revision)) then
     refused = 'moved'
@@ -220,6 +224,10 @@ local function make(answer)
   for _, reread in ipairs(rereads) do read_again(reread) end
   for _, entry in ipairs(journal) do redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[5], '*', 'e', entry) end
   noted = noted + #journal
+  if undo ~= '' then
+    redis.call('RPUSH', KEYS[tonumber(undo)], overwritten)
+    undone[undo] = undo_ms
+  end
   if kind ~= '' then note_count(kind, answer) end
   return 0
 end
@@ -236,5 +244,6 @@ if noted > 0 then
   redis.call('XTRIM', KEYS[10], 'MINID', '~', whole(now_ms() - tonumber(ARGV[6])))
   redis.call('PEXPIRE', KEYS[10], ARGV[6])
 end
+for key, ms in pairs(undone) do redis.call('PEXPIRE', KEYS[tonumber(key)], ms) end
 for key, counts in pairs(counted) do count_all(key, counts, answers) end
 return answers

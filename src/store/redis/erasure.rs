@@ -3,10 +3,11 @@
 //! An entry of a stream can be deleted, but Redis only marks it: its bytes stay in the key, in snapshots and in what is sent
 //! to replicas until its whole block is gone. So the stream is copied without them, and the copy put in its place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::RedisStore;
+use super::keys::Keys;
 use super::pool::{Connected, failed};
 use super::script::{Call, REWRITTEN};
 use crate::domain::{ConnectionName, Token};
@@ -33,7 +34,8 @@ impl RedisStore {
         let mut server = self.pool.lend().await?;
         let conflicts = rewrite(&mut server, &keys.journal(), &copy, really, |text| person.of_journal(text)).await?;
         let history = rewrite(&mut server, &keys.history(), &copy, really, |text| person.of_history(text)).await?;
-        Ok(Erased { conflicts, history })
+        let overwritten = overwritten(&mut server, &keys, person, really).await?;
+        Ok(Erased { conflicts, history, overwritten })
     }
 }
 
@@ -78,6 +80,42 @@ async fn rewrite(
             return Ok(meant);
         }
     }
+}
+
+/// The same for the lists of what runs have overwritten. An entry is replaced where it lies, since others only add to a list.
+async fn overwritten(server: &mut Connected, keys: &Keys, person: &Person, really: bool) -> Result<u64, StoreError> {
+    let (mut lists, mut cursor) = (BTreeSet::new(), 0);
+    // Not by the list of runs: that is shorter than the time for which a run may be undone.
+    loop {
+        let scan =
+            redis::cmd("SCAN").arg(cursor).arg("MATCH").arg(keys.all_run_undos()).arg("COUNT").arg(1_000).to_owned();
+        let (next, found): (u64, Vec<String>) = scan.query_async(server).await.map_err(failed)?;
+        lists.extend(found);
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    let mut meant = 0;
+    for list in lists {
+        for first in (0..).step_by(PAGE) {
+            let page = redis::cmd("LRANGE").arg(&list).arg(first).arg(first + PAGE - 1).to_owned();
+            let page: Vec<String> = page.query_async(server).await.map_err(failed)?;
+            let mut steps = redis::pipe();
+            for (at, text) in (first..).zip(&page) {
+                let Fate::Becomes(text) = person.of_overwritten(text) else { continue };
+                meant += 1;
+                steps.cmd("LSET").arg(&list).arg(at).arg(text).ignore();
+            }
+            if really && !steps.is_empty() {
+                steps.query_async::<()>(server).await.map_err(failed)?;
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+    }
+    Ok(meant)
 }
 
 /// The next page, and the id of its last entry; `None` at the end.

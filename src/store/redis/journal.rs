@@ -1,10 +1,12 @@
-//! The journal of a connection: one stream for all its links, trimmed by age and length.
+//! The journal of a connection: one stream for all its links, trimmed by age and length. And what the writes of each run
+//! have overwritten.
 
 use std::collections::HashMap;
 
 use super::RedisStore;
 use super::pool::failed;
-use crate::domain::{ConnectionName, LinkId};
+use crate::domain::undo::Overwritten;
+use crate::domain::{ConnectionName, LinkId, RunId};
 use crate::store::{EntryId, JournalEntry, Kept, StoreError};
 
 /// Entries looked at in one round trip: other processes wait while the server answers.
@@ -42,5 +44,25 @@ impl RedisStore {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// See [`Store::overwritten`](crate::store::Store::overwritten).
+    pub(super) async fn overwritten_by(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        from: usize,
+        limit: usize,
+    ) -> Result<Vec<Overwritten>, StoreError> {
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let key = self.keys(connection).run_undo(run);
+        let mut server = self.pool.lend().await?;
+        let page = redis::cmd("LRANGE").arg(key).arg(from).arg(from.saturating_add(limit - 1)).to_owned();
+        let page: Vec<String> = page.query_async(&mut *server).await.map_err(failed)?;
+        let unreadable =
+            |error| StoreError::Unusable(format!("what run {run} has overwritten cannot be read: {error}"));
+        page.iter().map(|text| Overwritten::unpacked(text).map_err(unreadable)).collect()
     }
 }

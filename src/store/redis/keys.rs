@@ -22,6 +22,7 @@
 //! | `P:{C}:runs` | sorted set | run ids by the time when they began, the latest [`RUNS_KEPT`] | never |
 //! | `P:{C}:run:R` | hash | `about` (JSON), `read`, `emitted`, `expected`, `reading:s`, `failed`, `change:<outcome>`, `command:<outcome>`, `ttl` | what `[retention] runs` says, live runs `live_runs` |
 //! | `P:{C}:run:R:bits` | string | [`BITS_PER_NUMBER`] bits a change: outcome counted; per side: command emitted, its outcome counted | with its run |
+//! | `P:{C}:run:R:undo` | list | what each write of the run has overwritten, in order; form in `src/store/packed/overwritten.rs` | what `undo` of the connection says after the last |
 //! | `P:{C}:requests` | sorted set | one JSON [`SyncRequest`](crate::store::SyncRequest) a member, by the time when it was asked for | [`REQUESTS_TTL`] |
 //! | `P:{C}:timetable` | hash | `rule` (the schedule as text), `since`, `served` (the slot served last) | never |
 //! | `P:{C}:watch` | string | one JSON [`Watch`](crate::domain::watch::Watch) | never |
@@ -33,7 +34,7 @@
 //! | `P:{+acts}:lines` | stream | one line of the log of acts an entry, id `<number>-1`, field `e`, see `src/domain/audit/chain.rs` | what `[retention] audit` says |
 //! | `P:{+acts}:ends` | hash | `last` and `anchor`: `<chain>:<number>:<hash>` of the entry that was appended last, and of the last one that is not kept any more | never |
 //! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
-//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at` | never |
+//! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at`; `circuit` (JSON) and `circuit_revision` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
 //! | `P:suspect:M` | string | how often work began on message M, one that came back often | [`SUSPECT_TTL`] after the last time |
@@ -141,6 +142,15 @@ impl Keys {
         format!("{}run:{run}:bits", self.stem)
     }
 
+    pub(super) fn run_undo(&self, run: &RunId) -> String {
+        format!("{}run:{run}:undo", self.stem)
+    }
+
+    /// A pattern of the keys of [`run_undo`](Self::run_undo) of all runs. Names have no characters that mean something in it.
+    pub(super) fn all_run_undos(&self) -> String {
+        self.key("run:*:undo")
+    }
+
     pub(super) fn held(&self) -> String {
         self.key("held")
     }
@@ -229,6 +239,7 @@ mod tests {
             keys.lease(&LeaseName::Reader(Side::A)),
             keys.run(&run),
             keys.run_bits(&run),
+            keys.run_undo(&run),
             keys.requests(),
             keys.timetable(),
             keys.watch(),

@@ -13,7 +13,7 @@ use super::script::{COMMIT, Call, FIND, LOAD};
 use crate::domain::{ConnectionName, Epoch, Link, LinkId, RunId, Side, Sides, Timestamp};
 use crate::store::packed::{pack, unpack};
 use crate::store::{
-    AccountPage, Claim, ClaimPage, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, StoreError,
+    AccountPage, Claim, ClaimPage, Commit, Committed, Count, Find, Found, LinkCounts, Loaded, Overwrite, StoreError,
 };
 
 /// Questions in one script: a script runs alone, and must not keep others waiting.
@@ -289,11 +289,14 @@ fn commit_keys<'c>(keys: &Keys, commits: &'c [Commit]) -> (Vec<String>, BTreeMap
         keys.letter_groups(),
     ]);
     let mut places = BTreeMap::new();
-    for count in commits.iter().filter_map(|commit| commit.count.as_ref()) {
-        places.entry(count.run()).or_insert_with_key(|run| {
-            named.extend([keys.run(run), keys.run_bits(run)]);
-            named.len() - 1
-        });
+    for commit in commits {
+        let counted = commit.count.as_ref().map(Count::run);
+        for run in counted.into_iter().chain(commit.overwrite.as_ref().map(|overwrite| &overwrite.run)) {
+            places.entry(run).or_insert_with_key(|run| {
+                named.extend([keys.run(run), keys.run_bits(run), keys.run_undo(run)]);
+                named.len() - 2
+            });
+        }
     }
     (named, places)
 }
@@ -320,7 +323,7 @@ fn push_claim(call: &mut Call, claim: &Claim) {
 }
 
 fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usize>) {
-    let Commit { link, claim, release, ended, count, open, close, reread, journal } = commit;
+    let Commit { link, claim, release, ended, count, open, close, reread, journal, overwrite } = commit;
     match link {
         Some(link) => {
             call.text(link.id).number(link.revision).arg(pack(link, link.revision + 1));
@@ -355,6 +358,12 @@ fn push_commit(call: &mut Call, commit: &Commit, run_keys: &BTreeMap<&RunId, usi
     for entry in journal {
         call.arg(super::json(entry));
     }
+    match overwrite {
+        None => call.arg(""),
+        Some(Overwrite { run, kept, entry }) => {
+            call.number(run_keys[run] + 2).number(kept.as_millis()).arg(entry.packed())
+        }
+    };
     match count {
         None => call.arg(""),
         Some(Count::Change { run, number, outcome, emits }) => {

@@ -36,6 +36,7 @@ scripts! {
     REREAD_DONE = "reread_done.lua",
     RESERVE = "reserve.lua",
     REWRITTEN = "rewritten.lua",
+    SAVE_CIRCUIT = "save_circuit.lua",
     SAVE_REDRIVE = "save_redrive.lua",
     SET_READER = "set_reader.lua",
     SET_TIMETABLE = "set_timetable.lua",

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::RedisStore;
 use super::keys::{self, INSTANCE_TTL, SUSPECT_TTL};
 use super::pool::failed;
-use super::script::{Call, PAUSE, STAMP, TAKE_CALL};
+use super::script::{Call, PAUSE, SAVE_CIRCUIT, STAMP, TAKE_CALL};
+use crate::domain::circuit::Circuit;
 use crate::domain::rate::{self, Window};
 use crate::domain::{SystemName, Timestamp};
 use crate::store::{CLOCK_KEPT, Instance, StoreError, SystemState};
@@ -28,14 +29,33 @@ impl RedisStore {
     /// See [`Store::system`](crate::store::Store::system).
     pub(super) async fn system_state(&self, system: &SystemName) -> Result<SystemState, StoreError> {
         let mut server = self.pool.lend().await?;
-        type Known = (Option<i64>, Option<String>, Option<u64>, Option<u64>, Option<i64>);
-        let (not_before, reason, used, allowed, ahead_ms): Known = redis::cmd("HMGET")
-            .arg(keys::system(&self.prefix, system))
-            .arg(&["not_before", "reason", "used", "allowed", "ahead_ms"])
-            .query_async(&mut *server)
-            .await
-            .map_err(failed)?;
-        Ok(SystemState { not_before: not_before.map(Timestamp), reason, usage: used.zip(allowed), ahead_ms })
+        type Known = (Option<i64>, Option<String>, Option<u64>, Option<u64>, Option<i64>, Option<String>);
+        // The time first: what is said holds for it or later.
+        let ((seconds, micros), (not_before, reason, used, allowed, ahead_ms, circuit)): ((i64, i64), Known) =
+            redis::pipe()
+                .cmd("TIME")
+                .cmd("HMGET")
+                .arg(keys::system(&self.prefix, system))
+                .arg(&["not_before", "reason", "used", "allowed", "ahead_ms", "circuit"])
+                .query_async(&mut *server)
+                .await
+                .map_err(failed)?;
+        let circuit = match circuit {
+            None => Circuit::default(),
+            Some(circuit) => serde_json::from_str(&circuit).map_err(|_| {
+                StoreError::Unusable(format!("the circuit of {system} noted in the store is unreadable"))
+            })?,
+        };
+        let now = Timestamp(seconds * 1000 + micros / 1000);
+        let (not_before, usage) = (not_before.map(Timestamp), used.zip(allowed));
+        Ok(SystemState { not_before, reason, usage, ahead_ms, circuit, now })
+    }
+
+    /// See [`Store::save_circuit`](crate::store::Store::save_circuit).
+    pub(super) async fn replace_circuit(&self, system: &SystemName, circuit: &Circuit) -> Result<bool, StoreError> {
+        let mut call = Call::new([keys::system(&self.prefix, system)]);
+        call.number(circuit.revision - 1).number(circuit.revision).arg(super::json(circuit));
+        SAVE_CIRCUIT.run(&mut *self.pool.lend().await?, &call).await
     }
 
     /// See [`Store::pause_system`](crate::store::Store::pause_system).

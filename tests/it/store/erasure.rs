@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster::domain::journal::JournalReason;
 use muster::domain::link::{Link, Origin};
+use muster::domain::undo::{Act, Before, Overwritten};
 use muster::domain::*;
 use muster::store::*;
 
@@ -65,6 +66,21 @@ async fn journal<S: Store>(store: &S) -> Vec<Kept> {
     store.journal(&connection(), None, None, 10_000).await.unwrap()
 }
 
+/// A write by a run, and what is left of it once the person is forgotten.
+fn overwrite(run: &str, link: u64, owner: &str) -> (Overwrite, Overwritten) {
+    let entry = Overwritten {
+        link: LinkId(link),
+        side: Side::A,
+        accounts: Sides { a: Some(account(owner)), b: None },
+        at: Timestamp(7),
+        act: Act::Changed,
+        values: vec![("title".parse().unwrap(), 2, Before::Held(Some(Value::from("Captain"))))],
+    };
+    let mut after = entry.clone();
+    after.values[0].2 = Before::Unknown;
+    (Overwrite { run: run_id(run), kept: Duration::from_secs(3600), entry }, after)
+}
+
 /// Of one person values go out of the journal, whose entries stay where they are, and recorded changes go; of all others
 /// everything stays. Without `really` it is only counted, and the second time there is nothing to do.
 pub async fn of_one_person_everything_is_erased<S: Store>(store: S) {
@@ -85,12 +101,21 @@ pub async fn of_one_person_everything_is_erased<S: Store>(store: S) {
         recorded(&store, "bob", None).await,
     ];
     store.record(&connection(), &changes).await.unwrap();
+    let writes =
+        [("r1", 1, "ada"), ("r1", 2, "bob"), ("r2", 9, "ada")].map(|(run, link, owner)| overwrite(run, link, owner));
+    let epoch_now = epoch(&store).await;
+    for (overwrite, _) in writes.clone() {
+        let noted = Commit { overwrite: Some(overwrite), ..Commit::default() };
+        assert_eq!(commit(&store, epoch_now, noted).await, DONE);
+    }
+    let kept = async |run: &str| store.overwritten(&connection(), &run_id(run), 0, 100).await.unwrap();
     let before = journal(&store).await;
     let ada = person("ada", 1);
-    let erased = Erased { conflicts: 3, history: 3 };
+    let erased = Erased { conflicts: 3, history: 3, overwritten: 2 };
     assert_eq!(store.erase(&connection(), &ada, false).await.unwrap(), erased);
     assert_eq!(journal(&store).await, before);
     assert_eq!(store.history(&connection(), None, 100).await.unwrap().len(), 5);
+    assert_eq!(kept("r2").await, [writes[2].0.entry.clone()]);
 
     assert_eq!(store.erase(&"other".parse().unwrap(), &ada, true).await.unwrap(), Erased::default());
     assert_eq!(store.erase(&connection(), &ada, true).await.unwrap(), erased);
@@ -106,11 +131,16 @@ pub async fn of_one_person_everything_is_erased<S: Store>(store: S) {
     assert_eq!(journal(&store).await, expected, "each where it was");
     let left = store.history(&connection(), None, 100).await.unwrap();
     assert!(left.len() == 2 && left.iter().all(|(_, told)| told.change.account() == Some(&account("bob"))), "{left:?}");
+    assert_eq!(kept("r1").await, [writes[0].1.clone(), writes[1].0.entry.clone()]);
+    assert_eq!(kept("r2").await, [writes[2].1.clone()]);
     assert_eq!(store.erase(&connection(), &ada, true).await.unwrap(), Erased::default());
 
     // All that there is may be one person's.
     let bob = person("bob", 2);
-    assert_eq!(store.erase(&connection(), &bob, true).await.unwrap(), Erased { conflicts: 2, history: 2 });
+    assert_eq!(
+        store.erase(&connection(), &bob, true).await.unwrap(),
+        Erased { conflicts: 2, history: 2, overwritten: 1 }
+    );
     assert_eq!(store.history(&connection(), None, 100).await.unwrap(), []);
     store.record(&connection(), &changes[1..2]).await.unwrap();
     assert_eq!(store.history(&connection(), None, 100).await.unwrap().len(), 1);

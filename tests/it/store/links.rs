@@ -1,10 +1,13 @@
 //! Links, claims, and the commit.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use muster::domain::guard::{Exposure, Risk, stop};
 use muster::domain::hold::Why;
 use muster::domain::link::{Link, Origin, Register};
 use muster::domain::resolve::JournalReason;
+use muster::domain::undo::{Act, Before, Overwritten};
 use muster::domain::*;
 use muster::store::*;
 
@@ -453,4 +456,42 @@ pub async fn a_copy_answers_as_the_original<S: Store>(store: S) {
     assert_eq!(commit(&copied, epoch, Commit { link: Some(link), ..Commit::default() }).await, DONE);
     assert_eq!(commit(&copied, epoch, new_link(epoch, 8)).await, Committed::Moved);
     assert_eq!(load(&store, 7).await.unwrap().revision, 2);
+}
+
+/// B13: what writes overwrite is kept for their run, in order, in the step that notes them, and only if that is made.
+pub async fn what_writes_overwrite_is_kept_by_run<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let overwrite = |run: &str, link: u64, kept: Duration| Overwrite {
+        run: run_id(run),
+        kept,
+        entry: Overwritten {
+            link: LinkId(link),
+            side: Side::B,
+            accounts: Sides { a: Some(account(format!("a{link}"))), b: None },
+            at: Timestamp(7),
+            act: Act::Changed,
+            values: vec![
+                ("title".parse().unwrap(), 2, Before::Held(Some(Value::from("Captain")))),
+                ("nickName".parse().unwrap(), 3, Before::Held(None)),
+                ("emails".parse().unwrap(), 4, Before::Unknown),
+            ],
+        },
+    };
+    let day = Duration::from_secs(24 * 3600);
+    let commits: Vec<Commit> = (1..=5)
+        .map(|link| Commit { overwrite: Some(overwrite("r1", link, day)), ..new_link(epoch, link) })
+        .chain([Commit { overwrite: Some(overwrite("r2", 9, day)), ..new_link(epoch, 9) }])
+        // Not made: the link is there.
+        .chain([Commit { overwrite: Some(overwrite("r1", 77, day)), ..new_link(epoch, 1) }])
+        .collect();
+    let committed = store.commit(&connection(), epoch, &commits).await.unwrap();
+    assert_eq!(committed.last(), Some(&Committed::Moved));
+    let kept =
+        async |run: &str, from, limit| store.overwritten(&connection(), &run_id(run), from, limit).await.unwrap();
+    let all = kept("r1", 0, 100).await;
+    assert_eq!(all, (1..=5).map(|link| overwrite("r1", link, day).entry).collect::<Vec<_>>());
+    assert_eq!(kept("r1", 3, 1).await, all[3..4]);
+    assert_eq!(kept("r1", 5, 10).await, []);
+    assert_eq!(kept("r2", 0, 10).await.len(), 1);
+    assert_eq!(kept("r3", 0, 10).await, []);
 }

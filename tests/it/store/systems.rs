@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use muster::domain::circuit::{Fared, Policy, Report, Symptom};
 use muster::domain::rate::Window;
 use muster::domain::*;
 use muster::store::*;
@@ -12,17 +13,52 @@ use super::connection;
 /// B19: all writers of a system obey the longest wait that it asked of any.
 pub async fn a_longer_pause_stays<S: Store>(store: S) {
     let crm: SystemName = "crm".parse().unwrap();
-    assert_eq!(store.system(&crm).await.unwrap(), SystemState::default());
+    // Whatever time it is.
+    let known =
+        async |system: &SystemName| SystemState { now: Timestamp::default(), ..store.system(system).await.unwrap() };
+    assert_eq!(known(&crm).await, SystemState::default());
     store.pause_system(&crm, Duration::from_secs(60), "throttled").await.unwrap();
-    let long = store.system(&crm).await.unwrap();
+    let long = known(&crm).await;
     store.pause_system(&crm, Duration::from_secs(5), "unauthorised").await.unwrap();
-    assert_eq!(store.system(&crm).await.unwrap(), long);
+    assert_eq!(known(&crm).await, long);
     store.pause_system(&crm, Duration::from_secs(600), "unauthorised").await.unwrap();
     store.note_usage(&crm, 7, 15_000).await.unwrap();
     let longer = store.system(&crm).await.unwrap();
     assert!(longer.not_before > long.not_before);
     assert_eq!((longer.reason.as_deref(), longer.usage), (Some("unauthorised"), Some((7, 15_000))));
-    assert_eq!(store.system(&"chat".parse().unwrap()).await.unwrap(), SystemState::default());
+    assert_eq!(known(&"chat".parse().unwrap()).await, SystemState::default());
+}
+
+/// What is decided of a system's calls is put in the place of what it was decided on, and of nothing else; of many who
+/// find a probe due one makes it. It touches nothing else that is known of the system.
+pub async fn a_circuit_has_one_hand<S: Store>(store: S) {
+    let crm: SystemName = "crm".parse().unwrap();
+    let policy = Policy { waits: (Duration::ZERO, Duration::ZERO), ..Policy::default() };
+    let mut told = Report::default();
+    let symptom = Symptom { class: FailureClass::Transient, code: Code::known("timeout"), status: None };
+    (0..3).for_each(|_| told.add(&Fared::Ill(symptom.clone())));
+
+    store.pause_system(&crm, Duration::from_secs(60), "throttled").await.unwrap();
+    let before = store.system(&crm).await.unwrap();
+    assert!(before.circuit.open.is_none() && before.now > Timestamp(1_600_000_000_000), "{before:?}");
+    let open = before.circuit.after(&told, before.now, &policy);
+    assert!(store.save_circuit(&crm, &open).await.unwrap());
+    assert!(!store.save_circuit(&crm, &open).await.unwrap(), "another one is there by now");
+    let after = store.system(&crm).await.unwrap();
+    assert_eq!((&after.circuit, after.not_before), (&open, before.not_before));
+    assert!(store.system(&"chat".parse().unwrap()).await.unwrap().circuit.open.is_none());
+
+    let take = |token| {
+        let taken = after.circuit.take_probe(Token(token), after.now, Duration::from_secs(9)).expect("it is due");
+        let (store, crm) = (store.clone(), crm.clone());
+        async move { store.save_circuit(&crm, &taken).await.unwrap().then_some(Token(token)) }
+    };
+    let taken: Vec<_> = join_all((1..=8).map(take)).await.into_iter().flatten().collect();
+    assert_eq!(taken.len(), 1, "{taken:?}");
+    let probing = store.system(&crm).await.unwrap().circuit;
+    assert_eq!(probing.open.as_ref().unwrap().probe.map(|probe| probe.token), Some(taken[0]));
+    assert!(store.save_circuit(&crm, &probing.closed(after.now)).await.unwrap());
+    assert!(store.system(&crm).await.unwrap().circuit.open.is_none());
 }
 
 /// R73: how far a system's clock is ahead of the store's is known to all; of two measures the later time counts.

@@ -98,7 +98,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
         }
         let mut gone = Vec::new();
         for chunk in missing.chunks(REREADS) {
-            match self.keeping_lease(stop, self.system().get(chunk)).await? {
+            match self.call(stop, self.system().get(chunk)).await? {
                 Ok(lookups) => gone.extend(chunk.iter().zip(lookups).filter_map(|(account, lookup)| match lookup {
                     Lookup::Absent(read_at) => Some(Sighting::Absent { account: account.clone(), read_at }),
                     Lookup::Found(_) | Lookup::Unreadable { .. } => None,
@@ -109,7 +109,7 @@ impl<B: Broker, S: Store> Reader<B, S> {
                 }
             }
         }
-        let (mut merged, gone) = match self.keeping_lease(stop, self.told_apart(gone)).await? {
+        let (mut merged, gone) = match self.call(stop, self.told_apart(gone)).await? {
             Ok(told_apart) => told_apart,
             Err(failure) => {
                 warn!("Could not ask {system} whether accounts that it did not list were merged: {failure}");

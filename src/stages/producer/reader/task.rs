@@ -6,6 +6,7 @@ use tracing::info;
 use super::super::RUNS;
 use super::Reader;
 use crate::broker::Broker;
+use crate::domain::circuit::Admission;
 use crate::domain::{AccountId, Epoch};
 use crate::stages::Halt;
 use crate::store::{ActiveRead, EpochState, ReaderState, Run, RunKind, Store};
@@ -64,9 +65,9 @@ impl<B: Broker, S: Store> Reader<B, S> {
 
     /// Whether the system may be called, and requests from before this epoch can land no more.
     pub(super) async fn ready(&self, stop: &CancellationToken, epoch: EpochState) -> Result<bool, Halt> {
-        let (store, name) = (&self.pipeline.store, &self.connection.name);
+        let name = &self.connection.name;
         let target = &self.connection.systems[self.side];
-        let paused = self.pipeline.ask(stop, || store.system(target)).await?.not_before;
+        let paused = self.pipeline.state_of(stop, target).await?.not_before;
         if paused.is_some_and(|until| until > epoch.now) {
             return Ok(false);
         }
@@ -82,6 +83,10 @@ impl<B: Broker, S: Store> Reader<B, S> {
             }
             return Ok(false);
         }
-        Ok(true)
+        Ok(match self.pipeline.line(target).admission() {
+            Admission::Go => true,
+            Admission::Wait(_) => false,
+            Admission::Probe => self.pipeline.take_probe(target).await,
+        })
     }
 }
