@@ -2,7 +2,6 @@
 //! messages are hints, and what a side lacks is computed from here. One document, replaced by compare-and-set.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -325,12 +324,22 @@ pub struct Burial {
 }
 
 impl Intent {
-    /// Whether this creation may have made an account that was last changed at `version`, at a system with stamps of this
-    /// grain. One that was there before is none of ours, though a search of ours found it; without a stamp it cannot be
-    /// told, and nothing is claimed.
-    pub fn may_have_created(&self, version: &Version, grain: Duration) -> bool {
-        let modified_since = version.modified_at.is_some_and(|modified_at| modified_at + grain >= self.begun_at);
-        self.conditioned_on.is_none() && modified_since
+    /// Whether this creation may have made the account that is seen here. One that was there before is none of ours, though
+    /// a search of ours found it. Neither is one that was changed since and holds something else than what we sent: if
+    /// somebody edited what was there before, its stamp looks like that of a creation. Without a stamp it cannot be told, and
+    /// nothing is claimed.
+    pub fn may_have_created(&self, side: Side, seen: &Snapshot, rules: &Rules) -> bool {
+        let stamp = seen.version.modified_at;
+        let modified_since = stamp.is_some_and(|modified_at| modified_at + rules.grain[side] >= self.begun_at);
+        if self.conditioned_on.is_some() || !modified_since {
+            return false;
+        }
+        self.writes.iter().all(|(path, (sent, _))| {
+            let Some(rule) = rules.attributes.get(path) else { return true };
+            let Some(Ok(value)) = rule.look(side, seen) else { return true };
+            let shown = || seen.attributes.get(&rule.names[side]).and_then(Option::as_ref);
+            rules.digest(side, path, value.as_ref()) == *sent || may_be_kept_as(self.texts.get(path), shown())
+        })
     }
 
     /// Whether it is the deletion or removal of the account.
@@ -406,11 +415,11 @@ impl Link {
         self.sides[side].parting.as_deref().filter(|_| self.sides[side].account.is_none())
     }
 
-    /// Takes in the account of `side`, whose stamps have this grain, since it names its partner here (R43): one that we
+    /// Takes in the account of `side` since it names its partner here (R43): one that we
     /// created and whose answer was lost, or, where no write of ours can explain it, one of a link that the store forgot.
-    pub fn take_in(&mut self, side: Side, snapshot: &Snapshot, grain: Duration) {
+    pub fn take_in(&mut self, side: Side, snapshot: &Snapshot, rules: &Rules) {
         let state = &mut self.sides[side];
-        let created_by_us = state.intents.iter().any(|intent| intent.may_have_created(&snapshot.version, grain));
+        let created_by_us = state.intents.iter().any(|intent| intent.may_have_created(side, snapshot, rules));
         state.account = Some(snapshot.account.clone());
         self.ambiguity = None;
         if !created_by_us {

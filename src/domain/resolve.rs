@@ -460,7 +460,9 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
         after.sides[side].seen.insert(active.clone(), off_digest);
         let off = Some(Value::Bool(false));
         let register = after.registers.get(&active);
-        if register.is_none_or(|register| register.value != off) {
+        // Whether the account was on before is no question any more once it is gone.
+        let is_open = |register: &Register| matches!(register.hold, Some(Hold::BaseLost { .. }));
+        if register.is_none_or(|register| register.value != off || is_open(register)) {
             let generation = register.map_or(0, |register| register.generation) + 1;
             let mut applied = register.map(|register| register.applied).unwrap_or_default();
             applied[side] = generation;

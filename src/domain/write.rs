@@ -323,7 +323,7 @@ pub fn exhume(link: &Link, side: Side) -> Link {
 /// the lease moved on, nothing is touched.
 pub fn adopt(link: &Link, side: Side, token: Token, found: &Snapshot, remembered: bool, rules: &Rules) -> Option<Link> {
     let mut others = link.sides[side].intents.iter().filter(|intent| intent.token != token);
-    let ours_in_flight = others.any(|intent| intent.may_have_created(&found.version, rules.grain[side]));
+    let ours_in_flight = others.any(|intent| intent.may_have_created(side, found, rules));
     let mut after = withdraw(link, side, token)?;
     after.sides[side].account = Some(found.account.clone());
     if remembered && !ours_in_flight {

@@ -87,7 +87,7 @@ impl OneLink {
         let mut link = state.link.clone();
         link.enter(state.epoch);
         if link.sides[side].account.is_none() {
-            link.take_in(side, snapshot, self.rules(state.epoch).grain[side]);
+            link.take_in(side, snapshot, self.rules(state.epoch));
         }
         if link.sides[side].seen_at.is_none() {
             state.judge.is_first_read(side, &snapshot.attributes);

@@ -206,7 +206,7 @@ impl Desk<'_> {
                 return Linked::Refused { link: None, refusal: Refusal { code: "already_linked", message } };
             }
             None => {
-                link.take_in(side, snapshot, self.rules.grain[side]);
+                link.take_in(side, snapshot, self.rules);
                 let claim = vec![Claim::Account(side, snapshot.account.clone())];
                 let linking = Linking { claim, ..Linking::default() };
                 return Linked::To { link: Box::new(link), linking, quarrel: None };
