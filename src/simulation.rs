@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::domain::{Side, Timestamp};
+use crate::domain::{AccountId, Side, Timestamp};
 
 mod broker;
 mod director;
@@ -176,6 +176,13 @@ fn told(world: &World, violation: judge::Violation) -> Violation {
     });
     let events = world.timeline.of(about.as_deref().unwrap_or_default());
     timeline.extend(events.iter().map(|event| format!("{:>10.3} s  {}", event.at_ms as f64 / 1_000.0, event.what)));
+    let is_meant = |account: &Option<AccountId>| account.as_ref().map(AccountId::as_str) == about.as_deref();
+    let links = world
+        .store
+        .all_links()
+        .into_iter()
+        .filter(|link| is_meant(&link.sides.a.account) || is_meant(&link.sides.b.account));
+    timeline.extend(links.map(|link| format!("In the end: {link:?}")));
     let what = match person {
         Some(person) => format!("{person}: {what}"),
         None => what,
