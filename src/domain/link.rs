@@ -427,6 +427,19 @@ impl Link {
         }
     }
 
+    /// Lets an account take the place of the one of `side`, which is proven gone, since it names the same partner. Of the
+    /// newcomer nothing is known but what was seen of it.
+    pub fn succeed(&mut self, side: Side, snapshot: &Snapshot, rules: &Rules) {
+        self.sides[side] = SideState { protected: self.sides[side].protected, ..SideState::default() };
+        for register in self.registers.values_mut() {
+            register.applied[side] = 0;
+            register.hold = None;
+        }
+        // The id of who is gone is nothing that the partner should be told any more.
+        self.registers.retain(|path, _| rules.attributes.get(path).is_none_or(|rule| !rule.names[side].is_id()));
+        self.take_in(side, snapshot, rules);
+    }
+
     /// Whether both ends have an account.
     pub fn is_paired(&self) -> bool {
         Side::BOTH.iter().all(|side| self.sides[*side].account.is_some())
@@ -453,6 +466,11 @@ impl SideState {
     /// nothing is written over it, and what it is changed to next is an edit, though it be a clear or what was there before.
     pub fn mark_untold(&mut self, view: &View) {
         self.seen.extend(view.flaws.iter().map(|(path, _)| (path.clone(), Digest::UNTOLD)));
+    }
+
+    /// Whether nobody writes here at `now`, in the store's clock, and no write is known that may not be over.
+    pub fn is_idle(&self, now: Timestamp) -> bool {
+        self.intents.is_empty() && self.lease.is_none_or(|lease| lease.until <= now)
     }
 
     /// Whether all that the side showed could be told.

@@ -460,9 +460,14 @@ pub fn resolve_absence(link: &Link, side: Side, read_at: Timestamp, rules: &Rule
         after.sides[side].seen.insert(active.clone(), off_digest);
         let off = Some(Value::Bool(false));
         let register = after.registers.get(&active);
-        // Whether the account was on before is no question any more once it is gone.
-        let is_open = |register: &Register| matches!(register.hold, Some(Hold::BaseLost { .. }));
-        if register.is_none_or(|register| register.value != off || is_open(register)) {
+        // That it goes is news, also of an account that was off before: what the partner was made since is from before that, and
+        // whether it was on or off when the store was lost is no question any more.
+        let is_news = |register: &Register| match &register.hold {
+            Some(Hold::BaseLost { .. }) => true,
+            Some(Hold::Stopped(_)) => false,
+            None => !link.sides[side].is_gone() && !holds(link, side.other(), &active, off.as_ref(), rules),
+        };
+        if register.is_none_or(|register| register.value != off || is_news(register)) {
             let generation = register.map_or(0, |register| register.generation) + 1;
             let mut applied = register.map(|register| register.applied).unwrap_or_default();
             applied[side] = generation;

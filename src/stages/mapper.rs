@@ -477,7 +477,7 @@ impl Desk<'_> {
             emits[side] && pending(&link, side, self.rules).is_some_and(|pending| pending.deactivates())
         });
         let journal = lost.into_iter().map(|lost| JournalEntry::new(&link, lost, self.now)).collect();
-        let Linking { claim, ended, reread: mut rereads } = linking;
+        let Linking { claim, release, ended, reread: mut rereads } = linking;
         close.extend(ended.iter().flat_map(|ended| LetterId::of_refusals(&self.connection.name, ended)));
         if let Some(account) = change.account().filter(|_| reread) {
             rereads.push((change.side, account.clone()));
@@ -486,6 +486,7 @@ impl Desk<'_> {
             commit: Commit {
                 link: (changed || !claim.is_empty()).then_some(link),
                 claim,
+                release,
                 ended: ended.map(|ended| *ended),
                 count: Some(count(&change.cause, outcome, emits)),
                 reread: rereads,

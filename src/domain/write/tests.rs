@@ -196,14 +196,17 @@ fn a_bare_answer_is_partial() {
 /// values are held, also where a creation without an answer is noted that came after the account.
 #[test]
 fn what_a_search_finds_is_adopted() {
-    for (own_creation_open, modified_after_s, remembered, origin) in [
-        (false, Some(1.0), true, Origin::Rebuilt),
-        (true, Some(1.0), true, Origin::FirstMatch),
-        (false, Some(1.0), false, Origin::FirstMatch),
+    let sent: &[_] = &[("x", "1")];
+    for (own_creation_open, modified_after_s, remembered, held, origin) in [
+        (false, Some(1.0), true, sent, Origin::Rebuilt),
+        (true, Some(1.0), true, sent, Origin::FirstMatch),
+        (false, Some(1.0), false, sent, Origin::FirstMatch),
         // It was there before the creation that has no answer: the store forgot it.
-        (true, Some(-5.0), true, Origin::Rebuilt),
+        (true, Some(-5.0), true, sent, Origin::Rebuilt),
+        // It was edited since the creation left, and holds something else than that sent: perhaps it was there before.
+        (true, Some(1.0), true, &[("x", "2")], Origin::Rebuilt),
         // It cannot be told.
-        (true, None, true, Origin::Rebuilt),
+        (true, None, true, sent, Origin::Rebuilt),
     ] {
         let mut play = single();
         let begun_s = play.now_s;
@@ -213,7 +216,7 @@ fn what_a_search_finds_is_adopted() {
         }
         let Going { token, wanted, .. } = play.begin(B);
         assert_eq!(wanted.need, Need::Create { partner: account(A) });
-        let mut found = snapshot(B, at(begun_s + modified_after_s.unwrap_or(1.0), play.now_s + 1.0), &[]);
+        let mut found = snapshot(B, at(begun_s + modified_after_s.unwrap_or(1.0), play.now_s + 1.0), held);
         found.version.modified_at = found.version.modified_at.filter(|_| modified_after_s.is_some());
         let adopted = adopt(&play.link, B, token, &found, remembered, &play.rules).unwrap();
         assert_eq!((adopted.origin, adopted.sides.b.account.clone()), (origin, Some(account(B))));

@@ -50,6 +50,8 @@ pub(super) enum Linked {
 #[derive(Default)]
 pub(super) struct Linking {
     pub(super) claim: Vec<Claim>,
+    /// What it had until now.
+    pub(super) release: Vec<Claim>,
     /// The link that the partner had.
     pub(super) ended: Option<Box<Link>>,
     /// Accounts that must be read before anything is written to them.
@@ -149,7 +151,7 @@ impl Desk<'_> {
                     let judged = other.as_ref().is_some_and(|fields| fields.requires.is_some());
                     let complete = self.lane == Lane::Bulk && self.connection.ends[side].schema().incremental;
                     let reread = if judged || !complete { self.unread(side.other(), partner) } else { Vec::new() };
-                    let linking = Linking { claim: Claim::of_accounts(&link), ended: None, reread };
+                    let linking = Linking { claim: Claim::of_accounts(&link), reread, ..Linking::default() };
                     Linked::To { link: Box::new(link), linking, quarrel: None }
                 }
                 Naming::Nobody => {
@@ -176,11 +178,10 @@ impl Desk<'_> {
     ) -> Linked {
         let is_of_this_epoch = link.epoch == self.epoch;
         link.enter(self.epoch);
-        if link.sides[side].account.is_none()
-            && self.rules.departure(side).is_some()
-            && link.left(side.other()).is_some()
-        {
-            // It names somebody who left, and parted from them for that.
+        let parted = link.parted(side).is_some_and(|parting| parting.account == snapshot.account);
+        if parted && self.rules.departure(side).is_some() && link.left(side.other()).is_some() {
+            // It names somebody who left, and parted from them for that. One of whose parting nothing is known is linked, and
+            // what follows for it is decided as for anybody: the store may have been lost in between.
             return Linked::Nowhere;
         }
         if link.sides[side].parting.as_ref().is_some_and(|parting| parting.outdates(snapshot)) {
@@ -197,6 +198,14 @@ impl Desk<'_> {
         };
         match &link.sides[side].account {
             Some(account) if *account == snapshot.account => {}
+            // Whoever is there now takes the place of whom it was made for. A write that is not over may still find it there.
+            Some(holder) if link.sides[side].is_gone() && link.sides[side].is_idle(self.now) => {
+                let release = vec![Claim::Account(side, holder.clone())];
+                let claim = vec![Claim::Account(side, snapshot.account.clone())];
+                link.succeed(side, snapshot, self.rules);
+                let linking = Linking { claim, release, ..Linking::default() };
+                return Linked::To { link: Box::new(link), linking, quarrel: None };
+            }
             Some(holder) => {
                 let message = format!(
                     "{} names a partner that is linked with {holder} already; the first link stays. Clear the id there, \
@@ -244,7 +253,7 @@ impl Desk<'_> {
                         }
                         let claim = Claim::of_accounts(&paired);
                         let reread = self.unread(side.other(), partner);
-                        let linking = Linking { claim, ended, reread };
+                        let linking = Linking { claim, ended, reread, ..Linking::default() };
                         // `pair` keeps what is known of `a`; this is what was seen just now.
                         Linked::To { link: paired, linking, quarrel: None }
                     }

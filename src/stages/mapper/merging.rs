@@ -45,9 +45,10 @@ impl Desk<'_> {
                 let resolution =
                     Resolution { link: *rekeyed, changed: true, outcome: ChangeOutcome::Accepted, ..nothing(false) };
                 let reread = self.unread(side, into.clone());
-                let linking = Linking { claim: vec![Claim::Account(side, into.clone())], ended, reread };
+                let claim = vec![Claim::Account(side, into.clone())];
+                let release = vec![Claim::Account(side, account.clone())];
+                let linking = Linking { claim, release, ended, reread };
                 let mut mapped = self.resolved(change, resolution, linking);
-                mapped.commit.release.push(Claim::Account(side, account.clone()));
                 if found.open_letter {
                     mapped.commit.close.push(LetterId::of_account(&self.connection.name, side, account));
                 }

@@ -15,7 +15,7 @@ use crate::stages::Halt;
 use crate::stages::letters::wall_clock;
 use crate::stages::searches::Searches;
 use crate::store::{Claim, Commit, Committed, Store};
-use crate::systems::SearchKey;
+use crate::systems::{Lookup, SearchKey};
 
 impl<B: Broker, S: Store> Attempt<'_, B, S> {
     /// Searches before an account is created: what carries our partner's id is ours, anything else is the policy's case
@@ -45,12 +45,31 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
         };
         hit("writer.searched");
         match course::existing(ours, searches.found(others), rules) {
-            Existing::Nobody => Ok(None),
+            Existing::Nobody => self.reunite(begun, link, partner).await,
             Existing::Adopt { account, remembered } => {
                 self.adopt(begun, link.clone(), *account, remembered).await.map(Some)
             }
             Existing::Ambiguous => self.bury(begun, link.clone(), &ambiguous()).await.map(Some),
             Existing::Taken { attribute } => self.exists_refusal(begun, link.clone(), Some(attribute)).await.map(Some),
+        }
+    }
+
+    /// Links the account that was parted from this partner and left as it was, if it still names them. A search need not know
+    /// it yet. `None`: there is no such account.
+    async fn reunite(&self, begun: &Begun, link: &Link, partner: &AccountId) -> Result<Option<Fate>, Halt> {
+        let side = self.wave.side;
+        let Some(parting) = link.parted(side).filter(|it| !it.is_final() && self.wave.system().schema().readable)
+        else {
+            return Ok(None);
+        };
+        match self.wave.get(parting.account.clone()).await {
+            Ok(Lookup::Found(account))
+                if self.wave.connection.partner_named(side, &account).as_ref() == Some(partner) =>
+            {
+                self.adopt(begun, link.clone(), account, true).await.map(Some)
+            }
+            Ok(_) => Ok(None),
+            Err(failure) => self.failed(begun, link.clone(), &failure).await.map(Some),
         }
     }
 

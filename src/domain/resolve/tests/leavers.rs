@@ -103,6 +103,52 @@ fn who_is_gone_is_proven_gone_twice() {
     }
 }
 
+/// B12: that an account goes is news also where it was off before: whatever its partner was made since is from before that, once.
+#[test]
+fn who_goes_leaves_nobody_active() {
+    let mut play = Play::of(rules(Flow::Towards(B), Policy::DefaultSystem(A), &["active", "x"]));
+    play.rules.leavers = Leavers::Deactivate;
+    seen(&mut play, 10.0, Some(false), "1");
+    let on_b = |play: &mut Play, second: f64, active: bool| {
+        let mut snapshot = super::vocabulary::snapshot(B, at(second, second + 60.0), &[("x", "1")]);
+        snapshot.attributes.insert(path("active"), Some(Value::Bool(active)));
+        play.resolve(B, &snapshot);
+    };
+    on_b(&mut play, 11.0, false);
+    on_b(&mut play, 20.0, true);
+    play.now_s = 100.0;
+    assert_eq!(pending(&play.link, B, &play.rules), None, "somebody turned it on, and that is kept");
+    let gone_at = |play: &mut Play, read_at: f64| {
+        let read_at = at(0.0, read_at).read_at;
+        play.link = resolve_absence(&play.link, A, read_at, &play.rules).link;
+    };
+    gone_at(&mut play, 100.0);
+    assert_eq!(pending(&play.link, B, &play.rules), None, "one proof is none");
+    gone_at(&mut play, 110.0);
+    assert!(pending(&play.link, B, &play.rules).is_some_and(|wanted| wanted.deactivates()));
+    on_b(&mut play, 80.0, false);
+    on_b(&mut play, 90.0, true);
+    gone_at(&mut play, 160.0);
+    assert_eq!(pending(&play.link, B, &play.rules), None, "who is turned on afterwards stays on");
+}
+
+/// R43: an account that names the partner of one that is proven gone takes its place, and nothing of the other is taken for its own.
+#[test]
+fn the_place_of_who_is_gone_is_taken() {
+    let mut play = in_step(Leavers::Report);
+    for read_at in [200.0, 210.0] {
+        play.link = resolve_absence(&play.link, B, at(0.0, read_at).read_at, &play.rules).link;
+    }
+    assert!(play.link.sides.b.is_gone() && play.link.sides.b.is_idle(Timestamp(0)));
+    let mut newcomer = super::vocabulary::snapshot(B, at(150.0, 211.0), &[("x", "2")]);
+    newcomer.account = "b2".parse().unwrap();
+    play.link.succeed(B, &newcomer, &play.rules);
+    assert_eq!(play.link.sides.b.account, Some(newcomer.account.clone()));
+    assert!(!play.link.sides.b.is_gone() && play.link.sides.b.seen.is_empty());
+    play.resolve(B, &newcomer);
+    assert!(pending(&play.link, B, &play.rules).is_some_and(|wanted| wanted.values.contains_key(&path("x"))));
+}
+
 /// R8: who does not fit the scope any more is no leaver: nothing is written, and nobody parts, whatever else is true.
 #[test]
 fn out_of_scope_is_not_left() {
