@@ -89,7 +89,7 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
     }
     if logged_again > 0 {
         output::line(format!(
-            "{} of which the log said nothing stay open and are in it again: it was lost, or has dropped them by age",
+            "{} missing in the log, which was lost or has dropped them by age: open as before, and in it again",
             letters(logged_again)
         ));
     }
