@@ -120,7 +120,7 @@ impl Desk {
     async fn until(&self, line: &str, says: &str) {
         let look = async {
             while !self.carry_out(line).await.stdout.contains(says) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(250)).await;
             }
         };
         tokio::time::timeout(PATIENCE, look).await.unwrap_or_else(|_| panic!("{line}: never {says:?}"));
@@ -228,6 +228,38 @@ fn id(user: &Value) -> &str {
 /// An answer of this status.
 fn status(status: u16) -> Effect {
     Effect::Status { status, body: FaultBody::Native }
+}
+
+/// R70, R78, B4, B10, B11, B13, R22, R86: what the pages say of an installation over a file. The scenes wait more than they work, so
+/// three of them are played at a time.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_do_what_the_pages_say_over_a_file() {
+    let refused = async {
+        failures::a_refusal_and_a_run_that_fails().await;
+        people::a_run_is_undone().await;
+        people::records_of_acts().await;
+    };
+    let failing = async {
+        failures::outages_and_a_system_that_asks_for_fewer_calls().await;
+        people::held_writes().await;
+        place::a_connection_is_overdue().await;
+    };
+    let kept = async {
+        place::a_file_is_looked_at_upgraded_damaged_and_restored().await;
+        people::a_frozen_attribute().await;
+        people::somebody_is_at_work().await;
+    };
+    tokio::join!(refused, failing, kept);
+}
+
+/// R52, R85, R86: what the pages say of an installation over servers.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_do_what_the_pages_say_over_servers() {
+    tokio::join!(
+        servers::rabbitmq_goes_away_and_loses_everything(),
+        servers::redis_goes_away_and_loses_everything(),
+        servers::a_file_is_left_for_servers(),
+    );
 }
 
 /// Each section that has commands is carried out by a test here.

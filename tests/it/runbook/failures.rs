@@ -5,8 +5,7 @@ use muster::sandbox::{Effect, RetryAfter, System};
 use super::{CONNECTION, Mode, Office, section, status};
 
 /// R78: a right is missing in the directory; then the org cannot be read.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_and_a_run_that_fails() {
+pub(super) async fn a_refusal_and_a_run_that_fails() {
     let mut office = Office::start(Mode::File, 6, "").await;
     office.fail(System::Scim, Some("PATCH"), status(403));
     office.edit_all("Refused");
@@ -40,8 +39,7 @@ async fn a_refusal_and_a_run_that_fails() {
 }
 
 /// R70: nobody calls a system that is out for everybody, and a person sees why.
-#[tokio::test(flavor = "multi_thread")]
-async fn outages_and_a_system_that_asks_for_fewer_calls() {
+pub(super) async fn outages_and_a_system_that_asks_for_fewer_calls() {
     let mut office = Office::start(Mode::File, 6, "").await;
     office.fail(System::Scim, None, Effect::Cut);
     office.edit_all_and_ask("Cut").await;

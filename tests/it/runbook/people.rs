@@ -7,8 +7,7 @@ use super::{CONNECTION, Desk, Installation, Mode, Office, PATIENCE, active_users
 use crate::examples;
 
 /// B10, B11: people decide about what is over a budget.
-#[tokio::test(flavor = "multi_thread")]
-async fn held_writes() {
+pub(super) async fn held_writes() {
     let mut office =
         Office::start(Mode::File, 14, "budgets = { deactivate = \"1/1h\", email_change = \"1/1h\" }").await;
     office.later();
@@ -41,8 +40,7 @@ async fn held_writes() {
 }
 
 /// B13: a run has done harm.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_is_undone() {
+pub(super) async fn a_run_is_undone() {
     let mut office = Office::start(Mode::File, 6, "").await;
     office.edit_all("Before");
     office.sync().await;
@@ -60,8 +58,7 @@ async fn a_run_is_undone() {
 }
 
 /// B4: two people, or two programs, undo each other.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_attribute() {
+pub(super) async fn a_frozen_attribute() {
     let sandboxes = [Sandbox::start(SandboxSettings::default()), Sandbox::start(SandboxSettings::default())];
     let [a, b] = futures_util::future::join_all(sandboxes).await.try_into().ok().expect("there are two");
     let (a, b) = (a.unwrap(), b.unwrap());
@@ -102,8 +99,7 @@ async fn a_frozen_attribute() {
 }
 
 /// R22: somebody works with an account.
-#[tokio::test(flavor = "multi_thread")]
-async fn somebody_is_at_work() {
+pub(super) async fn somebody_is_at_work() {
     let sandbox = Sandbox::start(SandboxSettings { users: 2, ..SandboxSettings::default() }).await.unwrap();
     let admin = sandbox.admin();
     admin.configure(System::Iadvize, json!({"requests_per_second": 100_000, "logins_per_minute": 1_000})).unwrap();
@@ -128,8 +124,7 @@ async fn somebody_is_at_work() {
 }
 
 /// R51: who did what, whether that is still what was written, and what is erased of a person.
-#[tokio::test(flavor = "multi_thread")]
-async fn records_of_acts() {
+pub(super) async fn records_of_acts() {
     let mut office = Office::start(Mode::File, 2, "").await;
     office.desk.carry_out("muster pause --all && muster resume --all").await;
     let mut list = section("Who did what");

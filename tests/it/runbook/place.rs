@@ -6,8 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use super::{Mode, Office, section};
 
 /// R86: a day in the life of a file: looked at, paused, upgraded, damaged, and restored.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_looked_at_upgraded_damaged_and_restored() {
+pub(super) async fn a_file_is_looked_at_upgraded_damaged_and_restored() {
     let mut office = Office::start(Mode::File, 6, "").await;
     let mut first = section("Where to begin");
     first.next(&office.desk, 0, &["crm-directory", "LAST GOOD RUN"]).await;
@@ -71,8 +70,7 @@ async fn a_file_is_looked_at_upgraded_damaged_and_restored() {
 }
 
 /// R70: nobody works, and slots pass.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_is_overdue() {
+pub(super) async fn a_connection_is_overdue() {
     let office = Office::found(Mode::File, 2, "schedule = { every = \"1s\" }\noverdue_after = \"1s\"").await;
     office.sync().await;
     office.desk.until("muster status", "overdue since").await;

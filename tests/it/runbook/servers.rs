@@ -69,8 +69,7 @@ impl Fleet {
 }
 
 /// R85: a worker is missing; then RabbitMQ goes away and loses everything, and what was under way is asked for anew.
-#[tokio::test(flavor = "multi_thread")]
-async fn rabbitmq_goes_away_and_loses_everything() {
+pub(super) async fn rabbitmq_goes_away_and_loses_everything() {
     let mut fleet = Fleet::start(6).await;
     for role in ["producer", "writer"] {
         fleet.office.desk.muster.start_worker(role, None);
@@ -126,8 +125,7 @@ async fn rabbitmq_goes_away_and_loses_everything() {
 }
 
 /// R86: Redis is away, and comes back empty.
-#[tokio::test(flavor = "multi_thread")]
-async fn redis_goes_away_and_loses_everything() {
+pub(super) async fn redis_goes_away_and_loses_everything() {
     let mut fleet = Fleet::start(6).await;
     fleet.office.desk.muster.start().await;
     fleet.office.sync().await;
@@ -153,8 +151,7 @@ async fn redis_goes_away_and_loses_everything() {
 }
 
 /// R52: the links of a file go to servers.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_is_left_for_servers() {
+pub(super) async fn a_file_is_left_for_servers() {
     let sandbox = Sandbox::start(SandboxSettings { users: 4, ..SandboxSettings::default() }).await.unwrap();
     let admin = sandbox.admin();
     let systems = crm(&sandbox) + &directory(&sandbox.scim_url()) + &connection("");
