@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use muster::domain::FailureClass;
+use muster::domain::watch::Trouble;
 use muster::sandbox::{Admin, Effect, Fault, FaultBody, Matcher, Sandbox, SandboxSettings, System};
 use serde_json::{Value, json};
 
@@ -274,6 +276,39 @@ fn each_command_is_carried_out_by_a_test() {
     for headline in commands().keys() {
         let begun = format!("section(\"{headline}\")");
         assert!(tests.iter().any(|test| test.contains(&begun)), "nobody carries out what {headline:?} says");
+    }
+}
+
+/// Whoever hears an alert, or reads a class of failure, finds a section about it.
+#[test]
+fn each_alert_and_each_class_of_failures_has_a_section() {
+    let alerts = [Trouble::Overdue, Trouble::Failing, Trouble::Letters, Trouble::Frozen];
+    let alerts = alerts.map(|alert| match alert {
+        // Whoever adds one writes a section.
+        Trouble::Overdue | Trouble::Failing | Trouble::Letters | Trouble::Frozen => {
+            format!("Alert `{}`", alert.as_str())
+        }
+    });
+    let class = |class: FailureClass| {
+        let (first, rest) = class.as_str().split_at(1);
+        first.to_uppercase() + rest
+    };
+    let sections = commands();
+    for headline in alerts.into_iter().chain(FailureClass::ALL.map(class)) {
+        assert!(sections.contains_key(&headline), "nothing is said about {headline}");
+    }
+}
+
+/// What the pages call a metric is one.
+#[test]
+fn each_metric_is_one() {
+    let known = include_str!("../../src/telemetry/metrics.rs");
+    for page in PAGES {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        for rest in text.split("`muster_").skip(1) {
+            let name = rest.split(|c: char| !c.is_ascii_lowercase() && c != '_').next().unwrap();
+            assert!(known.contains(&format!("\"muster_{name}\"")), "{page}: muster_{name}");
+        }
     }
 }
 
