@@ -208,6 +208,20 @@ impl Database {
         copied.unwrap_or_else(|_| Err(defect()))
     }
 
+    /// Reads the file through and tells what is wrong with it; `None` if it is sound. Values are not compared with their
+    /// indexes, which would take longer.
+    ///
+    /// # Errors
+    /// It cannot be read at all.
+    pub async fn damage(&self) -> Result<Option<String>, DatabaseError> {
+        let check = |connection: &Connection| {
+            connection
+                .query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+                .map_err(DatabaseError::from)
+        };
+        Ok(Some(self.read(check).await?).filter(|said| said != "ok"))
+    }
+
     /// Rewrites the file whole, so that nothing that was deleted or replaced is left in free parts of it, or in `-wal`. It
     /// takes about as long as a copy, and whoever writes waits meanwhile.
     ///

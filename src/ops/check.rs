@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::output::{self, Form};
 use crate::broker::{Broker, BrokerError};
 use crate::config::{BrokerConfig, Config, Infrastructure, StoreConfig};
-use crate::database::Database;
+use crate::database::{Database, DatabaseError};
 use crate::store::Store;
 use crate::systems::Finding;
 
@@ -44,15 +44,15 @@ pub async fn run(config: &Config, offline: bool, form: Form) -> anyhow::Result<E
 async fn infrastructure(config: &Config) -> anyhow::Result<Vec<Finding>> {
     match &config.infrastructure {
         Infrastructure::Servers { broker, store } => servers(broker, store).await,
-        Infrastructure::File { path } => Ok(vec![file(path)]),
+        Infrastructure::File { path } => Ok(vec![file(path).await]),
     }
 }
 
 /// Below this, work would end soon.
 const LEAST_FREE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The file of the embedded mode. One that is not there yet is not made.
-fn file(path: &Path) -> Finding {
+/// The file of the embedded mode, which is read through. One that is not there yet is not made.
+async fn file(path: &Path) -> Finding {
     let shown = path.display();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -61,8 +61,7 @@ fn file(path: &Path) -> Finding {
     let free_bytes = statvfs(folder).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let (state, problem) = match std::fs::metadata(path) {
         Ok(file) => {
-            let opened = Database::open(path).map_err(|error| error.to_string());
-            let problem = opened.and_then(|_| writable(path)).and_then(|()| writable(folder)).err();
+            let problem = unsound(path).await.or_else(|| writable(path).and_then(|()| writable(folder)).err());
             // What a process wrote last may still lie in the log beside it.
             let log = std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len());
             (output::bytes(file.len() + log), problem)
@@ -79,6 +78,21 @@ fn file(path: &Path) -> Finding {
     let room = free_bytes.map_or(String::new(), |free| format!(", {} free", output::bytes(free)));
     let subject = format!("file {shown}: {state}{room}");
     problem.map_or_else(|| Finding::well(&subject), |problem| Finding::wrong(&subject, problem))
+}
+
+/// Why the file cannot be worked with, if it cannot.
+async fn unsound(path: &Path) -> Option<String> {
+    let database = match Database::open(path) {
+        Ok(database) => database,
+        Err(error) => return Some(error.to_string()),
+    };
+    let damage = database.damage().await;
+    database.close().await;
+    match damage {
+        Ok(None) => None,
+        Ok(Some(_)) | Err(DatabaseError::Unusable(_)) => Some("it is damaged; restore a backup".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

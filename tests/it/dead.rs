@@ -11,6 +11,7 @@ use super::processes::{CONNECTION, Installation, Mode, Outcome, active_users, co
 use super::redis_server::RedisServer;
 
 mod large;
+mod lost_log;
 
 /// An org whose people are in the directory, and an installation at work.
 struct Scene {
@@ -74,6 +75,24 @@ impl Scene {
     fn copies(&self) -> BTreeMap<String, Value> {
         let copies = self.admin.accounts(System::Scim).into_iter();
         copies.map(|copy| (copy["externalId"].as_str().unwrap().to_owned(), copy)).collect()
+    }
+
+    /// The store forgets its list of open letters; over servers, everything.
+    async fn lose_the_index(&self, mode: Mode) {
+        match mode {
+            Mode::File => assert!(self.file().execute("DELETE FROM open_letters", ()).unwrap() > 0),
+            Mode::Servers => {
+                let forget = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end return 1";
+                let keys = format!("{}:*", self.muster.prefix());
+                RedisServer::shared().await.tell(&["EVAL", forget, "0", &keys]).await;
+            }
+        }
+    }
+
+    fn file(&self) -> rusqlite::Connection {
+        let file = rusqlite::Connection::open(self.muster.config().with_file_name("muster.db")).unwrap();
+        file.busy_timeout(Duration::from_secs(30)).unwrap();
+        file
     }
 
     /// Both sides have the same titles.
@@ -369,19 +388,7 @@ async fn open_letters_come_back_from_the_log(mode: Mode) {
     let discarded = letters[0]["id"].as_str().unwrap();
     scene.dead(&["discard", discarded, "--reason", "accepted"]).await;
     let open = ids(&scene.muster.letters().await);
-    match mode {
-        Mode::File => {
-            let file = scene.muster.config().with_file_name("muster.db");
-            let file = rusqlite::Connection::open(file).unwrap();
-            file.busy_timeout(Duration::from_secs(30)).unwrap();
-            assert_eq!(file.execute("DELETE FROM open_letters", ()).unwrap(), open.len());
-        }
-        Mode::Servers => {
-            let forget = "for _, key in ipairs(redis.call('KEYS', ARGV[1])) do redis.call('DEL', key) end return 1";
-            let keys = format!("{}:*", scene.muster.prefix());
-            RedisServer::shared().await.tell(&["EVAL", forget, "0", &keys]).await;
-        }
-    }
+    scene.lose_the_index(mode).await;
     assert_eq!(scene.muster.letters().await, [] as [Value; 0]);
     let rebuilt = scene.dead(&["rebuild"]).await;
     assert_eq!(rebuilt[0]["brought_back"], open.len(), "{rebuilt:?}");

@@ -49,6 +49,7 @@ mod redis_server;
 mod redis_store;
 mod replay;
 mod rules;
+mod runbook;
 mod salesscreen;
 mod sandbox;
 mod sandbox_crm;

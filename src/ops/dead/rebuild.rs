@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::moved::{self, Moved};
 use super::select::Letters;
+use super::{find, log, log_closed};
 use crate::broker::{Broker, BrokerError};
 use crate::domain::redrive::{LetterFilter, Which};
-use crate::domain::{ConnectionName, DeadLetter, LetterContent, LetterId};
+use crate::domain::{ConnectionName, DeadLetter, LetterContent, LetterEntry, LetterId, Resolution};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
+use crate::ops::sync::UsageError;
 use crate::stages::Pipeline;
 use crate::store::Store;
 
@@ -29,7 +31,7 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
     while let Some(letter) = letters.next(pipeline).await? {
         known.insert(letter.id);
     }
-    let open = fold(pipeline).await?;
+    let Log { open, .. } = fold(pipeline, &known).await?;
     let lost: Vec<&DeadLetter> = open.values().filter(|letter| !known.contains(&letter.id)).collect();
     let is_here = |letter: &DeadLetter| is_ours(pipeline, letter.connection.as_ref());
     let (lost, foreign): (Vec<&DeadLetter>, Vec<_>) = lost.into_iter().partition(|letter| is_here(letter));
@@ -38,13 +40,16 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
         pipeline.store.file_letters(&page, &[]).await?;
     }
     // What was closed while this was read is closed again, and what was opened again stays.
-    let now_open = fold(pipeline).await?;
-    let is_closed = |id: &&LetterId| !open.contains_key(*id) && !now_open.contains_key(*id);
+    let Log { open: now_open, silent_about } = fold(pipeline, &known).await?;
+    // A log that says nothing of a letter was lost, or has dropped its entries by now: that closes nothing.
+    let is_closed =
+        |id: &&LetterId| !open.contains_key(*id) && !now_open.contains_key(*id) && !silent_about.contains(*id);
     let mut stale: Vec<LetterId> = known.iter().filter(is_closed).cloned().collect();
     stale.extend(lost.iter().map(|letter| &letter.id).filter(|id| !now_open.contains_key(id)).cloned());
     for page in stale.chunks(AT_ONCE) {
         pipeline.store.file_letters(&[], page).await?;
     }
+    let logged_again = log_again(pipeline, &silent_about).await?;
     let (mut moved, mut healed, mut unknown) = (0, 0, 0);
     for letter in now_open.values().filter(|letter| is_here(letter)) {
         let (LetterContent::Command { .. }, Some((name, side, link))) = (&letter.content, letter.id.link()) else {
@@ -61,7 +66,7 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
     if form == Form::Json {
         output::object(&serde_json::json!({
             "in_log": now_open.len(), "brought_back": back, "closed": closed, "moved": moved, "healed": healed,
-            "without_link": unknown, "of_other_connections": foreign,
+            "without_link": unknown, "of_other_connections": foreign, "logged_again": logged_again,
         }));
         return Ok(Exit::Done);
     }
@@ -82,6 +87,12 @@ pub async fn rebuild<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, form: Form)
             letters(unknown)
         ));
     }
+    if logged_again > 0 {
+        output::line(format!(
+            "{} missing in the log, which was lost or has dropped them by age: open as before, and in it again",
+            letters(logged_again)
+        ));
+    }
     if foreign > 0 {
         output::line(format!("{} of connections that are not configured here stay in the log only", letters(foreign)));
     }
@@ -92,15 +103,60 @@ fn is_ours<B, S>(pipeline: &Pipeline<B, S>, name: Option<&ConnectionName>) -> bo
     name.is_none_or(|name| pipeline.connections.contains_key(name))
 }
 
-/// The letters that are open by the log.
-async fn fold<B: Broker, S: Store>(pipeline: &Pipeline<B, S>) -> Result<BTreeMap<LetterId, DeadLetter>, BrokerError> {
+/// What the log of letters says.
+struct Log {
+    /// The letters that are open by it.
+    open: BTreeMap<LetterId, DeadLetter>,
+    /// Of the letters that it was asked about, those that no entry names.
+    silent_about: BTreeSet<LetterId>,
+}
+
+/// Reads the log, and looks in it for these letters.
+async fn fold<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, about: &BTreeSet<LetterId>) -> Result<Log, BrokerError> {
     let mut tries = 0;
     loop {
-        let mut open = BTreeMap::new();
-        match pipeline.broker.read_log(|entry| entry.carry_out(&mut open)).await {
-            Ok(()) => return Ok(open),
+        let mut log = Log { open: BTreeMap::new(), silent_about: about.clone() };
+        let take = |entry: LetterEntry| {
+            match &entry {
+                LetterEntry::Opened { letter } => drop(log.silent_about.remove(&letter.id)),
+                LetterEntry::Closed { id, .. } => drop(log.silent_about.remove(id)),
+                LetterEntry::Act { .. } => {}
+            }
+            entry.carry_out(&mut log.open);
+        };
+        match pipeline.broker.read_log(take).await {
+            Ok(()) => return Ok(log),
             Err(_) if tries < TRIES => tries += 1,
             Err(error) => return Err(error),
         }
+    }
+}
+
+/// Appends open letters to the log of which it says nothing; how many.
+async fn log_again<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    letters: &BTreeSet<LetterId>,
+) -> anyhow::Result<usize> {
+    let mut logged = 0;
+    for id in letters {
+        let Some(letter) = still_open(pipeline, id).await? else { continue };
+        log(pipeline, vec![LetterEntry::Opened { letter: Box::new(letter) }]).await?;
+        // What healed in between was closed in the log before it was opened there.
+        if still_open(pipeline, id).await?.is_none() {
+            log_closed(pipeline, std::slice::from_ref(id), &Resolution::Healed).await?;
+        }
+        logged += 1;
+    }
+    Ok(logged)
+}
+
+async fn still_open<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    id: &LetterId,
+) -> anyhow::Result<Option<DeadLetter>> {
+    match find(pipeline, id.as_str()).await {
+        Ok(letter) => Ok(Some(letter)),
+        Err(error) if error.is::<UsageError>() => Ok(None),
+        Err(error) => Err(error),
     }
 }
