@@ -240,8 +240,15 @@ async fn forget_before<B: Broker, S: Store>(
     really: bool,
 ) -> Result<u64, StoreError> {
     change(pipeline, name, link, really, |link| {
-        let kept = Side::BOTH.map(|side| std::mem::take(&mut link.sides[side].before).len() as u64);
-        (kept.iter().sum(), kept.iter().any(|kept| *kept > 0))
+        let mut dropped = 0;
+        for side in Side::BOTH {
+            let before = &mut link.sides[side].before;
+            let kept = before.len();
+            // That there was nothing is nothing of theirs.
+            before.retain(|_, value| value.is_none());
+            dropped += (kept - before.len()) as u64;
+        }
+        (dropped, dropped > 0)
     })
     .await
 }

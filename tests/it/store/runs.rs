@@ -149,7 +149,7 @@ pub async fn requests_wait_until_they_are_served<S: Store>(store: S) {
 /// wanted, so that the run is over when each has its outcome.
 pub async fn numbers_up_to_a_count_are_given_out_once<S: Store>(store: S) {
     let epoch = epoch(&store).await;
-    let undo = run("undo-r1", RunKind::Retry, Timestamp(1_000));
+    let undo = Run::new(run_id("undo-r1"), RunKind::Retry, "ada@host".to_owned(), Timestamp(1_000));
     assert!(!store.reserve_up_to(&connection(), &undo.id, 3).await.unwrap(), "nobody has begun it");
     store.begin_run(&connection(), &undo).await.unwrap();
     let asked =
