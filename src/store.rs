@@ -197,6 +197,15 @@ pub trait Store: Clone + Send + Sync + 'static {
         reader: Option<(Epoch, Side, Token, &ReaderState)>,
     ) -> impl Future<Output = Result<Option<u32>, StoreError>> + Send;
 
+    /// Sees to it that a run has given out at least `count` numbers: asked twice, or by two at once, none is given out twice.
+    /// `false` if there is no such run (any more).
+    fn reserve_up_to(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// Closes the books on numbers that may never have been published: each that has no outcome yet is counted
     /// `stale`, since what it read is read again.
     fn abandon(

@@ -351,16 +351,10 @@ pub trait System: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// Asks whether the system answers and takes the credential: one cheap call that changes nothing.
+    /// Asks whether the system answers and takes the credential: one cheap call that changes nothing. A system that cannot be
+    /// read has a call of its own for that.
     async fn probe(&self) -> Result<(), Failure> {
-        if self.schema().readable {
-            return self.read(&ReadFrom::Start).await.map(drop);
-        }
-        let wrong = self.preflight().await.into_iter().find(|finding| finding.problem.is_some());
-        wrong.map_or(Ok(()), |finding| {
-            let class = if finding.blocks { FailureClass::Unauthorised } else { FailureClass::Transient };
-            Err(Failure::new(class, Code::known("preflight"), finding.subject))
-        })
+        self.read(&ReadFrom::Start).await.map(drop)
     }
 
     /// Reads one page of accounts.

@@ -269,6 +269,8 @@ pub struct Rules {
     pub busy: BusyPolicy,
     /// How often an attribute may go to and fro before it is frozen (B4); `None`: as often as it likes.
     pub breaker: Option<Breaker>,
+    /// Whether links keep the values that a write would overwrite, so that it can be undone (B13).
+    pub keeps_before: bool,
     /// The grain of each side's modification stamp.
     pub grain: Sides<Duration>,
     /// The key of the link's digests.
@@ -300,6 +302,7 @@ impl Rules {
             protected: Protected::default(),
             busy: BusyPolicy::default(),
             breaker: None,
+            keeps_before: true,
             grain: Sides { a: grain, b: grain },
         }
     }

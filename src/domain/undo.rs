@@ -3,48 +3,74 @@
 //!
 //! A link remembers values as digests, which cannot be brought back. So where a side does not hold what both should have,
 //! that is, where it may be overwritten, the link keeps the value itself ([`SideState::before`](super::link::SideState)), as
-//! long as that is so. Of a link in step nothing is kept.
+//! long as that is so. Of a link in step nothing is kept, and of no link where the
+//! connection says `undo = "off"`.
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Version;
-use super::attribute::{AttributePath, Attributes, Value};
+use super::account::{Snapshot, Version};
+use super::attribute::{AttributePath, Attributes, Digest, Value};
 use super::hold::Hold;
-use super::id::{AccountId, LinkId, Side, Sides};
+use super::id::{AccountId, Epoch, LinkId, Side, Sides};
 use super::link::{Link, Register};
 use super::pending::{Need, Pending};
 use super::resolve::holds;
 use super::rules::{AttributeRule, Departure, Occasion, Rules};
 use super::time::Timestamp;
-use super::write::may_be_kept_as;
+use super::write::is_kept_form_of;
 
-/// What a write is about to do to an account, and what it overwrites.
+mod target;
+
+pub use target::{Target, Written, targets};
+
+/// A note of what a write is about to do to an account and overwrites there, or of what its answer showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overwritten {
     /// The link.
     pub link: LinkId,
+    /// The store's epoch: generations of another one count something else.
+    pub epoch: Epoch,
     /// The side that is written.
     pub side: Side,
-    /// The accounts of the link then. A created one has no id yet.
+    /// The accounts of the link then. One that is to be created has no id yet.
     pub accounts: Sides<Option<AccountId>>,
     /// When, in the store's clock.
     pub at: Timestamp,
     /// What is done.
     pub act: Act,
-    /// Each attribute that is written, with the generation of its new value and what it held before.
-    pub values: Vec<(AttributePath, u32, Before)>,
+    /// The attributes that it is about.
+    pub values: Vec<Replaced>,
 }
 
-/// What a write does to an account.
+/// One attribute of a note.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// The attribute.
+    pub path: AttributePath,
+    /// Generation of its new value.
+    pub generation: u32,
+    /// The new value, as the written side compares it.
+    pub wrote: Digest,
+    /// What it held before; of [`Act::Kept`] what it holds in the new value's place.
+    pub before: Before,
+}
+
+/// What a note says of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Act {
-    /// It is created.
+    /// It is about to be searched for, and to be created if it is not there.
     #[serde(rename = "c")]
     Created,
-    /// It is changed.
+    /// The system answered that it created it.
+    #[serde(rename = "m")]
+    Made,
+    /// It is about to be changed.
     #[serde(rename = "u")]
     Changed,
-    /// It parts from its partner like that.
+    /// The answer to a change showed values in another form than they were sent in.
+    #[serde(rename = "k")]
+    Kept,
+    /// It is about to part from its partner like that.
     #[serde(rename = "p")]
     Parted(Departure),
 }
@@ -63,7 +89,7 @@ pub enum Before {
 pub fn remember(before: &Link, after: &mut Link, shown: Option<(Side, &Attributes)>, rules: &Rules) {
     for side in Side::BOTH {
         let known = std::mem::take(&mut after.sides[side].before);
-        if !after.is_paired() {
+        if !after.is_paired() || !rules.keeps_before {
             continue;
         }
         let mut kept = Attributes::new();
@@ -90,7 +116,7 @@ fn overwrites(rule: &AttributeRule, side: Side) -> bool {
 }
 
 /// What a write of `side` that was decided on this link is about to overwrite.
-pub fn overwritten(link: &Link, side: Side, wanted: &Pending, at: Timestamp) -> Overwritten {
+pub fn overwritten(link: &Link, side: Side, wanted: &Pending, at: Timestamp, rules: &Rules) -> Overwritten {
     let state = &link.sides[side];
     let act = match wanted.need {
         Need::Create { .. } | Need::Find { .. } => Act::Created,
@@ -104,16 +130,51 @@ pub fn overwritten(link: &Link, side: Side, wanted: &Pending, at: Timestamp) -> 
             continue;
         }
         let before = state.before.get(path).map_or(Before::Unknown, |value| Before::Held(value.clone()));
-        values.push((path.clone(), *generation, before));
+        let wrote = rules.digest(side, path, wanted.values.get(path).and_then(Option::as_ref));
+        values.push(Replaced { path: path.clone(), generation: *generation, wrote, before });
     }
     if act == Act::Created {
         // All that can be taken back of a creation is the right to use the account.
-        let active = link.registers.get(&AttributePath::active());
+        let path = AttributePath::active();
+        let active = link.registers.get(&path);
         let generation = active.map_or(0, |active| active.generation);
-        values.push((AttributePath::active(), generation, Before::Held(Some(Value::Bool(false)))));
+        let wrote = rules.digest(side, &path, active.and_then(|active| active.value.as_ref()));
+        values.push(Replaced { path, generation, wrote, before: Before::Held(Some(Value::Bool(false))) });
     }
     let accounts = Sides::from_fn(|side| link.sides[side].account.clone());
-    Overwritten { link: link.id, side, accounts, at, act, values }
+    Overwritten { link: link.id, epoch: link.epoch, side, accounts, at, act, values }
+}
+
+/// What the answer to a write tells an undo that nothing else will: that the account was created, or which values it holds in
+/// another form than they were sent in. `link`: as it is with the answer.
+pub fn answered(
+    link: &Link,
+    side: Side,
+    wanted: &Pending,
+    answer: &Snapshot,
+    at: Timestamp,
+    rules: &Rules,
+) -> Option<Overwritten> {
+    let mut accounts = Sides::from_fn(|side| link.sides[side].account.clone());
+    accounts[side] = Some(answer.account.clone());
+    let note = |act, values| Overwritten { link: link.id, epoch: link.epoch, side, accounts, at, act, values };
+    if wanted.need.has_no_account() {
+        // Where nothing can be read, an account that was there is created all the same.
+        return (!rules.write_only[side]).then(|| note(Act::Made, Vec::new()));
+    }
+    let shown = rules.view(side, answer).values;
+    let mut values = Vec::new();
+    for (path, generation) in &wanted.generations {
+        let (Some(sent), Some(held)) = (wanted.values.get(path), shown.get(path)) else { continue };
+        let wrote = rules.digest(side, path, sent.as_ref());
+        let is_other_form =
+            rules.digest(side, path, held.as_ref()) != wrote && is_kept_form_of(sent, path, side, answer, rules);
+        if is_other_form {
+            let before = Before::Held(held.clone());
+            values.push(Replaced { path: path.clone(), generation: *generation, wrote, before });
+        }
+    }
+    (!values.is_empty()).then(|| note(Act::Kept, values))
 }
 
 /// What is to be brought back.
@@ -123,12 +184,10 @@ pub struct Restore<'r> {
     pub side: Side,
     /// The attribute.
     pub path: &'r AttributePath,
-    /// Generation of the value that was written.
-    pub generation: u32,
-    /// What it held before.
-    pub before: &'r Before,
-    /// What the account of that side holds now, under the names of the link; `None`: nobody could ask.
-    pub today: Option<&'r Attributes>,
+    /// What was written there, and what it held before.
+    pub written: &'r Written,
+    /// What each account holds now, under the names of the link; `None`: nobody could ask, or need ask.
+    pub today: Sides<Option<&'r Attributes>>,
     /// When, in the clock of the side that values of the attribute come from.
     pub read_at: Timestamp,
 }
@@ -151,6 +210,10 @@ pub enum Skip {
     NotMapped,
     /// The accounts were not read since the store forgot what they held.
     Unread,
+    /// The store forgot since then what the accounts held, so that nobody can tell what was edited.
+    Forgotten,
+    /// The right to use an account would be taken away from its partner as well, whom nobody created.
+    BothWays,
 }
 
 /// The link with a value brought back: like a value that a person gives back, it is what both sides should have.
@@ -158,15 +221,18 @@ pub enum Skip {
 /// # Errors
 /// It is not brought back.
 pub fn restore(link: &Link, what: Restore<'_>, rules: &Rules) -> Result<Link, Skip> {
-    let Restore { side, path, generation, before, today, read_at } = what;
+    let Restore { side, path, written, today, read_at } = what;
     let rule = rules.attributes.get(path).filter(|rule| rule.flow.writes(side)).ok_or(Skip::NotMapped)?;
-    let Before::Held(value) = before else { return Err(Skip::Unknown) };
+    let Before::Held(value) = &written.before else { return Err(Skip::Unknown) };
+    if written.epoch != link.epoch {
+        return Err(Skip::Forgotten);
+    }
     let register = link.registers.get(path).ok_or(Skip::Unread)?;
     let digest = |value: Option<&Value>| rules.digest(side, path, value);
     if digest(register.value.as_ref()) == digest(value.as_ref()) {
         return Err(Skip::AlreadyUndone);
     }
-    if register.generation != generation {
+    if register.generation != written.generation {
         return Err(Skip::EditedSince);
     }
     if matches!(&register.hold, Some(Hold::Stopped(_) | Hold::BaseLost { .. })) && register.is_held() {
@@ -176,23 +242,22 @@ pub fn restore(link: &Link, what: Restore<'_>, rules: &Rules) -> Result<Link, Sk
     if link.pins.get(path).is_some_and(|pin| pin.side != by) {
         return Err(Skip::Pinned);
     }
-    // What the account holds now must be what was written, or what was there before: the write may not have landed.
-    let ours = [register.value.as_ref(), value.as_ref()];
-    let is_ours = |held: Option<&Value>| {
-        ours.iter().any(|ours| digest(*ours) == digest(held)) || may_be_kept_as(register.value.as_ref(), held)
-    };
+    // What the account holds now must be what was written, or what the system was seen to make of that, or what was there
+    // before: the write may not have landed.
+    let ours = [Some(&register.value), Some(value), written.kept.as_ref()];
+    let is_ours = |held: Option<&Value>| ours.into_iter().flatten().any(|ours| digest(ours.as_ref()) == digest(held));
     let seen = link.sides[side].seen.get(path);
     let was_ours = match link.sides[side].before.get(path) {
         _ if seen == Some(&digest(register.value.as_ref())) => true,
         Some(held) => is_ours(held.as_ref()),
         None => seen.is_none() || seen == Some(&digest(value.as_ref())),
     };
-    let is_today = today.is_none_or(|today| match today.get(path) {
+    let is_today = today[side].is_none_or(|today| match today.get(path) {
         Some(held) => is_ours(held.as_ref()),
         // What was not shown says nothing.
         None => true,
     });
-    if !was_ours || !is_today {
+    if !was_ours || !is_today || is_edited_on(link, side.other(), path, today[side.other()], rules) {
         return Err(Skip::EditedSince);
     }
     let mut after = link.clone();
@@ -210,6 +275,24 @@ pub fn restore(link: &Link, what: Restore<'_>, rules: &Rules) -> Result<Link, Sk
     after.turns.remove(path);
     remember(link, &mut after, None, rules);
     Ok(after)
+}
+
+/// Whether a side whose values count holds what nobody has read yet.
+fn is_edited_on(link: &Link, side: Side, path: &AttributePath, today: Option<&Attributes>, rules: &Rules) -> bool {
+    let counts = rules.attributes.get(path).is_some_and(|rule| rule.flow.contributes(side) && rule.flow.writes(side));
+    let (Some(today), Some(seen)) = (today.and_then(|today| today.get(path)), link.sides[side].seen.get(path)) else {
+        return false;
+    };
+    counts && *seen != rules.digest(side, path, today.as_ref())
+}
+
+/// The link with the right taken away to use an account that was created: see [`restore`].
+///
+/// # Errors
+/// It is not taken away.
+pub fn deactivate(link: &Link, what: Restore<'_>, rules: &Rules) -> Result<Link, Skip> {
+    let flows_back = rules.attributes.get(what.path).is_some_and(|rule| rule.flow.contributes(what.side));
+    if flows_back { Err(Skip::BothWays) } else { restore(link, what, rules) }
 }
 
 #[cfg(test)]

@@ -251,7 +251,13 @@ fn show(
 }
 
 /// Whether an answer shows of an attribute what the side may have made of the link's value that it was sent.
-fn is_kept_form_of(sent: &Option<Value>, path: &AttributePath, side: Side, answer: &Snapshot, rules: &Rules) -> bool {
+pub(super) fn is_kept_form_of(
+    sent: &Option<Value>,
+    path: &AttributePath,
+    side: Side,
+    answer: &Snapshot,
+    rules: &Rules,
+) -> bool {
     let rule = &rules.attributes[path];
     let told = rule.leave(side, sent).ok().flatten();
     let shown = answer.attributes.get(&rule.names[side]).and_then(Option::as_ref);

@@ -161,6 +161,9 @@ enum Command {
     Undo {
         /// The run, as `muster status` shows it.
         run: RunId,
+        /// The connection, where several have a run of this name, as they have for each hour of live changes.
+        #[arg(long)]
+        connection: Option<ConnectionName>,
         /// Only show what would be done.
         #[arg(long)]
         dry_run: bool,
@@ -449,8 +452,8 @@ async fn carry_out<B: Broker, S: Store>(
             let ask = replay::Ask { with, connection, since, limit };
             replay::run(&pipeline.store, &pipeline.connections, &ask, form).await
         }
-        Command::Undo { run, dry_run, deactivate_created, wait } => {
-            let ask = undo::Ask { run, dry_run, deactivate_created, wait };
+        Command::Undo { run, connection, dry_run, deactivate_created, wait } => {
+            let ask = undo::Ask { run, connection, dry_run, deactivate_created, wait };
             undo::run(pipeline, mode, ask, worker::on_signal()?, form).await
         }
         Command::Status => status::run(pipeline, mode, form).await,

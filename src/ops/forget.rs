@@ -94,7 +94,10 @@ pub async fn run<B: Broker, S: Store>(
     for (name, link) in &subject.links {
         let values = link.registers.len() as u64;
         match link.is_paired() {
-            true => tally.kept += values,
+            true => {
+                tally.kept += values;
+                tally.overwritten += forget_before(pipeline, name, link.id, really).await?;
+            }
             false => tally.values += empty(pipeline, name, link.id, really).await?,
         }
     }
@@ -222,13 +225,49 @@ async fn empty<B: Broker, S: Store>(
     link: LinkId,
     really: bool,
 ) -> Result<u64, StoreError> {
+    change(pipeline, name, link, really, |link| {
+        let values = if link.is_paired() { 0 } else { link.registers.len() as u64 };
+        (values, !link.is_paired() && link.forget_values())
+    })
+    .await
+}
+
+/// Drops what a link of two accounts keeps only so that a write can be undone; how many values that are.
+async fn forget_before<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    link: LinkId,
+    really: bool,
+) -> Result<u64, StoreError> {
+    change(pipeline, name, link, really, |link| {
+        let mut dropped = 0;
+        for side in Side::BOTH {
+            let before = &mut link.sides[side].before;
+            let kept = before.len();
+            // That there was nothing is nothing of theirs.
+            before.retain(|_, value| value.is_none());
+            dropped += (kept - before.len()) as u64;
+        }
+        (dropped, dropped > 0)
+    })
+    .await
+}
+
+/// Changes a link, if `really`. `forget` drops values of it, and says how many, and whether anything of the link is another.
+async fn change<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    name: &ConnectionName,
+    link: LinkId,
+    really: bool,
+    forget: impl Fn(&mut Link) -> (u64, bool),
+) -> Result<u64, StoreError> {
     loop {
         // Only this question lets the store begin a new memory, where it has lost the old one.
         let epoch = pipeline.store.epoch(name).await?;
         let loaded = pipeline.store.load(name, &[link]).await?.items.into_iter().next().flatten();
-        let Some(mut link) = loaded.filter(|link| !link.is_paired()) else { return Ok(0) };
-        let values = link.registers.len() as u64;
-        if !really || !link.forget_values() {
+        let Some(mut link) = loaded else { return Ok(0) };
+        let (values, changes) = forget(&mut link);
+        if !really || !changes {
             return Ok(values);
         }
         let commit = Commit { link: Some(link), ..Commit::default() };

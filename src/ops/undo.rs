@@ -20,10 +20,11 @@ use super::worker::{how_to_start, missing};
 use crate::broker::message::Payload;
 use crate::broker::{Broker, Destination, Message, Outgoing, Queue};
 use crate::domain::pending::pending;
-use crate::domain::rules::Departure;
-use crate::domain::undo::{Act, Before, Overwritten, Restore, Skip, restore};
+use crate::domain::rules::{Departure, Flow};
+use crate::domain::undo::{Act, Restore, Skip, Target, deactivate, restore, targets};
 use crate::domain::{
-    AccountId, AttributePath, Attributes, Cause, ChangeOutcome, Command, Epoch, Lane, Link, LinkId, RunId, Side, Sides,
+    AccountId, AttributePath, Attributes, Cause, ChangeOutcome, Command, ConnectionName, Epoch, Lane, Link, RunId,
+    Side, Sides,
 };
 use crate::failpoint::hit;
 use crate::stages::{Connection, Pipeline};
@@ -39,6 +40,8 @@ use report::{Entry, Report, Verdict};
 pub struct Ask {
     /// The run.
     pub run: RunId,
+    /// Its connection, which must be named where several have a run of this id.
+    pub connection: Option<ConnectionName>,
     /// Only say what would be done.
     pub dry_run: bool,
     /// Take the right to use their accounts away from those that the run has created.
@@ -62,16 +65,6 @@ const LOOK: Duration = Duration::from_secs(30);
 /// The wait between two looks at what the writers have done.
 const POLL: Duration = Duration::from_millis(100);
 
-/// What a run did to one side of a link, all its writes taken together.
-struct Target {
-    link: LinkId,
-    side: Side,
-    accounts: Sides<Option<AccountId>>,
-    act: Act,
-    /// Of each attribute what was there first, and the generation that was written last.
-    values: BTreeMap<AttributePath, (Before, u32)>,
-}
-
 /// Brings back what a run has overwritten.
 pub async fn run<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
@@ -80,8 +73,8 @@ pub async fn run<B: Broker, S: Store>(
     stop: CancellationToken,
     form: Form,
 ) -> anyhow::Result<Exit> {
-    let connection = find(pipeline, &ask.run).await?;
-    let targets = targets(pipeline, &connection, &ask.run).await?;
+    let connection = find(pipeline, &ask).await?;
+    let targets = done_by(pipeline, &connection, &ask.run).await?;
     let undoing = Undoing { pipeline, connection: &connection, ask: &ask };
     let mut report = Report::new(&connection, &ask);
     if !ask.dry_run && !targets.is_empty() {
@@ -102,58 +95,61 @@ pub async fn run<B: Broker, S: Store>(
     Ok(exit)
 }
 
-/// The connection of a run that may be undone.
-async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, id: &RunId) -> anyhow::Result<Arc<Connection>> {
+/// The connection of a run that may be undone. Live runs are named after their hour, so that every connection may have one.
+async fn find<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, ask: &Ask) -> anyhow::Result<Arc<Connection>> {
+    let (id, mut found) = (&ask.run, Vec::new());
+    if let Some(name) = ask.connection.as_ref().filter(|name| pipeline.connections.get(name).is_none()) {
+        return Err(UsageError::new(format!("there is no connection {name}")).into());
+    }
     for (name, connection) in pipeline.connections.iter() {
-        let run = pipeline.store.run(name, id).await?;
-        let is_noted = !pipeline.store.overwritten(name, id, 0, 1).await?.is_empty();
-        if run.is_none() && !is_noted {
+        if ask.connection.as_ref().is_some_and(|asked| asked != name) {
             continue;
         }
-        if run.is_some_and(|run| run.kind != RunKind::Live && !run.is_over()) {
-            let text = format!(
-                "run {id} of {name} is still under way: `muster pause {name}` stops its writes, and then \
-                                nothing of it is over; wait for its end, see `muster status`"
-            );
-            return Err(UsageError::new(text).into());
+        let run = pipeline.store.run(name, id).await?;
+        let is_noted = !pipeline.store.overwritten(name, id, 0, 1).await?.is_empty();
+        if run.is_some() || is_noted {
+            found.push((connection, run, is_noted));
         }
-        if !is_noted && connection.undo.is_none() {
-            let text = format!("{name} keeps nothing of what its writes overwrite (`undo = \"off\"`)");
-            return Err(UsageError::new(text).into());
-        }
-        return Ok(Arc::clone(connection));
     }
-    Err(UsageError::new(format!("there is no run {id}, or it was too long ago; see `muster status`")).into())
+    if found.len() > 1 {
+        let names: Vec<_> = found.iter().map(|(connection, ..)| connection.name.as_str()).collect();
+        let text = format!("{} have a run {id}: say which one is meant with --connection", names.join(" and "));
+        return Err(UsageError::new(text).into());
+    }
+    let Some((connection, run, is_noted)) = found.pop() else {
+        return Err(
+            UsageError::new(format!("there is no run {id}, or it was too long ago; see `muster status`")).into()
+        );
+    };
+    let name = &connection.name;
+    if run.is_some_and(|run| run.kind != RunKind::Live && !run.is_over()) {
+        let text = format!(
+            "run {id} of {name} is still under way: `muster pause {name}` stops its writes, and then \
+                            nothing of it is over; wait for its end, see `muster status`"
+        );
+        return Err(UsageError::new(text).into());
+    }
+    if !is_noted && connection.undo.is_none() {
+        let text = format!("{name} keeps nothing of what its writes overwrite (`undo = \"off\"`)");
+        return Err(UsageError::new(text).into());
+    }
+    Ok(Arc::clone(connection))
 }
 
 /// What the run did, in the order in which it began to.
-async fn targets<B: Broker, S: Store>(
+async fn done_by<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     connection: &Connection,
     run: &RunId,
 ) -> Result<Vec<Target>, StoreError> {
-    let mut targets: Vec<Target> = Vec::new();
-    let mut places = BTreeMap::new();
-    let mut read = 0;
+    let epoch = pipeline.store.epoch(&connection.name).await?.id;
+    let mut notes = Vec::new();
     loop {
-        let page = pipeline.store.overwritten(&connection.name, run, read, PAGE).await?;
+        let page = pipeline.store.overwritten(&connection.name, run, notes.len(), PAGE).await?;
         if page.is_empty() {
-            return Ok(targets);
+            return Ok(targets(notes, &connection.rules(epoch)));
         }
-        read += page.len();
-        for Overwritten { link, side, accounts, at: _, act, values } in page {
-            let place = *places.entry((link, side)).or_insert_with(|| {
-                targets.push(Target { link, side, accounts: accounts.clone(), act, values: BTreeMap::new() });
-                targets.len() - 1
-            });
-            let target = &mut targets[place];
-            if matches!(act, Act::Parted(_)) {
-                target.act = act;
-            }
-            for (path, generation, before) in values {
-                target.values.entry(path).or_insert_with(|| (before, generation)).1 = generation;
-            }
-        }
+        notes.extend(page);
     }
 }
 
@@ -185,11 +181,8 @@ impl<B: Broker, S: Store> Undoing<'_, B, S> {
         let (store, name) = (&self.pipeline.store, &self.connection.name);
         let began_at = store.epoch(name).await?.now;
         store.begin_run(name, &Run::new(self.id(), RunKind::Retry, operator(), began_at)).await?;
-        let known = store.run(name, &self.id()).await?.map_or(0, |run| run.read);
-        let lacking = u32::try_from(targets)?.saturating_sub(known);
-        if lacking > 0 {
-            store.reserve(name, &self.id(), lacking, None).await?;
-        }
+        // As many as there are targets, however many processes undo the run: a number too many would keep it open for ever.
+        store.reserve_up_to(name, &self.id(), u32::try_from(targets)?).await?;
         hit("undo.reserved");
         Ok(())
     }
@@ -205,7 +198,15 @@ impl<B: Broker, S: Store> Undoing<'_, B, S> {
             let ids: Vec<_> = left.iter().map(|place| targets[*place].link).collect();
             let loaded = store.load(name, &ids).await?;
             epoch = loaded.epoch;
-            let today = self.today(targets, &left).await?;
+            let rules = self.connection.rules(epoch);
+            // What is undone already need not be asked for: begun again, the command gets on.
+            let open: Vec<usize> = left
+                .iter()
+                .zip(&loaded.items)
+                .filter(|(place, link)| !link.as_ref().is_some_and(|link| targets[**place].is_undone(link, &rules)))
+                .map(|(place, _)| *place)
+                .collect();
+            let today = self.today(targets, &open).await?;
             let mut commits = Vec::new();
             let mut committing = Vec::new();
             for (place, link) in std::mem::take(&mut left).into_iter().zip(loaded.items) {
@@ -244,13 +245,26 @@ impl<B: Broker, S: Store> Undoing<'_, B, S> {
         Ok(entries.into_iter().flatten().collect())
     }
 
-    /// What the accounts of these targets hold now, under the names of the link, where they can be read.
-    async fn today(&self, targets: &[Target], places: &[usize]) -> anyhow::Result<BTreeMap<usize, Today>> {
-        let mut today = BTreeMap::new();
+    /// What the accounts of these targets hold now, under the names of the link, where they can be read: of the side that was
+    /// written, and of the other one where its values count as well.
+    async fn today(
+        &self,
+        targets: &[Target],
+        places: &[usize],
+    ) -> anyhow::Result<BTreeMap<usize, Sides<Option<Today>>>> {
+        let mut today = BTreeMap::<usize, Sides<Option<Today>>>::new();
+        let rules = self.connection.template();
+        let flows_both_ways = |target: &Target| {
+            let flow = |path: &AttributePath| rules.attributes.get(path).map(|rule| rule.flow);
+            target.values.keys().any(|path| flow(path) == Some(Flow::Both))
+        };
         for side in Side::BOTH {
             let system = &self.connection.systems[side];
             let end = &self.connection.ends[side];
-            let of_side = |place: &&usize| targets[**place].side == side && targets[**place].act == Act::Changed;
+            let of_side = |place: &&usize| {
+                let target = &targets[**place];
+                target.act == Act::Changed && (target.side == side || flows_both_ways(target))
+            };
             let asked: Vec<(usize, AccountId)> = places
                 .iter()
                 .filter(of_side)
@@ -263,24 +277,35 @@ impl<B: Broker, S: Store> Undoing<'_, B, S> {
                 anyhow::bail!("{system} is not called before {until}, so it cannot be asked what was edited since");
             }
             let accounts: Vec<_> = asked.iter().map(|(_, account)| account.clone()).collect();
-            let found = tokio::time::timeout(LOOK, end.get(&accounts)).await;
-            let found = found.map_err(|_| anyhow::anyhow!("{system} does not answer"))?;
-            let found = found.map_err(|failure| anyhow::anyhow!("{system} cannot be asked: {failure}"))?;
-            let rules = self.connection.template();
+            let mut found = Vec::with_capacity(accounts.len());
+            // In pieces, so that a system which takes few calls a second is not given up for having been asked much at once.
+            for piece in accounts.chunks(end.schema().batch.max(end.schema().calls).max(1)) {
+                let answer = tokio::time::timeout(LOOK, end.get(piece)).await;
+                let answer = answer.map_err(|_| anyhow::anyhow!("{system} does not answer"))?;
+                let answer = answer.map_err(|failure| anyhow::anyhow!("{system} cannot be asked: {failure}"))?;
+                anyhow::ensure!(answer.len() == piece.len(), "{system} left questions unanswered");
+                found.extend(answer);
+            }
             for ((place, _), lookup) in asked.into_iter().zip(found) {
                 let held = match lookup {
                     Lookup::Found(snapshot) => Today::Holds(rules.inbound(side, &snapshot)),
                     Lookup::Absent(_) => Today::Gone,
                     Lookup::Unreadable { .. } => Today::Unreadable,
                 };
-                today.insert(place, held);
+                today.entry(place).or_default()[side] = Some(held);
             }
         }
         Ok(today)
     }
 
     /// What is brought back of one target.
-    fn decide(&self, target: &Target, link: Option<Link>, epoch: Epoch, today: Option<&Today>) -> Decided {
+    fn decide(
+        &self,
+        target: &Target,
+        link: Option<Link>,
+        epoch: Epoch,
+        today: Option<&Sides<Option<Today>>>,
+    ) -> Decided {
         let (connection, side) = (self.connection, target.side);
         let entry = |path: Option<&AttributePath>, verdict: Verdict| {
             let account = target.accounts[side].clone();
@@ -304,38 +329,57 @@ impl<B: Broker, S: Store> Undoing<'_, B, S> {
                 return nothing(Verdict::Cannot("it was deleted, which nobody can take back"));
             }
             Act::Created if link.sides[side].account.is_none() => return nothing(Verdict::NotDone),
-            Act::Created if !self.ask.deactivate_created => {
+            Act::Created => {
+                let why = "nobody can tell whether this run created it: it was found, or the answer was lost";
+                return Decided {
+                    entries: vec![entry(None, Verdict::Cannot(why)).of(&link, side)],
+                    ..nothing(Verdict::NotDone)
+                };
+            }
+            Act::Made if link.sides[side].account.is_none() => return nothing(Verdict::NotDone),
+            Act::Made | Act::Changed | Act::Kept if link.sides[side].account != target.accounts[side] => {
+                return nothing(Verdict::Cannot("its partner has another account since"));
+            }
+            Act::Made if !self.ask.deactivate_created => {
                 return Decided {
                     entries: vec![entry(None, Verdict::Created).of(&link, side)],
                     ..nothing(Verdict::Created)
                 };
             }
-            Act::Changed if link.sides[side].account != target.accounts[side] => {
-                return nothing(Verdict::Cannot("its partner has another account since"));
-            }
-            Act::Created | Act::Changed => {}
+            Act::Made | Act::Changed | Act::Kept => {}
         }
-        let held = match today {
-            None => None,
-            Some(Today::Holds(held)) => Some(held),
+        let mut held = Sides::default();
+        match today.and_then(|today| today[side].as_ref()) {
+            None => {}
+            Some(Today::Holds(shown)) => held[side] = Some(shown),
             Some(Today::Gone) => return nothing(Verdict::Cannot("it is not there any more")),
             Some(Today::Unreadable) => return nothing(Verdict::Cannot("it cannot be read")),
-        };
+        }
+        match today.and_then(|today| today[side.other()].as_ref()) {
+            None => {}
+            Some(Today::Holds(shown)) => held[side.other()] = Some(shown),
+            Some(Today::Gone) => return nothing(Verdict::Cannot("its partner is not there any more")),
+            Some(Today::Unreadable) => return nothing(Verdict::Cannot("its partner cannot be read")),
+        }
         let rules = connection.rules(epoch);
         let mut after = link.clone();
         let mut entries = Vec::new();
-        for (path, (before, generation)) in &target.values {
+        let is_made = target.act == Act::Made;
+        // All that can be taken back of a creation is the right to use the account.
+        let values = target.values.iter().filter(|(path, _)| !is_made || **path == AttributePath::active());
+        for (path, written) in values {
             let flows_back = rules.attributes.get(path).is_some_and(|rule| rule.flow.contributes(side));
             let source = if flows_back { side } else { side.other() };
             let read_at = connection.ends[source].clock();
-            let what = Restore { side, path, generation: *generation, before, today: held, read_at };
-            let verdict = match restore(&after, what, &rules) {
+            let what = Restore { side, path, written, today: held, read_at };
+            let restored = if is_made { deactivate(&after, what, &rules) } else { restore(&after, what, &rules) };
+            let verdict = match restored {
                 Ok(restored) => {
                     after = restored;
                     Verdict::Undone
                 }
                 Err(Skip::AlreadyUndone) => Verdict::Undone,
-                Err(Skip::NotMapped) if target.act == Act::Created => {
+                Err(Skip::NotMapped) if is_made => {
                     Verdict::Cannot("it was created, and this connection deactivates nobody; nobody is deleted either")
                 }
                 Err(skip) => Verdict::Skipped(skip),

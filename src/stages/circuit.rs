@@ -16,15 +16,20 @@ use super::{Halt, Pipeline};
 use crate::broker::Broker;
 use crate::clock;
 use crate::domain::circuit::{Admission, Circuit, Fared, Open, Report, Symptom};
-use crate::domain::{SystemName, Timestamp, Token};
+use crate::domain::{Code, Failure, FailureClass, SystemName, Timestamp, Token};
 use crate::failpoint::hit;
 use crate::store::{Store, SystemState};
+use crate::systems::Written;
 
 /// How often what goes well is told while there are failures.
 const TOLD_WELL: Duration = Duration::from_secs(1);
 
 /// How often a circuit is decided anew that others change meanwhile. What is told later is not lost.
 const TRIES: u32 = 10;
+
+/// Writes in a row that may be refused for lack of a right and count as refusals of those accounts. More of them, with no
+/// write that goes well, and it is the right of everybody that is missing.
+const REFUSED_ALONE: u32 = 3;
 
 /// What this process knows of all systems' circuits.
 #[derive(Debug, Default)]
@@ -43,6 +48,10 @@ struct Known {
     circuit: Circuit,
     /// When the circuit was as it is known, in the store's clock and by this process's own.
     as_of: Option<(Timestamp, Instant)>,
+    /// When this process heard of that.
+    heard_at: Option<Instant>,
+    /// Writes refused in a row as if the credential had no right, though it is accepted elsewhere.
+    refused_alone: u32,
     /// Calls that nobody was told of.
     untold: Report,
     untold_since: Option<Instant>,
@@ -96,6 +105,17 @@ impl Line {
         self.known().circuit.open.is_some()
     }
 
+    /// Notes how many writes of a call went well, and how many were refused for lack of a right: whether those may have been
+    /// refused for the sake of their accounts.
+    fn may_be_refused_alone(&self, well: usize, refused: usize) -> bool {
+        let mut known = self.known();
+        if well > 0 {
+            known.refused_alone = 0;
+        }
+        known.refused_alone = known.refused_alone.saturating_add(u32::try_from(refused).unwrap_or(u32::MAX));
+        known.refused_alone <= REFUSED_ALONE
+    }
+
     /// For [`Pipeline::fared`], asked before the call.
     pub(crate) fn era(&self) -> Era {
         self.known().era
@@ -128,6 +148,11 @@ impl Known {
     }
 
     fn learn(&mut self, circuit: &Circuit, now: Timestamp, at: Instant) {
+        // An answer from before, that was longer on its way. A store that lost its memory shows a lower one later as well.
+        if circuit.revision < self.circuit.revision && self.heard_at.is_some_and(|heard_at| at <= heard_at) {
+            return;
+        }
+        self.heard_at = Some(clock::now());
         let opens = self.circuit.open.is_none() && circuit.open.is_some();
         let is_of_another = |open: &Open| open.probe.map(|probe| probe.token) != self.probe;
         if opens || self.probe.is_some() && circuit.open.as_ref().is_none_or(is_of_another) {
@@ -209,6 +234,31 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
             let answer = self.ask_neutrally(system).await;
             hit("circuit.probed");
             self.fared(system, era, answer).await;
+        }
+    }
+
+    /// Tells accounts that a system keeps from us, and answers as if the credential had no right at all, from a credential that
+    /// has none: where the system takes it for anything else, and takes writes of others, the refusal is the account's own, and
+    /// stops nobody else.
+    pub(crate) async fn judge_refusals(&self, system: &SystemName, written: &mut [Written]) {
+        let is_refused = |failure: &Failure| failure.class == FailureClass::Unauthorised && failure.status == Some(403);
+        let well = written.iter().filter(|written| matches!(written, Written::Done(_) | Written::Ended)).count();
+        let refusals = |written: &Written| matches!(written, Written::Failed(failure) if is_refused(failure));
+        let refused = written.iter().filter(|written| refusals(written)).count();
+        if !self.line(system).may_be_refused_alone(well, refused) || refused == 0 {
+            return;
+        }
+        if self.ask_neutrally(system).await != Fared::Well {
+            return;
+        }
+        for written in written {
+            if let Written::Failed(failure) = written
+                && is_refused(failure)
+            {
+                let message = "the system takes the credential, but not for this account";
+                failure.class = FailureClass::Permanent;
+                (failure.code, failure.message) = (Code::known("account_refused"), message.into());
+            }
         }
     }
 
@@ -311,5 +361,27 @@ impl<B: Broker, S: Store> Pipeline<B, S> {
                 self.probe(name).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn circuit(revision: u64) -> Circuit {
+        (0..revision).fold(Circuit::default(), |circuit, _| circuit.closed(Timestamp(1)))
+    }
+
+    /// F22: an answer that was longer on its way does not undo what was learnt meanwhile; a store that lost its memory does.
+    #[test]
+    fn an_older_answer_that_comes_later_says_nothing() {
+        let mut known = Known::default();
+        let asked_at = clock::now();
+        known.learn(&circuit(5), Timestamp(1_000), asked_at);
+        known.probe = Some(Token(1));
+        known.learn(&circuit(4), Timestamp(999), asked_at);
+        assert_eq!((known.circuit.revision, known.probe), (5, Some(Token(1))));
+        known.learn(&circuit(4), Timestamp(2_000), clock::now() + Duration::from_secs(1));
+        assert_eq!((known.circuit.revision, known.probe), (4, None));
     }
 }

@@ -366,6 +366,7 @@ pub fn connect(config: &ConnectionConfig, ends: Sides<SharedSystem>) -> Result<C
         protected: protected(config, schemas),
         busy: config.busy.clone(),
         breaker: config.loop_breaker,
+        keeps_before: config.undo.is_some(),
         grain: Sides { a: schemas.a.grain, b: schemas.b.grain },
         // Replaced once the epoch is known; nothing is digested before.
         digest_key: DigestKey::new(&config.name, Epoch(0)),

@@ -10,6 +10,11 @@ const REMEDIES: &[(&str, &str)] = &[
     ("invalid_partner_id", "Put the partner's id into that field, as its system shows it, or clear it."),
     ("already_linked", "Correct the partner's id of one of the accounts; `muster explain` shows both."),
     ("ambiguous", "Clear the partner's id on all but one of the accounts."),
+    (
+        "account_refused",
+        "Look in the system who may change this account: its owner, or an administrator's protection, keeps it from the \
+         credential.",
+    ),
     ("account_gone", "Restore the account in its system, or discard the letter."),
     ("unknown_connection", "Add the connection to this configuration, or discard the letter."),
     ("busy_too_long", "Retry it while nobody works with the account, or set `busy = { then = \"write\" }`."),

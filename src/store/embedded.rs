@@ -245,6 +245,10 @@ impl Store for EmbeddedStore {
         self.reserve_numbers(connection, run, count, reader).await
     }
 
+    async fn reserve_up_to(&self, connection: &ConnectionName, run: &RunId, count: u32) -> Result<bool, StoreError> {
+        self.reserve_numbers_up_to(connection, run, count).await
+    }
+
     async fn abandon(&self, connection: &ConnectionName, run: &RunId, range: (u32, u32)) -> Result<(), StoreError> {
         self.abandon_numbers(connection, run, range).await
     }

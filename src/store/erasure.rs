@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{JournalEntry, Recorded};
-use crate::domain::undo::{Before, Overwritten};
-use crate::domain::{AccountId, LinkId, Side, Sides};
+use crate::domain::undo::{Before, Overwritten, Replaced};
+use crate::domain::{AccountId, Digest, LinkId, Side, Sides};
 
 /// A person on one connection: the accounts and the links that are theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,11 +59,13 @@ impl Person {
         let Ok(mut write) = Overwritten::unpacked(stored) else { return Fate::Stays };
         let has = |side: Side| write.accounts[side].as_ref().is_some_and(|it| self.accounts[side].contains(it));
         let is_theirs = self.links.contains(&write.link) || has(Side::A) || has(Side::B);
-        let is_held = |(_, _, before): &(_, _, Before)| matches!(before, Before::Held(_));
+        let is_held = |replaced: &Replaced| matches!(replaced.before, Before::Held(_));
         if !is_theirs || !write.values.iter().any(is_held) {
             return Fate::Stays;
         }
-        write.values.iter_mut().for_each(|(_, _, before)| *before = Before::Unknown);
+        for replaced in &mut write.values {
+            (replaced.before, replaced.wrote) = (Before::Unknown, Digest(0));
+        }
         Fate::Becomes(write.packed())
     }
 

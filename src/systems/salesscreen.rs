@@ -138,6 +138,10 @@ impl System for SalesScreen {
         self.judge_mapping(rights)
     }
 
+    async fn probe(&self) -> Result<(), Failure> {
+        self.prove_key().await.map(drop)
+    }
+
     /// Always fails: see [`Schema::readable`].
     async fn read(&self, _from: &ReadFrom) -> Result<Page, Failure> {
         Err(unreadable())

@@ -254,6 +254,43 @@ async fn who_has_no_partner_is_forgotten(mode: Mode) {
     assert_eq!(again["accounts"], json!([scene.named()]), "the id stays: {again}");
 }
 
+/// What a link of two accounts keeps only so that a write can be undone goes as well, and they stay linked.
+async fn what_an_undo_would_bring_back_is_forgotten(mode: Mode) {
+    let crm = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    let other = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    let people = crm.admin().seed(System::Scim, 2, 7).unwrap();
+    let both = directory(&crm.scim_url()).replace("systems.directory", "systems.crm") + &directory(&other.scim_url());
+    let muster = Installation::on(mode, &(both + &connection("")), "lease = \"5s\"\nrequest_timeout = \"3s\"").await;
+    let (account, admins) = (people[0].clone(), [crm.admin(), other.admin()]);
+    let mut scene = Scene { muster, mode, admins, _sandboxes: [crm, other], account, minutes: 0 };
+    scene.admins[0].edit(System::Scim, &scene.account, &json!({ "title": WON })).unwrap();
+    scene.sync().await;
+    let accounts = scene.admins[1].accounts(System::Scim);
+    let copy = accounts.iter().find(|account| account["externalId"] == *scene.account).unwrap()["id"].clone();
+    scene.later();
+    scene.admins[1].edit(System::Scim, copy.as_str().unwrap(), &json!({ "title": LOST })).unwrap();
+    scene.sync().await;
+    assert_eq!(scene.found(&[LOST]).await, [LOST]);
+    let dry = scene.forget(&["--dry-run"]).await;
+    assert!(dry["erased"]["overwritten"].as_u64() >= Some(1), "{dry}");
+    assert_eq!(scene.found(&[LOST]).await, [LOST]);
+    let erased = scene.forget(&[]).await;
+    assert_eq!(erased["erased"]["overwritten"], dry["erased"]["overwritten"]);
+    assert!(erased["kept_in_links"].as_u64() >= Some(1), "{erased}");
+    assert_eq!(scene.found(&[LOST]).await, [""; 0]);
+    assert_eq!(scene.forget(&[]).await["erased"]["overwritten"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_would_bring_back_is_forgotten_over_a_file() {
+    what_an_undo_would_bring_back_is_forgotten(Mode::File).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_undo_would_bring_back_is_forgotten_over_servers() {
+    what_an_undo_would_bring_back_is_forgotten(Mode::Servers).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_no_partner_is_forgotten_over_a_file() {
     who_has_no_partner_is_forgotten(Mode::File).await;

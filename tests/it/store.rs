@@ -55,6 +55,7 @@ macro_rules! suite {
             a_retry_of_many_letters_has_one_hand,
             a_run_is_over_when_nothing_is_in_flight,
             runs_are_listed_newest_first_and_begun_once,
+            numbers_up_to_a_count_are_given_out_once,
             requests_wait_until_they_are_served,
             a_timetable_is_replaced_only_where_it_was_read,
             a_slot_is_served_once,

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use muster::database::Database;
+use muster::domain::ConnectionName;
 use muster::sandbox::{Admin, Sandbox, SandboxSettings, System, Write};
+use muster::store::embedded::EmbeddedStore;
+use muster::store::{Run, RunKind, Store};
 use serde_json::{Value, json};
 
 use super::processes::{CONNECTION, Installation, Mode, connection, directory, written};
@@ -243,4 +247,35 @@ async fn a_run_that_nobody_knows_is_refused() {
     let pair = Pair::start(Mode::File, ONE_WAY, 2).await;
     let unknown = pair.installation.muster(&["undo", "no-such-run"]).await;
     assert!(unknown.status == 2 && unknown.stderr.contains("there is no run no-such-run"), "{unknown:?}");
+}
+
+/// B13: hours of live changes have the same name on every connection, so undoing one asks which connection is meant.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_runs_of_a_name_one_must_be_meant() {
+    const OTHER: &str = "crm-other";
+    let pair = Pair::start(Mode::File, ONE_WAY, 2).await;
+    let url = pair.sandboxes[DIRECTORY].scim_url();
+    let systems = directory(&pair.sandboxes[CRM].scim_url()).replace("systems.directory", "systems.crm")
+        + &directory(&url)
+        + &directory(&url).replace("systems.directory", "systems.other");
+    let to_other = connection("").replace(CONNECTION, OTHER).replace("\"directory\"", "\"other\"");
+    pair.installation.configure(&(systems + &connection("") + &to_other)).await;
+    let database = Database::open(&pair.installation.config().with_file_name("muster.db")).unwrap();
+    let store = EmbeddedStore::open(&database).await.unwrap();
+    for name in [CONNECTION, OTHER] {
+        let name: ConnectionName = name.parse().unwrap();
+        let began_at = store.epoch(&name).await.unwrap().now;
+        let live = Run::new("live-2026112121".parse().unwrap(), RunKind::Live, "live".to_owned(), began_at);
+        store.begin_run(&name, &live).await.unwrap();
+    }
+    drop(store);
+    database.close().await;
+    let refused = pair.installation.muster(&["undo", "live-2026112121"]).await;
+    let names = format!("{CONNECTION} and {OTHER}");
+    assert!(refused.status == 2 && refused.stderr.contains(&names), "{refused:?}");
+    assert!(refused.stderr.contains("--connection"), "{refused:?}");
+    let undone = pair.undo("live-2026112121", &["--connection", OTHER]).await;
+    assert_eq!(undone["connection"], OTHER);
+    let unknown = pair.installation.muster(&["undo", "live-2026112121", "--connection", "crm-nobody"]).await;
+    assert!(unknown.status == 2 && unknown.stderr.contains("no connection crm-nobody"), "{unknown:?}");
 }

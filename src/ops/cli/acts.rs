@@ -34,8 +34,10 @@ impl Command {
                 let about = About::connection(Some(connection)).accounts(only).flag("full", *full);
                 Some(Act::new(Verb::Sync, about))
             }
-            Self::Undo { run, dry_run: _, deactivate_created, wait: _ } => {
-                let about = About::default().option("run", Some(run)).flag("deactivate_created", *deactivate_created);
+            Self::Undo { run, connection, dry_run: _, deactivate_created, wait: _ } => {
+                let about = About::connection(connection.as_ref())
+                    .option("run", Some(run))
+                    .flag("deactivate_created", *deactivate_created);
                 Some(Act::new(Verb::Undo, about))
             }
             Self::Dead { command } => command.act(),

@@ -49,6 +49,8 @@ impl Verdict {
                 Skip::Pinned => "pinned to the other system: see `muster conflicts unpin`",
                 Skip::Unknown => "what it held before was not known",
                 Skip::NotMapped => "the connection does not write it any more",
+                Skip::Forgotten => "the store lost its memory since: nobody can tell what was edited",
+                Skip::BothWays => "it was created, and values flow both ways: its partner would be deactivated as well",
                 Skip::Unread => "not read since the store lost its memory: a sync reads it",
             }),
             Self::Created => Some(

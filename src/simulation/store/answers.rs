@@ -202,6 +202,14 @@ impl Store for MemoryStore {
         .await
     }
 
+    async fn reserve_up_to(&self, _: &ConnectionName, run: &RunId, count: u32) -> Result<bool, StoreError> {
+        self.op("reserve", |state, _| {
+            let run = state.runs.get_mut(run);
+            Ok(run.map(|run| run.read = run.read.max(count)).is_some())
+        })
+        .await
+    }
+
     async fn abandon(&self, _: &ConnectionName, run: &RunId, (first, count): (u32, u32)) -> Result<(), StoreError> {
         self.op("abandon", |state, _| {
             for number in first..first + count {

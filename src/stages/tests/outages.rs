@@ -112,3 +112,32 @@ async fn an_account_that_fails_by_itself_has_a_letter() {
     let letters = world.pipeline.store.all_letters();
     assert_eq!(letters.len(), 1, "{letters:#?}");
 }
+
+/// F22: one account that the system keeps from us, and says so as if the credential had no right, has its letter, and stops
+/// nobody else.
+#[tokio::test]
+async fn an_account_that_is_refused_alone_stops_nobody() {
+    let mut world = wait_for(20, failure(FailureClass::Transient, None)).await;
+    world.scim.go_down(0, failure(FailureClass::Transient, None));
+    world.scim.refuse("title 3", Some(failure(FailureClass::Unauthorised, Some(403))));
+    write_for(&world, Duration::from_secs(20)).await;
+    assert_eq!(why(&world).await, None);
+    world.come_to_rest().await;
+    assert_eq!(world.scim.titles().len(), 19);
+    let letters = world.pipeline.store.all_letters();
+    let codes: Vec<_> = letters.iter().map(|letter| letter.fingerprint.code.as_str()).collect();
+    assert_eq!(codes, ["account_refused"]);
+}
+
+/// F22: a credential that may read and not write is one that lacks a right: its system is left alone after a few letters.
+#[tokio::test]
+async fn a_right_that_nobody_has_stops_all_writes() {
+    let world = wait_for(20, failure(FailureClass::Transient, None)).await;
+    world.scim.go_down(0, failure(FailureClass::Transient, None));
+    for id in 0..20 {
+        world.scim.refuse(&format!("title {id}"), Some(failure(FailureClass::Unauthorised, Some(403))));
+    }
+    write_for(&world, Duration::from_secs(3600)).await;
+    assert_eq!(why(&world).await, Some(Why::Unauthorised));
+    assert_eq!(world.pipeline.store.all_letters().len(), 3);
+}

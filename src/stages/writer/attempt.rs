@@ -15,7 +15,7 @@ use crate::domain::course::{Course, course};
 use crate::domain::link::{LastWrite, WriteAnswer};
 use crate::domain::pending::{Need, Pending, pending};
 use crate::domain::rules::Departure;
-use crate::domain::undo::overwritten;
+use crate::domain::undo::{answered, overwritten};
 use crate::domain::write::{self, Deadlines, Finish};
 use crate::domain::{
     AccountId, Attributes, Code, Command, CommandOutcome, Failure, FailureClass, LetterId, Link, Sighting, Snapshot,
@@ -242,7 +242,15 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
     pub(super) fn overwrite(&self, link: &Link, wanted: &Pending) -> Option<Overwrite> {
         let wave = self.wave;
         let kept = wave.connection.undo?;
-        let entry = overwritten(link, wave.side, wanted, wave.store_clock());
+        let entry = overwritten(link, wave.side, wanted, wave.store_clock(), &wave.rules);
+        Some(Overwrite { run: self.command.cause.run.clone(), kept, entry })
+    }
+
+    /// What only the answer to a write tells an undo, where that is kept.
+    fn answered(&self, link: &Link, begun: &Begun, answer: &Snapshot) -> Option<Overwrite> {
+        let wave = self.wave;
+        let kept = wave.connection.undo?;
+        let entry = answered(link, wave.side, &begun.wanted, answer, wave.store_clock(), &wave.rules)?;
         Some(Overwrite { run: self.command.cause.run.clone(), kept, entry })
     }
 
@@ -335,6 +343,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                         commit.claim = vec![Claim::Account(side, answer.account.clone())];
                     }
                     commit.close = vec![letter.clone()];
+                    commit.overwrite = self.answered(&link, begun, answer);
                     commit.link = Some(write::note(link, side, said.clone()));
                     if let Some(rest) = rest {
                         // The rest is mapped in the command's place, so the command is not over yet.
@@ -346,6 +355,7 @@ impl<B: Broker, S: Store> Attempt<'_, B, S> {
                     if !wave.rules.write_only[side] {
                         commit.reread = vec![(side, answer.account.clone())];
                     }
+                    commit.overwrite = self.answered(&link, begun, answer);
                     commit.link = Some(write::note(link, side, said.clone()));
                 }
                 Finish::LostLease => return Ok(self.later(LEASE_MARGIN)),

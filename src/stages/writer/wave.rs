@@ -346,7 +346,8 @@ impl<B: Broker, S: Store> Wave<'_, B, S> {
             return batch.answer_all(None);
         }
         let era = self.line.era();
-        let written = self.system().write(&writes, deadline).await;
+        let mut written = self.system().write(&writes, deadline).await;
+        self.pipeline.judge_refusals(self.target(), &mut written).await;
         self.fared(era, together(&written)).await;
         match complete(written, writes.len()) {
             Ok(written) => batch.answer(written.into_iter().map(Some)),

@@ -150,6 +150,22 @@ impl EmbeddedStore {
         .await
     }
 
+    /// See [`Store::reserve_up_to`](crate::store::Store::reserve_up_to).
+    pub(super) async fn reserve_numbers_up_to(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+    ) -> Result<bool, StoreError> {
+        let (name, run) = (connection.clone(), run.clone());
+        self.write(move |file, now| {
+            let connection = known(file, &name)?.connection;
+            let up_to = amend!("read = max(read, ?4)");
+            Ok(sql::run(file, up_to, (connection, run.as_str(), now.0, count))? > 0)
+        })
+        .await
+    }
+
     /// See [`Store::abandon`](crate::store::Store::abandon).
     pub(super) async fn abandon_numbers(
         &self,

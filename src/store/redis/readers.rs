@@ -109,6 +109,26 @@ impl RedisStore {
         }
     }
 
+    /// See [`Store::reserve_up_to`](crate::store::Store::reserve_up_to).
+    pub(super) async fn reserve_numbers_up_to(
+        &self,
+        connection: &ConnectionName,
+        run: &RunId,
+        count: u32,
+    ) -> Result<bool, StoreError> {
+        let keys = self.keys(connection);
+        let named = vec![keys.epoch(), keys.run(run), keys.run_bits(run)];
+        let (_, mut answer) = self
+            .guarded_in(None, &RESERVE, connection, named, |call| {
+                call.number(count).number(NUMBERS_PER_RUN).arg("up to");
+            })
+            .await?;
+        match part::<i64>(&mut answer)? {
+            -2 => Err(StoreError::Unusable(format!("run {run} of connection {connection} has no more numbers"))),
+            first => Ok(first >= 0),
+        }
+    }
+
     /// See [`Store::abandon`](crate::store::Store::abandon).
     pub(super) async fn abandon_numbers(
         &self,

@@ -11,6 +11,9 @@ use crate::domain::Failure;
 use crate::systems::http::Call;
 use crate::systems::{Finding, Rights};
 
+/// What the findings about the key are called.
+const KEY: &str = "api key";
+
 fn note(text: impl Into<String>) -> Finding {
     Finding::well(text)
 }
@@ -49,22 +52,22 @@ impl SalesScreen {
         findings
     }
 
-    /// Whether the key is accepted: a call without a user is refused for that, and changes nothing.
     async fn key(&self) -> Finding {
-        const SUBJECT: &str = "api key";
-        let answer = match self.call(Call::read("preflight"), &json!({})).await {
-            Ok(answer) => answer,
-            Err(failure) => return failed(SUBJECT, &failure),
-        };
+        self.prove_key().await.map_or_else(|failure| failed(KEY, &failure), Finding::well)
+    }
+
+    /// Whether the key is accepted: a call without a user is refused for that, and changes nothing. What is known then.
+    pub(super) async fn prove_key(&self) -> Result<String, Failure> {
+        let answer = self.call(Call::read("preflight"), &json!({})).await?;
         match answer.status {
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if !answer.is_html() => note(SUBJECT),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY if !answer.is_html() => Ok(KEY.to_owned()),
             status if status.is_success() && !answer.is_html() => {
-                note(format!("{SUBJECT}: not refused, though a call without a user proves little"))
+                Ok(format!("{KEY}: not refused, though a call without a user proves little"))
             }
-            status if status.is_success() => failed(SUBJECT, &answer.unreadable("the answer is no API's")),
+            status if status.is_success() => Err(answer.unreadable("the answer is no API's")),
             _ => match classify(&answer) {
-                Refusal::Failed(failure) => failed(SUBJECT, &failure),
-                Refusal::Taken(_) => note(SUBJECT),
+                Refusal::Failed(failure) => Err(failure),
+                Refusal::Taken(_) => Ok(KEY.to_owned()),
             },
         }
     }

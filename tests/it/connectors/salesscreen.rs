@@ -245,8 +245,12 @@ async fn the_check_says_what_is_missing() {
     };
     assert_eq!(problems(settings(&sandbox)).await, Vec::<String>::new());
     let asked = SalesScreenSettings { automatic_sync_off: false, ..settings(&sandbox) };
-    assert_eq!(problems(asked).await, ["automatic sync"]);
+    assert_eq!(problems(asked.clone()).await, ["automatic sync"]);
+    // What a person should see to says nothing of whether it works (F22).
+    assert_eq!(SalesScreen::new(asked).unwrap().probe().await, Ok(()));
     let wrong_key = SalesScreenSettings { api_key: "another".into(), ..settings(&sandbox) };
+    let refused = SalesScreen::new(wrong_key.clone()).unwrap().probe().await.unwrap_err();
+    assert_eq!(refused.class, FailureClass::Unauthorised);
     assert_eq!(problems(wrong_key).await, ["api key"]);
     let elsewhere = sandbox.url().parse().unwrap();
     assert_eq!(problems(SalesScreenSettings { url: elsewhere, ..settings(&sandbox) }).await, ["api key"]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use muster::domain::journal::JournalReason;
 use muster::domain::link::{Link, Origin};
-use muster::domain::undo::{Act, Before, Overwritten};
+use muster::domain::undo::{Act, Before, Overwritten, Replaced};
 use muster::domain::*;
 use muster::store::*;
 
@@ -70,14 +70,20 @@ async fn journal<S: Store>(store: &S) -> Vec<Kept> {
 fn overwrite(run: &str, link: u64, owner: &str) -> (Overwrite, Overwritten) {
     let entry = Overwritten {
         link: LinkId(link),
+        epoch: Epoch(3),
         side: Side::A,
         accounts: Sides { a: Some(account(owner)), b: None },
         at: Timestamp(7),
         act: Act::Changed,
-        values: vec![("title".parse().unwrap(), 2, Before::Held(Some(Value::from("Captain"))))],
+        values: vec![Replaced {
+            path: "title".parse().unwrap(),
+            generation: 2,
+            wrote: Digest(5),
+            before: Before::Held(Some(Value::from("Captain"))),
+        }],
     };
     let mut after = entry.clone();
-    after.values[0].2 = Before::Unknown;
+    (after.values[0].before, after.values[0].wrote) = (Before::Unknown, Digest(0));
     (Overwrite { run: run_id(run), kept: Duration::from_secs(3600), entry }, after)
 }
 

@@ -7,7 +7,7 @@ use muster::domain::guard::{Exposure, Risk, stop};
 use muster::domain::hold::Why;
 use muster::domain::link::{Link, Origin, Register};
 use muster::domain::resolve::JournalReason;
-use muster::domain::undo::{Act, Before, Overwritten};
+use muster::domain::undo::{Act, Before, Overwritten, Replaced};
 use muster::domain::*;
 use muster::store::*;
 
@@ -461,19 +461,22 @@ pub async fn a_copy_answers_as_the_original<S: Store>(store: S) {
 /// B13: what writes overwrite is kept for their run, in order, in the step that notes them, and only if that is made.
 pub async fn what_writes_overwrite_is_kept_by_run<S: Store>(store: S) {
     let epoch = epoch(&store).await;
+    let value =
+        |path: &str, generation, before| Replaced { path: path.parse().unwrap(), generation, wrote: Digest(9), before };
     let overwrite = |run: &str, link: u64, kept: Duration| Overwrite {
         run: run_id(run),
         kept,
         entry: Overwritten {
             link: LinkId(link),
+            epoch,
             side: Side::B,
             accounts: Sides { a: Some(account(format!("a{link}"))), b: None },
             at: Timestamp(7),
             act: Act::Changed,
             values: vec![
-                ("title".parse().unwrap(), 2, Before::Held(Some(Value::from("Captain")))),
-                ("nickName".parse().unwrap(), 3, Before::Held(None)),
-                ("emails".parse().unwrap(), 4, Before::Unknown),
+                value("title", 2, Before::Held(Some(Value::from("Captain")))),
+                value("nickName", 3, Before::Held(None)),
+                value("emails", 4, Before::Unknown),
             ],
         },
     };

@@ -144,3 +144,24 @@ pub async fn requests_wait_until_they_are_served<S: Store>(store: S) {
     store.request_done(&connection(), &run_id("r9")).await.unwrap();
     assert_eq!(store.requests(&connection()).await.unwrap(), [request("r2")]);
 }
+
+/// B13, B16: whoever sees to it that a run has numbers, however often and however many at once, gives out no more than are
+/// wanted, so that the run is over when each has its outcome.
+pub async fn numbers_up_to_a_count_are_given_out_once<S: Store>(store: S) {
+    let epoch = epoch(&store).await;
+    let undo = Run::new(run_id("undo-r1"), RunKind::Retry, "ada@host".to_owned(), Timestamp(1_000));
+    assert!(!store.reserve_up_to(&connection(), &undo.id, 3).await.unwrap(), "nobody has begun it");
+    store.begin_run(&connection(), &undo).await.unwrap();
+    let asked =
+        join_all((0..8).map(|_| async { store.reserve_up_to(&connection(), &undo.id, 3).await.unwrap() })).await;
+    assert!(asked.into_iter().all(|is_known| is_known));
+    assert_eq!(look(&store, &undo.id).await.read, 3);
+    assert!(store.reserve_up_to(&connection(), &undo.id, 2).await.unwrap());
+    assert_eq!(look(&store, &undo.id).await.read, 3, "never fewer");
+    assert!(store.reserve_up_to(&connection(), &undo.id, 4).await.unwrap());
+    for number in 0..4 {
+        assert!(!look(&store, &undo.id).await.is_over(), "{number}");
+        commit(&store, epoch, change(&undo.id, number, ChangeOutcome::Unchanged, false, false)).await;
+    }
+    assert!(look(&store, &undo.id).await.is_over());
+}
