@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -40,8 +41,10 @@ pub mod links;
 pub mod operations;
 pub mod overview;
 pub mod pages;
+mod parts;
 pub mod problem;
 pub mod retries;
+mod serve;
 pub mod sessions;
 pub mod token;
 
@@ -61,10 +64,12 @@ pub struct Console {
     holders: Holders,
     two_person: Vec<ActKind>,
     approval_expires: Duration,
-    approvals: Approvals,
+    approvals: Arc<Approvals>,
     sessions: Sessions,
-    /// Requests that are served at once.
-    room: tokio::sync::Semaphore,
+    /// Requests of people with a token that are served at once.
+    room: Semaphore,
+    /// Requests of others.
+    strangers: Semaphore,
 }
 
 impl Console {
@@ -75,9 +80,10 @@ impl Console {
             holders: Holders::new(config.tokens.values().cloned()),
             two_person: config.two_person.clone(),
             approval_expires: config.approval_expires,
-            approvals: Approvals::default(),
+            approvals: Arc::default(),
             sessions: Sessions::default(),
-            room: tokio::sync::Semaphore::new(edge::AT_ONCE),
+            room: Semaphore::new(edge::AT_ONCE),
+            strangers: Semaphore::new(edge::STRANGERS_AT_ONCE),
         }
     }
 
@@ -138,9 +144,8 @@ pub async fn run<B: Broker, S: Store>(
             }
         }
     }
-    let serving = axum::serve(listener, router(console)).with_graceful_shutdown(stop.clone().cancelled_owned());
     tokio::select! {
-        result = serving.into_future() => result.context("serving the console")?,
+        () = serve::serve(listener, router(console), stop.clone()) => {}
         // A client that never finishes its request must not keep the process.
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN).await } => {}
     }

@@ -49,6 +49,7 @@ mod tests;
 
 pub use circuit::Circuits;
 pub use connection::Connection;
+pub(crate) use letters::base64;
 pub use letters::from_base64;
 pub use partner::PartnerFields;
 pub use remedy::{remedy, remedy_of_class};

@@ -28,7 +28,7 @@ pub use erasure::{Erased, Person};
 pub use history::{Recorded, Told};
 pub use known::{Instance, Pause, Spend, SystemState};
 pub use matched::MatchNote;
-pub use retention::REDRIVES_KEPT;
+pub use retention::{REDRIVES_KEPT, REDRIVES_OPEN_KEPT};
 pub use run::{ActiveRead, LeaseName, ReaderState, Run, RunKind, SyncRequest};
 pub use step::{
     Claim, Commit, Committed, Count, EntryId, Find, Found, GaveBack, JournalEntry, Kept, Loaded, Overwrite,
@@ -378,8 +378,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<LetterPage, StoreError>> + Send;
 
     /// Puts a retry of many letters in the place of the one of the same id and of the revision before; `false`, and nothing
-    /// happens, if another one is there by now. A new one has revision 1. Those that are forgotten, see
-    /// [`REDRIVES_KEPT`], are the ones saved longest ago.
+    /// happens, if another one is there by now. A new one has revision 1. Of more than [`REDRIVES_KEPT`] one that is done is
+    /// forgotten, and where none is and there are more than [`REDRIVES_OPEN_KEPT`], another one: that saved longest ago.
     fn save_redrive(&self, redrive: &Redrive) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// The retries of many letters, the one that was begun last first.

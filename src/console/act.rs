@@ -9,13 +9,18 @@ use serde::{Deserialize, Serialize};
 
 use super::Console;
 use super::access::Person;
+use super::approvals::ApprovalPage;
 use super::letters::LettersMeant;
 use super::problem::Problem;
 use crate::config::{ActKind, Role};
 use crate::domain::ConnectionName;
+use crate::domain::audit::by_both;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::guard::Risk;
 use crate::domain::hold::Verdict;
+
+/// Things that an act is about of which whoever is to approve it is told, at most.
+const PARTS: usize = 500;
 
 /// An act.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,12 +93,16 @@ pub enum Act {
 pub struct HeldMeant {
     /// Only those of these accounts, as `<system>:<id>`.
     pub accounts: Vec<String>,
+    /// Only these writes, each as `write` of the list of held writes names it. One that changed since is left as it is.
+    pub writes: Vec<String>,
     /// Only those of this connection.
     #[schemars(with = "Option<String>")]
     pub connection: Option<ConnectionName>,
     /// Only those of this kind.
     #[schemars(with = "Option<String>")]
     pub risk: Option<Risk>,
+    /// Also what was rejected, or has expired; without it that stays refused, whatever else is named.
+    pub rejected: bool,
     /// Everything that the filter leaves, although it names nothing in particular.
     pub all: bool,
 }
@@ -272,6 +281,12 @@ impl HeldMeant {
         if !self.accounts.is_empty() {
             parts.push(format!("to {}", self.accounts.join(", ")));
         }
+        if !self.writes.is_empty() {
+            parts = vec![crate::ops::output::count(self.writes.len(), "held write")];
+        }
+        if self.rejected {
+            parts.push("also rejected ones".to_owned());
+        }
         if self.all { format!("all {}", parts.join(" ")) } else { parts.join(" ") }
     }
 }
@@ -285,9 +300,10 @@ impl Console {
         if !needs_two {
             return self.carried_through(act, person.name.clone()).await;
         }
-        // What cannot be understood is told now, not to whoever approves it.
-        self.operations.check(&act).await?;
-        let waiting = self.approvals.add(act, &person.name, super::now(), self.approval_expires);
+        // What cannot be understood is told now, not to whoever approves it; and they approve what there is now, not what
+        // may have joined it by then.
+        let act = self.operations.fixed(act).await?;
+        let waiting = self.approvals.add(act, &person.name, super::now(), self.approval_expires)?;
         Ok(Outcome {
             state: "waits".to_owned(),
             text: format!("{} waits for approval by another person until {}", waiting.act.text(), waiting.expires_at),
@@ -301,20 +317,51 @@ impl Console {
     pub async fn approve(&self, person: &Person, id: &str) -> Result<Outcome, Problem> {
         person.needs(Role::Approver)?;
         let waiting = self.approvals.decide(id, &person.name, true, super::now())?;
-        let by = format!("{}, approved by {}", waiting.by, person.name);
-        let outcome = self.carried_through(waiting.act, by).await;
-        let told = outcome
-            .as_ref()
-            .map_or_else(|problem| format!("failed: {}", problem.told.message), |outcome| outcome.text.clone());
-        self.approvals.note(id, told);
-        outcome
+        let by = by_both(&waiting.by, &person.name);
+        let approvals = Arc::clone(&self.approvals);
+        let noted = move |outcome: &Result<Outcome, Problem>| {
+            let told = outcome
+                .as_ref()
+                .map_or_else(|problem| format!("failed: {}", problem.told.message), |outcome| outcome.text.clone());
+            approvals.note(&waiting.id, told);
+        };
+        self.carried_through_and(waiting.act, by, noted).await
     }
 
-    /// Does an act in a task of its own: whoever asked may go away, and what was begun comes to its end.
     async fn carried_through(&self, act: Act, by: String) -> Result<Outcome, Problem> {
+        self.carried_through_and(act, by, |_| {}).await
+    }
+
+    /// Does an act in a task of its own, and what follows from its end: whoever asked may go away, and what was begun comes
+    /// to its end.
+    async fn carried_through_and(
+        &self,
+        act: Act,
+        by: String,
+        then: impl FnOnce(&Result<Outcome, Problem>) + Send + 'static,
+    ) -> Result<Outcome, Problem> {
         let operations = Arc::clone(&self.operations);
-        let done = tokio::spawn(async move { operations.act(&act, &by).await }).await;
-        Ok(done.context("the act ended with a defect")??)
+        let task = async move {
+            let outcome = operations.act(&act, &by).await.map_err(Problem::from);
+            then(&outcome);
+            outcome
+        };
+        Ok(tokio::spawn(task).await.context("the act ended with a defect")??)
+    }
+
+    /// An act that waits or was decided about, with what it is about.
+    pub async fn approval(&self, person: &Person, id: &str) -> Result<ApprovalPage, Problem> {
+        person.needs(Role::Operator)?;
+        let found = self.approvals.get(id);
+        let waiting = found.ok_or_else(|| Problem::not_found(format!("no act {id} waits for approval")))?;
+        let mut parts = match waiting.decided {
+            None => self.operations.parts(&waiting.act, PARTS + 1).await?,
+            // What there is now has nothing to do with it any more.
+            Some(_) => Vec::new(),
+        };
+        let has_more = parts.len() > PARTS;
+        parts.truncate(PARTS);
+        Ok(ApprovalPage { approval: waiting.shown(super::now()), parts, has_more })
     }
 
     /// Refuses an act that waits; whoever asked may take it back so.

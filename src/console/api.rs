@@ -136,7 +136,7 @@ where
 }
 
 /// Who holds the token of a request.
-fn bearer(console: &Console, headers: &HeaderMap) -> Result<Person, Problem> {
+pub(super) fn bearer(console: &Console, headers: &HeaderMap) -> Result<Person, Problem> {
     let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let holder = token.and_then(|token| console.holders.by_token(token.trim()));
     holder.map(|(person, _)| person).ok_or_else(Problem::unauthenticated)

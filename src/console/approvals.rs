@@ -1,19 +1,22 @@
 //! Acts that wait for a second person. They are kept in memory: should this process end before anybody approves one,
 //! nothing was done, and it has to be asked for again.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::access::random_text;
 use super::act::Act;
 use super::problem::Problem;
 use crate::domain::Timestamp;
 
-/// Acts that are remembered, those that were decided included.
+/// Acts that are remembered, those that were decided included. So many may wait at once.
 const KEPT: usize = 500;
+
+/// Characters of an act's name, six bits of chance each.
+const ID_CHARS: usize = 16;
 
 /// An act that waits, or that was decided about.
 #[derive(Debug, Clone)]
@@ -66,35 +69,73 @@ pub struct Approval {
     pub outcome: Option<String>,
 }
 
-/// The acts that wait.
+/// An act with everything that it is about, for who is to approve it.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ApprovalPage {
+    /// The act.
+    #[serde(flatten)]
+    pub approval: Approval,
+    /// What it is about, one by one, as it is now; of much, the first.
+    pub parts: Vec<Part>,
+    /// Whether there is more of it than these.
+    pub has_more: bool,
+}
+
+/// One thing that an act is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Part {
+    /// What: an account, a letter, a value, or a line of a file.
+    pub subject: String,
+    /// What there is to know of it.
+    pub text: String,
+}
+
+/// The acts that wait, and those that were decided about, in the order in which they were asked for.
 #[derive(Debug, Default)]
-pub struct Approvals(Mutex<BTreeMap<u64, Waiting>>);
+pub struct Approvals(Mutex<Vec<Waiting>>);
 
 impl Approvals {
     /// Notes an act that waits from now on.
-    pub fn add(&self, act: Act, by: &str, now: Timestamp, lasts: Duration) -> Waiting {
+    ///
+    /// Its name is one that no other act has, also not one of an earlier process: whoever approves by a list that they saw
+    /// then means none of these.
+    ///
+    /// # Errors
+    /// As many wait as are kept, or the machine gives no random numbers.
+    pub fn add(&self, act: Act, by: &str, now: Timestamp, lasts: Duration) -> Result<Waiting, Problem> {
+        let mut id = random_text()?;
+        id.truncate(ID_CHARS);
         let mut all = self.0.lock().expect("nothing panics while the lock is held");
-        let number = all.last_key_value().map_or(1, |(last, _)| last + 1);
-        let (id, by) = (number.to_string(), by.to_owned());
-        let waiting = Waiting { id, act, by, asked_at: now, expires_at: now + lasts, decided: None };
-        all.insert(number, waiting.clone());
-        while all.len() > KEPT {
-            all.pop_first();
+        if all.len() >= KEPT {
+            let over = all.iter().position(|waiting| waiting.is_over(now));
+            let over = over.ok_or_else(|| {
+                let message = format!("{KEPT} acts wait for approval already");
+                Problem::conflict("too_many", message, "have some of them approved or refused first")
+            })?;
+            all.remove(over);
         }
-        waiting
+        let waiting = Waiting { id, act, by: by.to_owned(), asked_at: now, expires_at: now + lasts, decided: None };
+        all.push(waiting.clone());
+        Ok(waiting)
+    }
+
+    /// One of them.
+    pub fn get(&self, id: &str) -> Option<Waiting> {
+        let all = self.0.lock().expect("nothing panics while the lock is held");
+        all.iter().find(|waiting| waiting.id == id).cloned()
     }
 
     /// All of them, the latest first.
     pub fn list(&self, now: Timestamp) -> Vec<Approval> {
         let all = self.0.lock().expect("nothing panics while the lock is held");
-        all.values().rev().map(|waiting| waiting.shown(now)).collect()
+        all.iter().rev().map(|waiting| waiting.shown(now)).collect()
     }
 
     /// Decides about one. It is decided once, in time, and never by the person who asked.
     pub fn decide(&self, id: &str, by: &str, approved: bool, now: Timestamp) -> Result<Waiting, Problem> {
         let mut all = self.0.lock().expect("nothing panics while the lock is held");
         let unknown = || Problem::not_found(format!("no act {id} waits for approval"));
-        let waiting = id.parse().ok().and_then(|number: u64| all.get_mut(&number)).ok_or_else(unknown)?;
+        let waiting = all.iter_mut().find(|waiting| waiting.id == id).ok_or_else(unknown)?;
         if let Some(decided) = &waiting.decided {
             let message = format!("{} has decided about it already", decided.by);
             return Err(Problem::conflict("decided", message, "look at the list of approvals"));
@@ -114,14 +155,13 @@ impl Approvals {
 
     /// Who asked for it.
     pub fn asked_by(&self, id: &str) -> Option<String> {
-        let all = self.0.lock().expect("nothing panics while the lock is held");
-        all.get(&id.parse().ok()?).map(|waiting| waiting.by.clone())
+        self.get(id).map(|waiting| waiting.by)
     }
 
     /// Notes what came of one that was approved.
     pub fn note(&self, id: &str, outcome: String) {
         let mut all = self.0.lock().expect("nothing panics while the lock is held");
-        let waiting = id.parse().ok().and_then(|number: u64| all.get_mut(&number));
+        let waiting = all.iter_mut().find(|waiting| waiting.id == id);
         if let Some(decided) = waiting.and_then(|waiting| waiting.decided.as_mut()) {
             decided.outcome = Some(outcome);
         }
@@ -129,7 +169,16 @@ impl Approvals {
 }
 
 impl Waiting {
-    fn shown(&self, now: Timestamp) -> Approval {
+    /// Whether nobody can decide about it any more, and what came of it is known.
+    fn is_over(&self, now: Timestamp) -> bool {
+        match &self.decided {
+            Some(decided) => !decided.approved || decided.outcome.is_some(),
+            None => self.expires_at <= now,
+        }
+    }
+
+    /// As people and programs see it.
+    pub fn shown(&self, now: Timestamp) -> Approval {
         let state = match &self.decided {
             Some(Decided { approved: true, .. }) => "approved",
             Some(Decided { approved: false, .. }) => "rejected",
@@ -165,17 +214,45 @@ mod tests {
     fn the_same_person_cannot_approve_and_nobody_twice() {
         let approvals = Approvals::default();
         let now = Timestamp(1_000);
-        let id = approvals.add(pause(), "alice", now, HOUR).id;
+        let id = approvals.add(pause(), "alice", now, HOUR).unwrap().id;
         let code = |result: Result<Waiting, Problem>| result.map(|_| ()).map_err(|problem| problem.told.code);
         assert_eq!(code(approvals.decide(&id, "alice", true, now)), Err("same_person".to_owned()));
         assert_eq!(code(approvals.decide("77", "bob", true, now)), Err("not_found".to_owned()));
         assert_eq!(approvals.list(now)[0].state, "waiting");
         assert_eq!(code(approvals.decide(&id, "bob", true, now)), Ok(()));
         assert_eq!(code(approvals.decide(&id, "carol", true, now)), Err("decided".to_owned()));
-        let late = approvals.add(pause(), "alice", now, HOUR).id;
+        let late = approvals.add(pause(), "alice", now, HOUR).unwrap().id;
         assert_eq!(code(approvals.decide(&late, "bob", true, now + HOUR)), Err("expired".to_owned()));
         assert_eq!(approvals.list(now + HOUR)[0].state, "expired");
-        let own = approvals.add(pause(), "alice", now, HOUR).id;
+        let own = approvals.add(pause(), "alice", now, HOUR).unwrap().id;
         assert_eq!(code(approvals.decide(&own, "alice", false, now)), Ok(()), "whoever asked may take it back");
+    }
+
+    /// R78: a name that was seen before a restart means no act of today.
+    #[test]
+    fn no_two_processes_give_the_same_name() {
+        let name = || Approvals::default().add(pause(), "alice", Timestamp(1), HOUR).unwrap().id;
+        let (before, after) = (name(), name());
+        assert_eq!(before.len(), ID_CHARS);
+        assert_ne!(before, after);
+    }
+
+    /// R78: whoever asks for many acts drops no act of others that waits; what is over makes room.
+    #[test]
+    fn many_acts_drop_none_that_waits() {
+        let approvals = Approvals::default();
+        let now = Timestamp(1_000);
+        let first = approvals.add(pause(), "alice", now, HOUR).unwrap().id;
+        let second = approvals.add(pause(), "alice", now, HOUR).unwrap().id;
+        for _ in 2..KEPT {
+            approvals.add(pause(), "mallory", now, HOUR).unwrap();
+        }
+        let full = approvals.add(pause(), "mallory", now, HOUR).map(|_| ()).unwrap_err();
+        assert_eq!(full.told.code, "too_many");
+        approvals.decide(&second, "bob", true, now).unwrap();
+        assert!(approvals.add(pause(), "mallory", now, HOUR).is_err(), "it is being done");
+        approvals.note(&second, "done".to_owned());
+        approvals.add(pause(), "mallory", now, HOUR).unwrap();
+        assert!(approvals.get(&first).is_some() && approvals.get(&second).is_none());
     }
 }

@@ -1,14 +1,18 @@
 //! Acts carried out: each by the function that the command line calls for it.
 
+use std::collections::BTreeSet;
+
 use super::act::{Act, GiveBack, ItemOutcome, Outcome, SyncNow};
 use super::letters::LettersMeant;
 use super::operations::Over;
 use crate::broker::Broker;
 use crate::domain::audit::{self as audited, About, Verb};
 use crate::domain::hold::Verdict;
+use crate::domain::redrive::Which;
 use crate::ops::audit::{self, Ended, Who};
 use crate::ops::dead::{self, Grounds};
 use crate::ops::held::{self, Decision};
+use crate::ops::sync::UsageError;
 use crate::ops::worker::{how_to_start, missing};
 use crate::ops::{conflicts, pause, sync};
 use crate::store::Store;
@@ -17,16 +21,20 @@ use crate::store::Store;
 const TOLD: usize = 100;
 
 impl<B: Broker, S: Store> Over<B, S> {
-    /// Whether an act can be understood; nothing is changed.
-    pub(super) async fn check_act(&self, act: &Act) -> anyhow::Result<()> {
-        match act {
-            Act::Retry { meant, .. } => drop(meant.parse()?.which(&self.pipeline).await?),
+    /// The act as it is meant now, if it can be understood; nothing is changed.
+    pub(super) async fn fix_act(&self, mut act: Act) -> anyhow::Result<Act> {
+        match &mut act {
+            Act::Retry { meant, .. } => *meant = self.fix_letters(meant).await?,
             Act::Discard { meant, reason, text } => {
                 Grounds { reason: *reason, text: text.clone() }.check()?;
-                meant.parse()?.which(&self.pipeline).await?;
+                *meant = self.fix_letters(meant).await?;
             }
             Act::DecideHeld { meant, verdict } => {
-                held::meant(&self.pipeline, &meant.decision(), *verdict).await?;
+                let (items, _) = held::meant(&self.pipeline, &meant.decision()?, *verdict).await?;
+                if items.is_empty() {
+                    return Err(UsageError::new("nothing of it is held".to_owned()).into());
+                }
+                meant.writes = items.iter().map(|item| item.key().to_string()).collect();
             }
             Act::GiveBack { ask } => {
                 for conflict in &ask.conflicts {
@@ -40,20 +48,34 @@ impl<B: Broker, S: Store> Over<B, S> {
             }
             Act::StopRetry { .. } | Act::ResumeRetry { .. } => {}
         }
-        Ok(())
+        Ok(act)
+    }
+
+    /// Letters that are there now: by their ids where an account was named, else with a filter that ends now.
+    async fn fix_letters(&self, meant: &LettersMeant) -> anyhow::Result<LettersMeant> {
+        match meant.parse()?.which(&self.pipeline).await? {
+            Which::Letters(ids) if ids.is_empty() => Err(UsageError::new("there is no such letter".to_owned()).into()),
+            Which::Letters(ids) => {
+                let letters = ids.iter().map(ToString::to_string).collect();
+                Ok(LettersMeant { letters, ..LettersMeant::default() })
+            }
+            Which::Fitting(_) => Ok(LettersMeant { filter: meant.filter.as_of(super::now())?, ..meant.clone() }),
+        }
     }
 
     /// Does an act in the name of a person.
     pub(super) async fn do_act(&self, act: &Act, by: &str) -> anyhow::Result<Outcome> {
-        tracing::info!(act = act.name(), by, "{by} asks to {}", act.text());
+        // What it is about is in the log of acts, which leaves out what may be an address.
+        tracing::info!(act = act.name(), by, "Begins {} for {by}", act.name());
+        // What cannot be kept is refused before it is noted.
+        if let Act::Discard { reason, text, .. } = act {
+            Grounds { reason: *reason, text: text.clone() }.check()?;
+        }
         match act {
             // What goes on in the background is noted there.
             Act::Retry { meant, canary, rate } => self.begin_retry(act, (meant, *canary, *rate), by).await,
             Act::ResumeRetry { id } => self.resume_retry(act, id, by).await,
-            _ => match act.noted() {
-                Some(noted) => audit::recorded(&self.pipeline, &Who::with_token(by), noted, self.carry_out(act)).await,
-                None => self.carry_out(act).await,
-            },
+            _ => audit::recorded(&self.pipeline, &Who::with_token(by), act.noted(), self.carry_out(act)).await,
         }
     }
 
@@ -125,8 +147,15 @@ impl<B: Broker, S: Store> Over<B, S> {
     }
 
     async fn decide_held(&self, meant: &super::act::HeldMeant, verdict: Verdict) -> anyhow::Result<Outcome> {
-        let (items, left) = held::meant(&self.pipeline, &meant.decision(), verdict).await?;
+        let decision = meant.decision()?;
+        let (items, left) = held::meant(&self.pipeline, &decision, verdict).await?;
         held::carry_out(&self.pipeline, &items, verdict).await?;
+        let found: BTreeSet<_> = items.iter().chain(left.iter().map(|(item, _)| item)).map(held::Item::key).collect();
+        let gone = decision.filter.writes.iter().filter(|key| !found.contains(key)).map(|key| ItemOutcome {
+            subject: key.to_string(),
+            done: false,
+            text: "left as it is, it is not held any more as it was shown".to_owned(),
+        });
         let (word, follows) = match verdict {
             Verdict::Approved => ("approved", "the writers write what still has the value that was shown"),
             Verdict::Rejected => ("rejected", "nothing of it is written until the source changes the value"),
@@ -144,7 +173,7 @@ impl<B: Broker, S: Store> Over<B, S> {
         });
         let writes = crate::ops::output::count(items.len(), "held write");
         let outcome = Outcome::done(format!("{writes} {word}; {follows}"));
-        let mut outcome = outcome.with_items(left.chain(done).take(TOLD).collect());
+        let mut outcome = outcome.with_items(gone.chain(left).chain(done).take(TOLD).collect());
         if verdict == Verdict::Approved {
             outcome.next = self.how_to_start().await?;
         }
@@ -184,10 +213,10 @@ impl Ended for Outcome {
 }
 
 impl Act {
-    /// The act as the log of acts has it; `None`: it only stops what the log has as begun.
-    pub(super) fn noted(&self) -> Option<audited::Act> {
+    /// The act as the log of acts has it.
+    pub(super) fn noted(&self) -> audited::Act {
         let of = |connection: &Option<crate::domain::ConnectionName>| About::connection(connection.as_ref());
-        Some(match self {
+        match self {
             Self::Retry { meant, canary, rate } => {
                 let about = meant.about().option("canary", Some(*canary).filter(|canary| *canary > 0));
                 audited::Act::new(Verb::DeadRetry, about.option("rate", *rate))
@@ -195,13 +224,14 @@ impl Act {
             Self::ResumeRetry { id } => {
                 audited::Act::new(Verb::DeadRetry, About::default().ids([id]).flag("resume", true))
             }
-            Self::StopRetry { .. } => return None,
+            Self::StopRetry { id } => audited::Act::new(Verb::DeadRetry, About::default().ids([id]).flag("stop", true)),
             Self::Discard { meant, reason, text } => {
                 let why = audited::Why { reason: Some(reason.to_string()), text: text.clone() };
                 audited::Act { verb: Verb::DeadDiscard, about: meant.about(), why }
             }
             Self::DecideHeld { meant, verdict } => {
-                let about = of(&meant.connection).accounts(&meant.accounts).option("risk", meant.risk);
+                let about = of(&meant.connection).accounts(&meant.accounts).ids(&meant.writes);
+                let about = about.option("risk", meant.risk).flag("rejected", meant.rejected);
                 let verb = if *verdict == Verdict::Approved { Verb::HeldApprove } else { Verb::HeldReject };
                 audited::Act::new(verb, about.flag("all", meant.all))
             }
@@ -223,7 +253,7 @@ impl Act {
                 let about = About::connection(Some(connection)).accounts(only).flag("full", *full);
                 audited::Act::new(Verb::Sync, about)
             }
-        })
+        }
     }
 }
 
@@ -231,7 +261,10 @@ impl LettersMeant {
     /// What is meant, as the log of acts names it.
     fn about(&self) -> About {
         let about = About::default().ids(&self.letters).flag("all", self.all);
-        self.filter.fields().into_iter().fold(about, |about, (name, value)| about.option(name, Some(value)))
+        self.filter.fields().into_iter().fold(about, |about, (name, value)| match name {
+            "account" => about.accounts([value]),
+            _ => about.option(name, Some(value)),
+        })
     }
 }
 
@@ -242,9 +275,11 @@ impl SyncNow {
 }
 
 impl super::act::HeldMeant {
-    fn decision(&self) -> Decision {
-        let Self { accounts, connection, risk, all } = self.clone();
-        let filter = held::Filter { connection, risk, accounts, rejected: false };
-        Decision { filter, all, sure: true }
+    /// As the command line has it.
+    pub(super) fn decision(&self) -> Result<Decision, UsageError> {
+        let Self { accounts, writes, connection, risk, rejected, all } = self.clone();
+        let key = |text: &String| text.parse().map_err(|error| UsageError::new(format!("`{text}`: {error}")));
+        let writes = writes.iter().map(key).collect::<Result<_, UsageError>>()?;
+        Ok(Decision { filter: held::Filter { connection, risk, accounts, writes, rejected }, all, sure: true })
     }
 }

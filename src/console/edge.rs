@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 
 use super::Console;
-use super::api::Shared;
+use super::api::{Shared, bearer};
 use super::problem::Problem;
 
 /// The longest body of a request, in bytes: some ten thousand pairs of an import.
@@ -26,11 +26,24 @@ pub(super) const LONGEST_BODY: usize = 4 * 1024 * 1024;
 /// How long a request may take.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How long more of a body that is too long is waited for.
+/// How long the rest of a body that is too long is read, in all.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Requests that are served at once.
+/// Requests of people with a token that are served at once.
 pub(super) const AT_ONCE: usize = 64;
+
+/// Requests of others that are served at once: the sign-in page, and refusals.
+pub(super) const STRANGERS_AT_ONCE: usize = 32;
+
+/// The longest body of a request without a token, in bytes: a form with a token in it.
+const STRANGERS_BODY: usize = 16 * 1024;
+
+/// How long a request without a token may take.
+const STRANGERS_LONGEST: Duration = Duration::from_secs(5);
+
+/// The longest body that is read of this request, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LongestBody(pub(super) usize);
 
 /// Nothing but what this process serves, and no script or style within a page.
 const POLICY: &str =
@@ -61,24 +74,40 @@ async fn guard(State(console): State<Shared>, request: Request, next: Next) -> R
     response
 }
 
-async fn allowed(console: &Console, request: Request, next: Next) -> Result<Response, Problem> {
-    let _permit = console.room.try_acquire().map_err(|_| Problem::too_busy())?;
-    if request.body().size_hint().lower() > LONGEST_BODY as u64 {
-        drain(request.into_body()).await;
-        return Err(Problem::too_large(LONGEST_BODY));
+async fn allowed(console: &Console, mut request: Request, next: Next) -> Result<Response, Problem> {
+    // Who has no token takes no room from those who have one, and is not waited for.
+    let is_known = is_known(console, request.headers());
+    let (room, longest_body, longest) = match is_known {
+        true => (&console.room, LONGEST_BODY, LONGEST),
+        false => (&console.strangers, STRANGERS_BODY, STRANGERS_LONGEST),
+    };
+    if request.body().size_hint().lower() > longest_body as u64 {
+        if is_known {
+            // Whoever is still sending would not see the answer. No room is taken for that.
+            tokio::time::timeout(DRAIN, drain(request.into_body())).await.unwrap_or_default();
+        }
+        return Err(Problem::too_large(longest_body));
     }
+    let _permit = room.try_acquire().map_err(|_| Problem::too_busy())?;
+    request.extensions_mut().insert(LongestBody(longest_body));
     if !matches!(*request.method(), Method::GET | Method::HEAD) && !is_from_here(request.headers()) {
         return Err(Problem::cross_origin());
     }
-    let served: Result<Response<Body>, _> = tokio::time::timeout(LONGEST, next.run(request)).await;
-    served.map_err(|_| Problem::too_slow(LONGEST.as_secs()))
+    let served: Result<Response<Body>, _> = tokio::time::timeout(longest, next.run(request)).await;
+    served.map_err(|_| Problem::too_slow(longest.as_secs()))
 }
 
-/// Reads a body that nobody wants, within bounds: a client that is still sending would not see the answer.
+/// Whether the request names a token, or a session made from one, that somebody holds.
+fn is_known(console: &Console, headers: &HeaderMap) -> bool {
+    let by_session = || console.sessions.of(headers).and_then(|(_, token)| console.holders.by_digest(&token));
+    bearer(console, headers).is_ok() || by_session().is_some()
+}
+
+/// Reads a body that nobody wants, within bounds.
 async fn drain(body: Body) {
     let mut body = body.into_data_stream();
     let mut left = 4 * LONGEST_BODY;
-    while let Ok(Some(Ok(bytes))) = tokio::time::timeout(DRAIN, body.next()).await {
+    while let Some(Ok(bytes)) = body.next().await {
         left = left.saturating_sub(bytes.len());
         if left == 0 {
             return;

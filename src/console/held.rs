@@ -26,6 +26,8 @@ pub struct HeldAsk {
     pub risk: Option<String>,
     /// Only those of this account, as `<system>:<id>`.
     pub account: Option<String>,
+    /// What was rejected or has expired, too.
+    pub rejected: bool,
 }
 
 /// What is held.
@@ -40,9 +42,11 @@ pub struct HeldList {
 /// A write that is held.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HeldView {
+    /// The write; by it a person decides about this one and no other. A value that changes gets another.
+    pub write: String,
     /// The connection.
     pub connection: String,
-    /// The account, as `<system>:<id>`; by it a person decides.
+    /// The account, as `<system>:<id>`.
     pub account: String,
     /// What would be written, in words.
     pub what: String,
@@ -54,6 +58,8 @@ pub struct HeldView {
     pub reason: String,
     /// Since when it waits.
     pub since: String,
+    /// `waiting`, `rejected`, or `expired`: nobody decided in time.
+    pub state: String,
 }
 
 impl<B: Broker, S: Store> Over<B, S> {
@@ -69,7 +75,8 @@ impl<B: Broker, S: Store> Over<B, S> {
             connection: connection.transpose()?,
             risk: risk.transpose()?,
             accounts: given(&ask.account).map(str::to_owned).into_iter().collect(),
-            rejected: false,
+            writes: Vec::new(),
+            rejected: ask.rejected,
         };
         let items = held::gather(&self.pipeline, &filter).await?;
         let view = |item: &held::Item| {
@@ -77,6 +84,7 @@ impl<B: Broker, S: Store> Over<B, S> {
             let what =
                 value.as_ref().map_or_else(|| item.what(), |value| format!("{} = {}", value.attribute, value.text));
             HeldView {
+                write: item.key().to_string(),
                 connection: item.connection.to_string(),
                 account: item.name(),
                 what,
@@ -84,6 +92,7 @@ impl<B: Broker, S: Store> Over<B, S> {
                 risk: item.stop.as_ref().and_then(|stop| stop.risk).map(|risk| risk.as_str().to_owned()),
                 reason: item.reason().to_owned(),
                 since: item.since.to_string(),
+                state: item.state.as_str().to_owned(),
             }
         };
         Ok(HeldList { held: items.iter().take(MOST).map(view).collect(), count: items.len() })

@@ -16,8 +16,8 @@ use crate::store::Store;
 
 mod meant;
 
-pub(super) use meant::given;
 pub use meant::{LetterAsk, LettersMeant, PageAsk};
+pub(super) use meant::{filter, given};
 
 /// Letters of a page, where nobody says how many.
 const PAGE: usize = 50;

@@ -1,10 +1,13 @@
 //! Who has no partner, and linking by a file, for a person and a program.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex as StdMutex};
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::sync::Mutex;
 
 use super::access::Values;
 use super::act::ImportLinks;
@@ -23,6 +26,30 @@ pub struct Missing {
     pub accounts: Vec<Lonely>,
     /// How many there are.
     pub count: usize,
+    /// When both systems were read.
+    pub as_of: String,
+}
+
+/// How long an answer stands: to read all accounts of two systems costs many of their calls.
+const FRESH: Duration = Duration::from_secs(300);
+
+/// Accounts of an answer that are kept.
+const KEPT: usize = 1_000;
+
+/// What was answered lately, by connection. Whoever asks for the same meanwhile waits for the one answer.
+#[derive(Debug, Default)]
+pub(super) struct Lately(StdMutex<BTreeMap<ConnectionName, Arc<Mutex<Option<(Instant, Missing)>>>>>);
+
+impl Lately {
+    fn of(&self, connection: &ConnectionName) -> Arc<Mutex<Option<(Instant, Missing)>>> {
+        let mut all = self.0.lock().expect("nothing panics while the lock is held");
+        Arc::clone(all.entry(connection.clone()).or_default())
+    }
+
+    /// Nothing is known of it any more.
+    fn forget(&self, connection: &ConnectionName) {
+        self.0.lock().expect("nothing panics while the lock is held").remove(connection);
+    }
 }
 
 /// An account without a partner.
@@ -84,18 +111,34 @@ impl<B: Broker, S: Store> Over<B, S> {
         values: Values,
     ) -> anyhow::Result<Missing> {
         let desk = Desk::of(&self.pipeline, connection)?;
-        let mut missing = Missing { accounts: Vec::new(), count: 0 };
+        let lately = self.lately.of(connection);
+        let mut known = lately.lock().await;
+        let mut missing = match known.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+            Some((_, missing)) => missing.clone(),
+            None => {
+                let missing = self.read_missing(&desk).await?;
+                known.insert((Instant::now(), missing)).1.clone()
+            }
+        };
+        missing.accounts.truncate(limit);
+        if !values.is_open() {
+            missing.accounts.iter_mut().for_each(|account| (account.name, account.email) = (None, None));
+        }
+        Ok(missing)
+    }
+
+    async fn read_missing(&self, desk: &Desk<'_>) -> anyhow::Result<Missing> {
+        let mut missing = Missing { accounts: Vec::new(), count: 0, as_of: super::now().to_string() };
         let mut told = |row: Row| {
             missing.count += 1;
-            if missing.accounts.len() < limit {
+            if missing.accounts.len() < KEPT {
                 let is = |text: Option<String>| text.map(|text| text == "true");
-                let open = |text: Option<String>| text.filter(|_| values.is_open());
                 missing.accounts.push(Lonely {
                     system: row.system,
                     side: row.side.to_string(),
                     account: row.account.to_string(),
-                    name: open(row.name),
-                    email: open(row.email),
+                    name: row.name,
+                    email: row.email,
                     active: is(row.active),
                     in_scope: is(row.in_scope),
                     why: row.why,
@@ -103,7 +146,7 @@ impl<B: Broker, S: Store> Over<B, S> {
             }
             Ok(())
         };
-        gather(&self.pipeline, &desk, ProgressBar::hidden(), &mut told).await?;
+        gather(&self.pipeline, desk, ProgressBar::hidden(), &mut told).await?;
         Ok(missing)
     }
 
@@ -111,6 +154,9 @@ impl<B: Broker, S: Store> Over<B, S> {
         let desk = Desk::of(&self.pipeline, &ask.connection)?;
         let how = (dry_run, ask.check);
         let imported = link_pairs(&self.pipeline, &desk, &self.config, ask.csv.as_bytes(), how).await?;
+        if !dry_run {
+            self.lately.forget(&ask.connection);
+        }
         let line = |line: crate::ops::links::import::Line| ImportedLine {
             line: line.line,
             outcome: line.outcome.to_owned(),

@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::access::Values;
 use super::accounts::{AccountAsk, Explained, Found};
 use super::act::{Act, ImportLinks, Outcome};
+use super::approvals::Part;
 use super::audit::ActView;
 use super::conflicts::{ConflictAsk, ConflictList, ConflictPage};
 use super::held::{HeldAsk, HeldList};
 use super::letters::{Cause, LetterAsk, LetterList, LetterPage, LettersMeant, PageAsk, Preview};
-use super::links::{Imported, Missing};
+use super::links::{Imported, Lately, Missing};
 use super::overview::Overview;
 use super::retries::{Retries, Retry};
 use crate::broker::Broker;
@@ -56,8 +57,11 @@ pub trait Operations: Send + Sync + 'static {
     async fn preview_import(&self, ask: &ImportLinks) -> anyhow::Result<Imported>;
     /// What people did, the latest first.
     async fn audit(&self, limit: usize) -> anyhow::Result<Vec<ActView>>;
-    /// Whether an act can be understood; nothing is changed.
-    async fn check(&self, act: &Act) -> anyhow::Result<()>;
+    /// The act as it is meant now: what joins its filter later is not part of it. Nothing is changed. An act that cannot be
+    /// understood is an error.
+    async fn fixed(&self, act: Act) -> anyhow::Result<Act>;
+    /// What an act is about, one by one, with values; at most `limit` of it.
+    async fn parts(&self, act: &Act, limit: usize) -> anyhow::Result<Vec<Part>>;
     /// Does an act in the name of a person. What it was and who did it is audited here.
     async fn act(&self, act: &Act, by: &str) -> anyhow::Result<Outcome>;
 }
@@ -68,6 +72,7 @@ pub struct Over<B, S> {
     pub(super) mode: Mode,
     pub(super) config: Config,
     pub(super) retries: Arc<Retries>,
+    pub(super) lately: Lately,
     /// Cancelled when the process stops: retries note how far they have come.
     pub(super) stop: CancellationToken,
 }
@@ -76,7 +81,7 @@ impl<B: Broker, S: Store> Over<B, S> {
     /// Over this pipeline, until `stop`.
     pub fn new(pipeline: &Pipeline<B, S>, mode: &Mode, config: &Config, stop: CancellationToken) -> Self {
         let (pipeline, mode, config) = (pipeline.clone(), mode.clone(), config.clone());
-        Self { pipeline, mode, config, retries: Arc::default(), stop }
+        Self { pipeline, mode, config, retries: Arc::default(), lately: Lately::default(), stop }
     }
 }
 
@@ -142,8 +147,12 @@ impl<B: Broker, S: Store> Operations for Over<B, S> {
         self.acts(limit).await
     }
 
-    async fn check(&self, act: &Act) -> anyhow::Result<()> {
-        self.check_act(act).await
+    async fn fixed(&self, act: Act) -> anyhow::Result<Act> {
+        self.fix_act(act).await
+    }
+
+    async fn parts(&self, act: &Act, limit: usize) -> anyhow::Result<Vec<Part>> {
+        self.parts_of(act, limit).await
     }
 
     async fn act(&self, act: &Act, by: &str) -> anyhow::Result<Outcome> {

@@ -55,6 +55,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/links/preview", post(links::preview))
         .route("/links/import", post(links::import))
         .route("/approvals", get(approvals::show))
+        .route("/approvals/{id}", get(approvals::one))
         .route("/approvals/{id}/approve", post(approvals::approve))
         .route("/approvals/{id}/reject", post(approvals::reject))
         .route("/audit", get(audit::show))
@@ -97,8 +98,9 @@ fn to_sign_in(parts: &Parts) -> Response {
 
 /// Answers a form: go and look there.
 fn see(path: &str) -> Response {
-    // A path of ours, never another host.
-    let path = if path.starts_with('/') && !path.starts_with("//") && !path.contains('\\') { path } else { "/" };
+    // A path of ours, never another host. Browsers read `\` as `/`, and drop tabs and ends of lines before they look.
+    let is_odd = |character: char| character == '\\' || character.is_control();
+    let path = if path.starts_with('/') && !path.starts_with("//") && !path.contains(is_odd) { path } else { "/" };
     (StatusCode::SEE_OTHER, [(LOCATION, path), (CACHE_CONTROL, "no-store")]).into_response()
 }
 
@@ -276,8 +278,10 @@ impl<S: Sync> axum::extract::FromRequest<S> for Fields {
         if !is_form || !super::edge::is_from_a_page(request.headers()) {
             return Err(Problem::cross_origin());
         }
-        let body = axum::body::to_bytes(request.into_body(), super::edge::LONGEST_BODY).await;
-        let body = body.map_err(|_| Problem::too_large(super::edge::LONGEST_BODY))?;
+        let longest =
+            request.extensions().get().map_or(super::edge::LONGEST_BODY, |super::edge::LongestBody(bytes)| *bytes);
+        let body = axum::body::to_bytes(request.into_body(), longest).await;
+        let body = body.map_err(|_| Problem::too_large(longest))?;
         Ok(Self(url::form_urlencoded::parse(&body).into_owned().collect()))
     }
 }

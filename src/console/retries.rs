@@ -2,7 +2,7 @@
 //! background. Should it die, the retry is carried on from here or from the command line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,13 +14,36 @@ use super::operations::Over;
 use crate::broker::Broker;
 use crate::domain::redrive::{Phase, Redrive, Which};
 use crate::ops::audit::{self, Who};
+use crate::ops::connect::operator;
 use crate::ops::dead::{self, Pace};
 use crate::ops::sync::UsageError;
 use crate::store::Store;
 
 /// Retries that this process carries out, by their names.
 #[derive(Debug, Default)]
-pub struct Retries(Mutex<HashMap<String, CancellationToken>>);
+pub struct Retries(Mutex<HashMap<String, Arc<Stopper>>>);
+
+/// What stops a retry.
+#[derive(Debug, Default)]
+struct Stopper {
+    stop: CancellationToken,
+    /// Who did, once somebody has.
+    by: OnceLock<String>,
+}
+
+/// A retry that this process carries out, and no other task of it at the same time. Dropped, it is so no more.
+#[derive(Debug)]
+struct Held {
+    retries: Arc<Retries>,
+    id: String,
+    stopper: Arc<Stopper>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.retries.lock().remove(&self.id);
+    }
+}
 
 /// A retry.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -81,23 +104,33 @@ impl Retry {
 }
 
 impl Retries {
-    fn begin(&self, id: &str, stop: &CancellationToken) -> CancellationToken {
-        let own = stop.child_token();
-        self.0.lock().expect("nothing panics while the lock is held").insert(id.to_owned(), own.clone());
-        own
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Stopper>>> {
+        self.0.lock().expect("nothing panics while the lock is held")
     }
 
-    fn end(&self, id: &str) {
-        self.0.lock().expect("nothing panics while the lock is held").remove(id);
+    /// Takes a retry in hand, until `stop` or until somebody stops it; `None`: it is in hand already.
+    fn take(self: &Arc<Self>, id: &str, stop: &CancellationToken) -> Option<Held> {
+        let mut all = self.lock();
+        if all.contains_key(id) {
+            return None;
+        }
+        let stopper = Arc::new(Stopper { stop: stop.child_token(), by: OnceLock::new() });
+        all.insert(id.to_owned(), Arc::clone(&stopper));
+        Some(Held { retries: Arc::clone(self), id: id.to_owned(), stopper })
     }
 
-    fn stop(&self, id: &str) -> bool {
-        let running = self.0.lock().expect("nothing panics while the lock is held");
-        running.get(id).inspect(|stop| stop.cancel()).is_some()
+    /// Stops one in the name of a person; whether it is in hand.
+    fn stop(&self, id: &str, by: String) -> bool {
+        let stopper = self.lock().get(id).cloned();
+        let Some(stopper) = stopper else { return false };
+        // The first who stops it is named.
+        stopper.by.get_or_init(|| by);
+        stopper.stop.cancel();
+        true
     }
 
     fn has(&self, id: &str) -> bool {
-        self.0.lock().expect("nothing panics while the lock is held").contains_key(id)
+        self.lock().contains_key(id)
     }
 }
 
@@ -171,6 +204,8 @@ impl<B: Broker, S: Store> Over<B, S> {
         let Some(mut redrive) = dead::planned(&self.pipeline, which, pace).await? else {
             return Ok(Outcome::done("no open letters are meant; nothing was sent"));
         };
+        let under_way = || UsageError::new(format!("retry {} is under way", redrive.id));
+        let held = self.retries.take(&redrive.id, &self.stop).ok_or_else(under_way)?;
         // Known from now on, so that whoever asks for it next finds it.
         redrive.revision = 1;
         by.clone_into(&mut redrive.by);
@@ -179,12 +214,13 @@ impl<B: Broker, S: Store> Over<B, S> {
         let mut outcome = Outcome::done(format!("Retry {} sends {letters} again", redrive.id));
         outcome.retry = Some(redrive.id.clone());
         outcome.next = self.how_to_start().await?;
-        self.carry_on(redrive, act, by);
+        self.carry_on(held, redrive, act, by);
         Ok(outcome)
     }
 
+    /// Stops a retry in the name of whoever acts.
     pub(super) async fn stop_retry(&self, id: &str) -> anyhow::Result<Outcome> {
-        if self.retries.stop(id) {
+        if self.retries.stop(id, operator()) {
             return Ok(Outcome::done(format!("Retry {id} stops; what was sent already is written")));
         }
         let known = self.pipeline.store.redrives().await?.into_iter().find(|redrive| redrive.id == id);
@@ -197,9 +233,9 @@ impl<B: Broker, S: Store> Over<B, S> {
     }
 
     pub(super) async fn resume_retry(&self, act: &Act, id: &str, by: &str) -> anyhow::Result<Outcome> {
-        if self.retries.has(id) {
-            return Err(UsageError::new(format!("retry {id} is under way")).into());
-        }
+        // Before anything is waited for: of two who ask at once, one carries it on.
+        let under_way = || UsageError::new(format!("retry {id} is under way"));
+        let held = self.retries.take(id, &self.stop).ok_or_else(under_way)?;
         let redrive = dead::taken_up(&self.pipeline, Some(id)).await?;
         if redrive.is_over() {
             return Err(UsageError::new(format!("retry {id} has come to its end already")).into());
@@ -207,28 +243,44 @@ impl<B: Broker, S: Store> Over<B, S> {
         let mut outcome = Outcome::done(format!("Retry {id} goes on"));
         outcome.retry = Some(id.to_owned());
         outcome.next = self.how_to_start().await?;
-        self.carry_on(redrive, act, by);
+        self.carry_on(held, redrive, act, by);
         Ok(outcome)
     }
 
     /// Carries a retry out in the background, in the name of the person who asks for it now. The log of acts has it as begun
     /// until it has come to its end.
-    fn carry_on(&self, redrive: Redrive, act: &Act, by: &str) {
-        let (pipeline, mode, retries) = (self.pipeline.clone(), self.mode.clone(), self.retries.clone());
-        let id = redrive.id.clone();
-        let own = retries.begin(&id, &self.stop);
+    fn carry_on(&self, held: Held, redrive: Redrive, act: &Act, by: &str) {
+        let (pipeline, mode) = (self.pipeline.clone(), self.mode.clone());
         let (who, noted) = (Who::with_token(by), act.noted());
         tokio::spawn(async move {
-            let done = match noted {
-                Some(noted) => {
-                    audit::recorded(&pipeline, &who, noted, dead::carry_out(&pipeline, &mode, redrive, &own)).await
-                }
-                None => dead::carry_out(&pipeline, &mode, redrive, &own).await,
-            };
-            if let Err(error) = done {
-                tracing::error!("Retry {id} ended: {error:#}; it can be carried on");
+            let Stopper { stop, by } = &*held.stopper;
+            let work = dead::carry_out(&pipeline, &mode, redrive, stop, by);
+            if let Err(error) = audit::recorded(&pipeline, &who, noted, work).await {
+                tracing::error!("Retry {} ended: {error:#}; it can be carried on", held.id);
             }
-            retries.end(&id);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R78: a retry is carried out once at a time, so that whoever stops it stops all of it, and is named.
+    #[test]
+    fn a_retry_is_in_one_hand() {
+        let (retries, process) = (Arc::<Retries>::default(), CancellationToken::new());
+        let held = retries.take("r1", &process).unwrap();
+        assert!(retries.take("r1", &process).is_none(), "another task has it");
+        let other = retries.take("r2", &process).unwrap();
+        assert!(retries.stop("r1", "bob".to_owned()) && retries.stop("r1", "carol".to_owned()));
+        assert_eq!(held.stopper.by.get().map(String::as_str), Some("bob"));
+        assert!(held.stopper.stop.is_cancelled() && !other.stopper.stop.is_cancelled());
+        drop(held);
+        assert!(!retries.has("r1") && retries.has("r2"));
+        assert!(!retries.stop("r1", "bob".to_owned()), "nothing is under way");
+        process.cancel();
+        assert!(other.stopper.stop.is_cancelled() && other.stopper.by.get().is_none());
+        assert!(retries.take("r1", &process).is_some());
     }
 }

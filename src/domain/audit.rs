@@ -21,6 +21,9 @@ pub const IDS_NAMED: usize = 100;
 /// Characters of an id or of a word of a filter that an entry keeps at most.
 const LONGEST_WORD: usize = 300;
 
+/// Characters of a person's own words that an entry keeps at most.
+pub const LONGEST_TEXT: usize = 1_000;
+
 /// What a person did. A closed list: what reads, and what only tries, is no act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Verb {
@@ -218,7 +221,8 @@ fn cut(text: &str) -> String {
 /// What stands for something that may be an address.
 const ADDRESS: &str = "(an address)";
 
-fn account_named(text: &str) -> String {
+/// An account as a person typed it, without what may be an address.
+pub(crate) fn account_named(text: &str) -> String {
     match (text.contains('@'), text.split_once(':')) {
         (false, _) => cut(text),
         (true, Some((system, _))) if !system.contains('@') => format!("{}:{ADDRESS}", cut(system)),
@@ -248,6 +252,12 @@ pub struct Why {
 }
 
 impl Why {
+    /// No longer than an entry keeps it.
+    pub fn cut(self) -> Self {
+        let text = self.text.map(|text| text.chars().take(LONGEST_TEXT).collect());
+        Self { reason: self.reason.as_deref().map(cut), text }
+    }
+
     fn is_silent(&self) -> bool {
         self.reason.is_none() && self.text.is_none()
     }
@@ -330,6 +340,21 @@ pub struct Entry {
     pub counts: BTreeMap<String, u64>,
 }
 
+/// What stands between who asked for an act and who approved it.
+const APPROVED_BY: &str = ", approved by ";
+
+/// Who did an act that one person asked for and another one approved, as its entries name them.
+pub fn by_both(asked: &str, approved: &str) -> String {
+    format!("{asked}{APPROVED_BY}{approved}")
+}
+
+impl Entry {
+    /// Whether this person did it, or was one of the two who did.
+    pub fn is_by(&self, who: &str) -> bool {
+        self.by == who || self.by.split(APPROVED_BY).any(|by| by == who)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,6 +377,36 @@ mod tests {
             about.ids,
             ["crm-scim/b@17", "crm-scim/b@(an address)", "crm-scim/a/00000000000000ab", "(an address)"]
         );
+    }
+
+    /// An entry is never larger than what it is for.
+    #[test]
+    fn long_words_are_cut() {
+        let long = Some("x".repeat(LONGEST_TEXT + 1));
+        let why = Why { reason: long.clone(), text: long }.cut();
+        let lengths = [why.reason, why.text].map(|text| text.unwrap().len());
+        assert_eq!(lengths, [LONGEST_WORD, LONGEST_TEXT]);
+    }
+
+    /// R78: what two did is found by the name of either.
+    #[test]
+    fn an_act_of_two_is_by_both() {
+        let entry = |by: String| Entry {
+            chain: ChainId(1),
+            number: 1,
+            at: Timestamp(1),
+            act: 1,
+            by,
+            door: Door::Api,
+            verb: Verb::Pause,
+            about: None,
+            why: Why::default(),
+            outcome: Outcome::Begun,
+            counts: BTreeMap::new(),
+        };
+        let both = entry(by_both("alice", "bob"));
+        assert!(both.is_by("alice") && both.is_by("bob") && !both.is_by("ali"));
+        assert!(entry("alice".to_owned()).is_by("alice") && !entry("alice".to_owned()).is_by("bob"));
     }
 
     #[test]

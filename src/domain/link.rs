@@ -312,6 +312,13 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
+/// A write that began and whose end nobody knows yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnderWay {
+    /// Until when it may take effect, in the store's clock.
+    pub until: Timestamp,
+}
+
 /// Marks a side whose pending values were refused for good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burial {
@@ -378,18 +385,33 @@ impl Link {
     }
 
     /// Drops every value that is remembered of the accounts, and whatever was noted of values; the accounts stay, how they
-    /// parted, and what people pinned. Both sides are read again before anything is decided. Whether there was something to
-    /// drop.
-    pub fn forget_values(&mut self) -> bool {
+    /// parted, and what people decided about them: a creation that was refused stays so. Both sides are read again before
+    /// anything is decided. Whether there was something to drop.
+    ///
+    /// # Errors
+    /// A write is under way at `now` (store clock), or one without an answer may still take effect. What was noted of it is
+    /// all that keeps an account from being created twice, so nothing is dropped.
+    pub fn forget_values(&mut self, now: Timestamp) -> Result<bool, UnderWay> {
+        let open = Side::BOTH.into_iter().flat_map(|side| {
+            let SideState { lease, intents, .. } = &self.sides[side];
+            lease.iter().map(|lease| lease.until).chain(intents.iter().map(|intent| intent.until))
+        });
+        if let Some(until) = open.filter(|until| *until > now).max() {
+            return Err(UnderWay { until });
+        }
         let before = (self.registers.clone(), self.turns.clone(), self.sides.clone());
         self.registers.clear();
         self.turns.clear();
         for side in Side::BOTH {
-            let SideState { account, parting, absence, out_of_scope, protected, .. } =
+            let SideState { account, parting, absence, out_of_scope, protected, stop, dead, .. } =
                 std::mem::take(&mut self.sides[side]);
-            self.sides[side] = SideState { account, parting, absence, out_of_scope, protected, ..SideState::default() };
+            // That there is a letter is known, so that a success closes it.
+            let dead = dead.map(|dead| Burial { pending: Digest(0), ..dead });
+            let kept =
+                SideState { account, parting, absence, out_of_scope, protected, stop, dead, ..SideState::default() };
+            self.sides[side] = kept;
         }
-        before != (self.registers.clone(), self.turns.clone(), self.sides.clone())
+        Ok(before != (self.registers.clone(), self.turns.clone(), self.sides.clone()))
     }
 
     /// Whether the account of `side` left, and how: it was proven gone, or is known to be no longer active.
@@ -505,13 +527,15 @@ impl SideState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::guard::Risk;
+    use crate::domain::hold::{Ruling, Verdict, Why};
     use crate::domain::{Digest, Version};
 
     #[test]
     fn who_is_forgotten_leaves_ids_and_no_value() {
         let mut link = Link::new(LinkId(1), Epoch(2), Origin::FirstMatch, Side::A, "a1".parse().unwrap());
         let bare = link.clone();
-        assert!(!link.forget_values(), "there was nothing");
+        assert_eq!(link.forget_values(Timestamp(2)), Ok(false), "there was nothing");
         let at = Version { modified_at: None, read_at: Timestamp(3), tag: None };
         let path: AttributePath = "emails".parse().unwrap();
         let side = &mut link.sides[Side::A];
@@ -529,7 +553,38 @@ mod tests {
         let value = Some(Value::from("ada@x.example"));
         let (applied, by) = (Sides { a: 1, b: 0 }, Side::A);
         link.registers.insert(path, Register { value, at, by, generation: 1, applied, hold: None });
-        assert!(link.forget_values());
+        assert_eq!(link.forget_values(Timestamp(2)), Ok(true));
         assert_eq!(link, bare);
+    }
+
+    /// Otherwise the next reading would create the account once more, or one that a person refused.
+    #[test]
+    fn what_is_under_way_and_what_was_refused_is_not_forgotten() {
+        let link = Link::new(LinkId(1), Epoch(2), Origin::FirstMatch, Side::A, "a1".parse().unwrap());
+        let intent = Intent {
+            token: Token(1),
+            writes: BTreeMap::new(),
+            texts: BTreeMap::new(),
+            conditioned_on: None,
+            begun_at: Timestamp(1),
+            over_at: Timestamp(8),
+            until: Timestamp(9),
+        };
+        let (mut leased, mut begun) = (link.clone(), link.clone());
+        leased.sides[Side::B].lease = Some(Lease { token: Token(1), until: Timestamp(9) });
+        begun.sides[Side::B].intents.push(intent);
+        for before in [leased, begun] {
+            let mut link = before.clone();
+            assert_eq!(link.forget_values(Timestamp(8)), Err(UnderWay { until: Timestamp(9) }));
+            assert_eq!(link, before, "nothing is dropped");
+            assert_eq!(link.forget_values(Timestamp(9)), Ok(true));
+            assert!(link.sides[Side::B].lease.is_none() && link.sides[Side::B].intents.is_empty());
+        }
+        let mut refused = link;
+        let ruling = Ruling { verdict: Verdict::Rejected, by: "ada".to_owned(), at: Timestamp(1) };
+        let stop = Stop { ruling: Some(ruling), ..Stop::new(Why::OverBudget, Risk::Create, Timestamp(1)) };
+        refused.sides[Side::B].stop = Some(stop.clone());
+        refused.forget_values(Timestamp(9)).unwrap();
+        assert_eq!(refused.sides[Side::B].stop, Some(stop));
     }
 }

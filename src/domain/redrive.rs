@@ -70,6 +70,19 @@ pub enum Which {
     Fitting(LetterFilter),
 }
 
+impl Which {
+    /// Without what is opened at `now` or later: nobody has looked at that. Letters that are named stay.
+    pub fn as_of(self, now: Timestamp) -> Self {
+        match self {
+            Self::Fitting(filter) => {
+                let until = Some(filter.until.map_or(now, |until| until.min(now)));
+                Self::Fitting(LetterFilter { until, ..filter })
+            }
+            ids @ Self::Letters(_) => ids,
+        }
+    }
+}
+
 /// How far it has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]

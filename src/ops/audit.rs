@@ -141,6 +141,7 @@ pub async fn recorded<B: Broker, S: Store, T: Ended>(
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     let Act { verb, about: meant, why } = act;
+    let why = why.cut();
     let entry = |place: Place, act, about, why, outcome, counts| {
         let Place { chain, number, at } = place;
         let (by, door) = (who.by.clone(), who.door);
@@ -190,7 +191,7 @@ struct Appended {
 /// Appends an entry behind the last one, whoever else appends meanwhile. Where the store does not answer it is asked so many
 /// times more.
 async fn append<S: Store>(store: &S, entry: impl Fn(Place) -> Entry, mut tries: u32) -> Result<Appended, StoreError> {
-    let mut unsure = None;
+    let mut unsure = Vec::new();
     loop {
         match try_to_append(store, &entry, &mut unsure).await {
             Ok(Some(appended)) => return Ok(appended),
@@ -204,25 +205,34 @@ async fn append<S: Store>(store: &S, entry: impl Fn(Place) -> Entry, mut tries: 
     }
 }
 
-/// Appends an entry; `None` if somebody else was quicker. `unsure` is one of which it is not known whether it was appended.
+/// Appends an entry; `None` if somebody else was quicker. `unsure` are those of which it is not known whether they were
+/// appended: a script whose answer was lost may run after any later look, until its place is taken.
 async fn try_to_append<S: Store>(
     store: &S,
     entry: impl Fn(Place) -> Entry,
-    unsure: &mut Option<Appended>,
+    unsure: &mut Vec<Appended>,
 ) -> Result<Option<Appended>, StoreError> {
-    if let Some(Appended { line, place }) = unsure
-        && store.acts(place.number - 1, 1).await?.first() == Some(line)
-    {
-        return Ok(unsure.take());
+    let mut appended = None;
+    for (at, Appended { line, place }) in unsure.iter().enumerate() {
+        if store.acts(place.number - 1, 1).await?.first() == Some(line) {
+            appended = Some(at);
+        }
+    }
+    if let Some(at) = appended {
+        return Ok(Some(unsure.swap_remove(at)));
     }
     let ends = store.acts_ends().await?;
     let before = ends.last.clone().unwrap_or_else(|| End::before_all(ChainId(fastrand::u64(..))));
     let (chain, number) = (before.chain, before.number + 1);
     let (line, hash) = Line::seal(&entry(Place { chain, number, at: ends.now }), &before.hash);
-    let appended = unsure.insert(Appended { line, place: End { chain, number, hash } });
-    let is_appended = store.append_act(ends.last.as_ref(), &appended.line, &appended.place).await?;
-    // Either way it is known.
-    Ok(unsure.take().filter(|_| is_appended))
+    let appended = Appended { line, place: End { chain, number, hash } };
+    match store.append_act(ends.last.as_ref(), &appended.line, &appended.place).await {
+        Ok(is_appended) => Ok(Some(appended).filter(|_| is_appended)),
+        Err(error) => {
+            unsure.push(appended);
+            Err(error)
+        }
+    }
 }
 
 /// Copies entries to the log in the broker; whether it took them.

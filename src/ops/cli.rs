@@ -266,11 +266,14 @@ enum HeldCommand {
         /// Everything that is held.
         #[arg(long)]
         all: bool,
+        /// What was rejected or has expired, too.
+        #[arg(long)]
+        rejected: bool,
         /// Do not ask at a terminal.
         #[arg(long, short)]
         yes: bool,
     },
-    /// Refuse writes. The value is not written until its source changes it; `held approve <account>` takes it back.
+    /// Refuse writes. The value is not written until its source changes it; `held approve --rejected <account>` takes it back.
     Reject {
         #[command(flatten)]
         which: HeldFilter,
@@ -299,7 +302,7 @@ struct HeldFilter {
 impl HeldFilter {
     fn with(self, rejected: bool) -> held::Filter {
         let Self { accounts, connection, risk } = self;
-        held::Filter { connection, risk, accounts, rejected }
+        held::Filter { connection, risk, accounts, rejected, ..held::Filter::default() }
     }
 }
 
@@ -467,8 +470,8 @@ async fn carry_out<B: Broker, S: Store>(
             HeldCommand::List { which, rejected, limit } => {
                 held::list(pipeline, &which.with(rejected), limit, form).await
             }
-            HeldCommand::Approve { which, all, yes } => {
-                let decision = held::Decision { filter: which.with(false), all, sure: yes };
+            HeldCommand::Approve { which, all, rejected, yes } => {
+                let decision = held::Decision { filter: which.with(rejected), all, sure: yes };
                 held::approve(pipeline, mode, &decision, form).await
             }
             HeldCommand::Reject { which, all, yes } => {

@@ -93,7 +93,10 @@ pub(super) async fn log_closed<B: Broker, S: Store>(
 }
 
 /// Appends to the log of letters.
-async fn log<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, entries: Vec<LetterEntry>) -> anyhow::Result<()> {
+pub(super) async fn log<B: Broker, S: Store>(
+    pipeline: &Pipeline<B, S>,
+    entries: Vec<LetterEntry>,
+) -> anyhow::Result<()> {
     let messages = entries
         .chunks(20)
         .map(|entries| Outgoing { to: Destination::Dead, message: Message::new(Payload::Letters(entries.to_vec())) });

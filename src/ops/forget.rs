@@ -1,6 +1,6 @@
 //! `muster forget`: erases what is remembered of a person, and leaves the fact (B17 is for those who are still there).
 //!
-//! Erased are values: of conflicts, of recorded changes, of messages that nobody could read, and of links that have one
+//! Erased are values: of conflicts, of recorded changes, of messages that nobody could work on, and of links that have one
 //! account left. What stays are ids, and what the log of acts says. Every step may be made again: killed in the middle, the
 //! same command finishes the work.
 
@@ -11,19 +11,19 @@ use serde_json::json;
 
 use super::audit;
 use super::connect::Mode;
-use super::dead::log_closed;
 use super::exit::Exit;
 use super::explain::find;
 use super::output::{self, Form};
-use crate::broker::{Broker, LETTER_LOG_KEPT};
-use crate::domain::dead_letter::DiscardReason;
-use crate::domain::{
-    AccountId, AttributePath, ConnectionName, DeadLetter, LetterContent, LetterEntry, LetterId, Link, LinkId,
-    Resolution, Side, Timestamp, Value,
-};
+use crate::broker::Broker;
+use crate::domain::link::UnderWay;
+use crate::domain::{ConnectionName, Link, LinkId, Side, Timestamp};
 use crate::failpoint::hit;
-use crate::stages::{self, Pipeline};
+use crate::stages::Pipeline;
 use crate::store::{Commit, Committed, Erased, Person, Store, StoreError};
+
+mod messages;
+
+use messages::Names;
 
 /// How it is wanted.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,12 +33,6 @@ pub struct Options {
     /// A person at a terminal is not asked first.
     pub sure: bool,
 }
-
-/// An id or a name with fewer characters stands in too many texts that are about somebody else.
-const SHORTEST_NAME: usize = 4;
-
-/// Attributes by whose values a message may name a person.
-const NAMES: [&str; 2] = ["emails", "userName"];
 
 /// What was found of the person, and erased.
 #[derive(Debug, Default)]
@@ -52,6 +46,10 @@ struct Tally {
     values: u64,
     /// Values in links of two accounts: they stay, since they are needed to keep the two in step.
     kept: u64,
+    /// Connections that are read whole, because a message that was closed cannot be read.
+    reads: BTreeSet<ConnectionName>,
+    /// Until when writes are under way whose links cannot be emptied yet, in the store's clock.
+    under_way: Option<Timestamp>,
 }
 
 /// The person: who they are on each connection.
@@ -81,8 +79,7 @@ pub async fn run<B: Broker, S: Store>(
     let really = !options.dry_run;
     let mut tally = Tally::default();
     // Links last: their values are among those by which messages are found.
-    let names = subject.names();
-    let stays_until = messages(pipeline, &names, really, &mut tally).await?;
+    let stays_until = messages::forget(pipeline, &Names::of(&subject), really, &mut tally).await?;
     hit("forget.letters");
     for (name, person) in &subject.on {
         let Erased { conflicts, history, overwritten } = pipeline.store.erase(name, person, really).await?;
@@ -98,7 +95,10 @@ pub async fn run<B: Broker, S: Store>(
                 tally.kept += values;
                 tally.overwritten += forget_before(pipeline, name, link.id, really).await?;
             }
-            false => tally.values += empty(pipeline, name, link.id, really).await?,
+            false => match empty(pipeline, name, link.id, really).await? {
+                Emptied::Of(values) => tally.values += values,
+                Emptied::Not(UnderWay { until }) => tally.under_way = tally.under_way.max(Some(until)),
+            },
         }
     }
     if really {
@@ -108,7 +108,7 @@ pub async fn run<B: Broker, S: Store>(
         audit::count(what, count);
     }
     report(&accounts, &tally, stays_until, mode, options, form);
-    Ok(Exit::Done)
+    Ok(if tally.under_way.is_some() { Exit::Attention } else { Exit::Done })
 }
 
 /// Who the person is: the account that was named, its partners, and the partners of those.
@@ -142,94 +142,35 @@ async fn gather<B: Broker, S: Store>(pipeline: &Pipeline<B, S>, account: &str) -
     Ok(subject)
 }
 
-impl Subject {
-    /// The texts by which a message may name the person.
-    fn names(&self) -> Vec<String> {
-        let ids = self.on.values().flat_map(|person| Side::BOTH.map(|side| person.accounts[side].iter()));
-        let ids = ids.flatten().map(AccountId::to_string);
-        let known = NAMES.map(|name| name.parse::<AttributePath>().expect("the names of this table are paths"));
-        let registers =
-            self.links.iter().flat_map(|(_, link)| known.iter().filter_map(|path| link.registers.get(path)));
-        let values = registers.filter_map(|register| match &register.value {
-            Some(Value::Text(text)) => Some(text.to_string()),
-            _ => None,
-        });
-        let names: BTreeSet<String> = ids.chain(values).filter(|name| name.chars().count() >= SHORTEST_NAME).collect();
-        names.into_iter().collect()
-    }
+/// What became of a link.
+enum Emptied {
+    /// So many values were dropped, or would be.
+    Of(u64),
+    /// Nothing: whether an account was just created is known in no other place.
+    Not(UnderWay),
 }
 
-/// Whether a letter is about a message that nobody could read and that names the person: one of the names as a whole string
-/// of JSON.
-fn is_meant(letter: &DeadLetter, names: &[String]) -> bool {
-    let LetterContent::Message { body, .. } = &letter.content else { return false };
-    let Some(bytes) = stages::from_base64(body) else { return false };
-    let text = String::from_utf8_lossy(&bytes).to_lowercase();
-    names.iter().any(|name| text.contains(&format!("\"{}\"", name.to_lowercase())))
-}
-
-/// Closes letters about messages that name the person, and erases the bytes of such messages from the log of letters where
-/// that can be done; else the time until which they stay there, if there are any.
-async fn messages<B: Broker, S: Store>(
-    pipeline: &Pipeline<B, S>,
-    names: &[String],
-    really: bool,
-    tally: &mut Tally,
-) -> anyhow::Result<Option<Timestamp>> {
-    let mut open: Vec<LetterId> = Vec::new();
-    for connection in pipeline.connections.keys().map(Some).chain([None]) {
-        let letters = pipeline.store.letters(connection).await?;
-        open.extend(letters.into_iter().filter(|letter| is_meant(letter, names)).map(|letter| letter.id));
-    }
-    tally.letters = open.len() as u64;
-    if really && !open.is_empty() {
-        let text = Some("the person was forgotten".to_owned());
-        let resolution = Resolution::Discarded { reason: DiscardReason::Obsolete, text };
-        log_closed(pipeline, &open, &resolution).await?;
-        pipeline.store.file_letters(&[], &open).await?;
-    }
-    let mut latest = None;
-    pipeline
-        .broker
-        .read_log(|entry| {
-            if let LetterEntry::Opened { letter } = entry
-                && is_meant(&letter, names)
-            {
-                tally.log_entries += 1;
-                latest = latest.max(Some(letter.last_at));
-            }
-        })
-        .await?;
-    let is_fixed = !pipeline.broker.rewrites_log();
-    if really && !is_fixed && latest.is_some() {
-        let names = names.to_vec();
-        let without_bytes = move |entry: &LetterEntry| match entry {
-            LetterEntry::Opened { letter } if is_meant(letter, &names) => {
-                let mut letter = letter.clone();
-                if let LetterContent::Message { body, .. } = &mut letter.content {
-                    body.clear();
-                }
-                Some(LetterEntry::Opened { letter })
-            }
-            _ => None,
-        };
-        pipeline.broker.rewrite_log(without_bytes).await?;
-    }
-    Ok(latest.filter(|_| is_fixed).map(|latest| latest + LETTER_LOG_KEPT))
-}
-
-/// Drops what a link with one account remembers but the pairing; how many values that are.
+/// Drops the values that a link with one account remembers.
 async fn empty<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     link: LinkId,
     really: bool,
-) -> Result<u64, StoreError> {
-    change(pipeline, name, link, really, |link| {
-        let values = if link.is_paired() { 0 } else { link.registers.len() as u64 };
-        (values, !link.is_paired() && link.forget_values())
-    })
-    .await
+) -> Result<Emptied, StoreError> {
+    let emptied = change(pipeline, name, link, really, |link, now| {
+        if link.is_paired() {
+            return (Emptied::Of(0), false);
+        }
+        let values = link.registers.len() as u64;
+        if !really {
+            return (Emptied::Of(values), false);
+        }
+        match link.forget_values(now) {
+            Ok(changes) => (Emptied::Of(values), changes),
+            Err(under_way) => (Emptied::Not(under_way), false),
+        }
+    });
+    Ok(emptied.await?.unwrap_or(Emptied::Of(0)))
 }
 
 /// Drops what a link of two accounts keeps only so that a write can be undone; how many values that are.
@@ -239,7 +180,7 @@ async fn forget_before<B: Broker, S: Store>(
     link: LinkId,
     really: bool,
 ) -> Result<u64, StoreError> {
-    change(pipeline, name, link, really, |link| {
+    let dropped = change(pipeline, name, link, really, |link, _| {
         let mut dropped = 0;
         for side in Side::BOTH {
             let before = &mut link.sides[side].before;
@@ -249,30 +190,34 @@ async fn forget_before<B: Broker, S: Store>(
             dropped += (kept - before.len()) as u64;
         }
         (dropped, dropped > 0)
-    })
-    .await
+    });
+    Ok(dropped.await?.unwrap_or_default())
 }
 
-/// Changes a link, if `really`. `forget` drops values of it, and says how many, and whether anything of the link is another.
-async fn change<B: Broker, S: Store>(
+/// Changes a link, if `really`. `forget` drops values of it at a time of the store's clock, and says what it did, and whether
+/// anything of the link is another. `None`: there is no such link.
+async fn change<B: Broker, S: Store, T>(
     pipeline: &Pipeline<B, S>,
     name: &ConnectionName,
     link: LinkId,
     really: bool,
-    forget: impl Fn(&mut Link) -> (u64, bool),
-) -> Result<u64, StoreError> {
+    forget: impl Fn(&mut Link, Timestamp) -> (T, bool),
+) -> Result<Option<T>, StoreError> {
     loop {
         // Only this question lets the store begin a new memory, where it has lost the old one.
         let epoch = pipeline.store.epoch(name).await?;
-        let loaded = pipeline.store.load(name, &[link]).await?.items.into_iter().next().flatten();
-        let Some(mut link) = loaded else { return Ok(0) };
-        let (values, changes) = forget(&mut link);
+        let loaded = pipeline.store.load(name, &[link]).await?;
+        let (now, loaded) = (loaded.now, loaded.items.into_iter().next().flatten());
+        let Some(mut link) = loaded else { return Ok(None) };
+        let (told, changes) = forget(&mut link, now);
         if !really || !changes {
-            return Ok(values);
+            return Ok(Some(told));
         }
         let commit = Commit { link: Some(link), ..Commit::default() };
         match pipeline.store.commit(name, epoch.id, &[commit]).await {
-            Ok(committed) if matches!(committed.first(), Some(Committed::Done { .. })) => return Ok(values),
+            Ok(committed) if matches!(committed.first(), Some(Committed::Done { .. })) => {
+                return Ok(Some(told));
+            }
             // Somebody worked on it: once more.
             Ok(_) | Err(StoreError::EpochChanged(_)) => {}
             Err(error) => return Err(error),
@@ -282,7 +227,7 @@ async fn change<B: Broker, S: Store>(
 
 impl Tally {
     fn counts(&self) -> [(&'static str, u64); 6] {
-        let Self { conflicts, history, overwritten, letters, log_entries, values, kept: _ } = *self;
+        let Self { conflicts, history, overwritten, letters, log_entries, values, .. } = *self;
         [
             ("conflicts", conflicts),
             ("history", history),
@@ -317,7 +262,8 @@ fn report(
         let counts: BTreeMap<_, _> = tally.counts().into();
         output::object(&json!({
             "accounts": accounts, "dry_run": options.dry_run, "erased": counts, "kept_in_links": tally.kept,
-            "log_stays_until": stays_until, "elsewhere": elsewhere,
+            "log_stays_until": stays_until, "elsewhere": elsewhere, "reads": tally.reads,
+            "under_way_until": tally.under_way,
         }));
         return;
     }
@@ -327,11 +273,25 @@ fn report(
         (tally.conflicts, "values of conflicts; that there were conflicts stays"),
         (tally.history, "recorded changes"),
         (tally.overwritten, "writes' values before them, kept for `muster undo`; that there were writes stays"),
-        (tally.letters, "letters about messages that name them"),
+        (tally.letters, "letters' messages about them; what such a message says of others stays"),
         (if stays_until.is_none() { tally.log_entries } else { 0 }, "entries' bytes in the log of letters"),
         (tally.values, "values in links with one account left"),
     ] {
         output::line(format!("  {count:>6} {what}"));
+    }
+    if !tally.reads.is_empty() {
+        let reads: Vec<_> = tally.reads.iter().map(ConnectionName::as_str).collect();
+        let verb = if options.dry_run { "would be" } else { "will be" };
+        output::line(format!(
+            "A message that names them and cannot be read may have had changes of others: {} {verb} read whole",
+            reads.join(", ")
+        ));
+    }
+    if let Some(until) = tally.under_way {
+        output::line(format!(
+            "A write is under way for a link with one account left, and its values stay until its end is known: run this \
+             again after {until}"
+        ));
     }
     if tally.kept > 0 {
         output::line(format!(

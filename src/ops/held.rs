@@ -14,10 +14,12 @@ use crate::stages::{Connection, Pipeline};
 use crate::store::{Claim, Find, Store, StoreError};
 
 mod decide;
+mod key;
 mod list;
 
 pub use decide::{Decision, approve, reject};
 pub(crate) use decide::{carry_out, meant};
+pub(crate) use key::Key;
 pub use list::list;
 
 /// Links that are loaded, decided about or sent at a time.
@@ -35,6 +37,8 @@ pub struct Filter {
     pub risk: Option<Risk>,
     /// Only what concerns these accounts, as `<system>:<id>`; none: all of them.
     pub accounts: Vec<String>,
+    /// Only these writes, as they were shown; none: all of them.
+    pub(crate) writes: Vec<Key>,
     /// What was rejected or has expired, too.
     pub rejected: bool,
 }
@@ -128,22 +132,31 @@ pub(crate) async fn gather<B: Broker, S: Store>(
         if filter.connection.as_ref().is_some_and(|name| *name != connection.name) {
             continue;
         }
-        let links = if accounts.is_empty() {
-            held_links(pipeline, connection, filter.rejected).await?
-        } else {
+        let links = if !accounts.is_empty() {
             links_of(pipeline, connection, &accounts).await?
+        } else if !filter.writes.is_empty() {
+            let of_connection = filter.writes.iter().filter(|key| key.connection == connection.name);
+            let links: BTreeSet<_> = of_connection.map(|key| key.link).collect();
+            links.into_iter().collect()
+        } else {
+            held_links(pipeline, connection, filter.rejected).await?
         };
         for links in links.chunks(AT_ONCE) {
             items.extend(load(pipeline, connection, links).await?);
         }
     }
+    let writes: BTreeSet<_> = filter.writes.iter().collect();
     items.retain(|item| {
         let is_meant = match item.state {
             HoldState::Waiting => true,
-            HoldState::Rejected | HoldState::Expired => filter.rejected || !accounts.is_empty(),
+            // What somebody refused passes only where a person says that this is meant, whatever else is named.
+            HoldState::Rejected | HoldState::Expired => filter.rejected,
             HoldState::Approved => false,
         };
-        is_meant && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == Some(risk)))
+        let is_named = writes.is_empty() || writes.contains(&item.key());
+        is_meant
+            && is_named
+            && filter.risk.is_none_or(|risk| item.stop.as_ref().is_some_and(|stop| stop.risk == Some(risk)))
     });
     items.sort_by_key(|item| item.since);
     Ok(items)

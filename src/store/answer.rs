@@ -29,6 +29,8 @@ pub struct ActsEnds {
     pub last: Option<End>,
     /// The last one of those that are not kept any more; `None`: all are.
     pub anchor: Option<End>,
+    /// How long an entry is kept at least.
+    pub kept: Duration,
 }
 
 /// How long a measure of a system's clock stands against one that says less.

@@ -18,5 +18,7 @@ pub(super) const INSTANCE_TTL: Duration = Duration::from_secs(15);
 /// Life of what is noted of a message that came back often.
 pub(super) const SUSPECT_TTL: Duration = DAY;
 
-/// Retries of many letters that are kept, so that one that was stopped can be carried on.
+/// Retries of many letters that are kept; of more, those that came to their end are forgotten.
 pub const REDRIVES_KEPT: usize = 20;
+/// Retries that are kept although they have not come to their end, so that one that was stopped can be carried on.
+pub const REDRIVES_OPEN_KEPT: usize = 200;

@@ -3,11 +3,14 @@
 
 use muster::config::Role;
 use muster::console::api;
+use muster::sandbox::{Sandbox, SandboxSettings, System};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::installed::{Served, Server};
-use super::processes::{CONNECTION, active_users};
+use super::processes::{CONNECTION, active_users, connection, directory};
 
 /// R78: who may do what. Each endpoint is asked by nobody, by a stranger, and by each role; who may not is told so before
 /// anything of the request is looked at.
@@ -121,7 +124,6 @@ async fn values_are_masked_for_viewers() {
         format!("/accounts/explain?account={account}"),
         "/held".to_owned(),
         "/conflicts".to_owned(),
-        format!("/links/missing?connection={CONNECTION}"),
     ] {
         let masked = served.get("viewer", &path).await.to_string();
         let open = served.get("operator", &path).await.to_string();
@@ -179,6 +181,66 @@ async fn an_act_waits_for_a_second_person() {
     let (status, synced) =
         served.ask(Method::POST, "operator", "/sync", Some(&json!({ "connection": CONNECTION }))).await;
     assert_eq!((status, &synced["state"]), (StatusCode::OK, &json!("done")), "{synced}");
+}
+
+/// B11, R78: what is let pass is what was shown: not what a colleague refused, and no value that came since, also where a
+/// second person lets it pass later.
+#[tokio::test]
+async fn what_passes_is_what_was_shown() {
+    let crm = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    let other = Sandbox::start(SandboxSettings::default()).await.unwrap();
+    crm.admin().seed(System::Scim, 4, 7).unwrap();
+    let both = directory(&crm.scim_url()).replace("systems.directory", "systems.crm") + &directory(&other.scim_url());
+    let mapped = format!(
+        "budgets = {{ email_change = \"1/1h\" }}\n[connections.{CONNECTION}.attributes]\nuserName = {{}}\nemails = {{}}\n"
+    );
+    let copies = other.admin();
+    copies.set_clock(System::Scim, 10_000);
+    let served = Served::over(crm, &(both + &connection(&mapped)), "two_person = [\"approve_held\"]\n").await;
+    let later = |minutes: i64| [&served.admin, &copies].map(|it| it.set_clock(System::Scim, 10_000 + minutes * 60_000));
+    let address = |id: &str, at: &str| {
+        let fields = json!({ "emails": [{ "value": at, "type": "work", "primary": true }] });
+        served.admin.edit(System::Scim, id, &fields).unwrap();
+    };
+    let is_there = |at: &str| copies.accounts(System::Scim).iter().any(|copy| copy["emails"].to_string().contains(at));
+    later(1);
+    for (number, person) in served.admin.accounts(System::Scim).iter().enumerate() {
+        address(person["id"].as_str().unwrap(), &format!("new{number}@held.example"));
+    }
+    later(2);
+    served.muster.sync(&["--full"]).await;
+    let held = served.get("operator", "/held").await["held"].as_array().unwrap().clone();
+    assert_eq!(held.len(), 3, "{held:?}");
+    let text = |row: usize, field: &str| held[row][field].as_str().unwrap().to_owned();
+    let value = |row: usize| held[row]["value"]["value"].as_str().unwrap().to_owned();
+
+    // A colleague refuses the first.
+    served.post("operator", "/held/reject", &json!({ "writes": [text(0, "write")] })).await;
+    for meant in [json!({ "writes": [text(0, "write")] }), json!({ "accounts": [text(0, "account")] })] {
+        let (status, told) = served.ask(Method::POST, "operator", "/held/approve", Some(&meant)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "a refusal stands: {told}");
+    }
+    let refused = served.get("operator", "/held?rejected=true").await["held"].as_array().unwrap().clone();
+    assert!(refused.iter().any(|it| it["write"] == text(0, "write") && it["state"] == "rejected"), "{refused:?}");
+
+    // The two others wait for a second person; the value of one changes before that.
+    let (_, waits) =
+        served.ask(Method::POST, "operator", "/held/approve", Some(&json!({ "connection": CONNECTION }))).await;
+    let approval = waits["approval"].as_str().unwrap_or_else(|| panic!("{waits}"));
+    let changed = served.admin.accounts(System::Scim);
+    let changed = changed.iter().find(|it| it["emails"].to_string().contains(&value(1))).unwrap();
+    later(3);
+    address(changed["id"].as_str().unwrap(), "unseen@held.example");
+    later(4);
+    served.muster.sync(&["--full"]).await;
+    let (_, done) = served.ask(Method::POST, "approver", &format!("/approvals/{approval}/approve"), None).await;
+    assert_eq!((&done["state"], &done["text"].as_str().unwrap()[..12]), (&json!("partly"), "1 held write"), "{done}");
+    served.muster.sync(&["--full"]).await;
+    assert!(is_there(&value(2)), "what was shown and is so still is written");
+    assert!(!is_there(&value(0)) && !is_there(&value(1)) && !is_there("unseen@"), "and nothing else");
+    let left = served.get("operator", "/held").await["held"].as_array().unwrap().clone();
+    assert_eq!((left.len(), &left[0]["value"]["value"]), (1, &json!("unseen@held.example")), "{left:?}");
+    assert_ne!(left[0]["write"], text(1, "write"), "another value is another write");
 }
 
 /// R63, R78: pausing stops writes until somebody resumes, and the overview says who paused.
@@ -261,6 +323,36 @@ async fn requests_that_must_not_be_served_are_refused() {
         assert_eq!(header("x-content-type-options"), "nosniff", "{path}");
     }
     assert_eq!(served.get("viewer", "/status").await["pauses"], json!([]), "none of them did anything");
+}
+
+/// R78: whoever has no token keeps nobody else from being served, however slowly they send, and does not keep a connection for
+/// ever.
+#[tokio::test]
+async fn slow_strangers_keep_nobody_out() {
+    let served = Served::start(1, "").await;
+    let address = served.url("").trim_start_matches("http://").to_owned();
+    let mut strangers = Vec::new();
+    for begin in [
+        "POST /api/v1/pause HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\nx",
+        "POST /sign-in HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\norigin: http://x\r\n\
+         content-length: 1000\r\n\r\nx",
+        "GET /sign-in HTTP/1.1\r\nhost: x\r\nx-endless: ",
+    ] {
+        for _ in 0..70 {
+            let mut stranger = TcpStream::connect(&address).await.unwrap();
+            stranger.write_all(begin.as_bytes()).await.unwrap();
+            strangers.push(stranger);
+        }
+    }
+    // One of them was looked at when it is answered; the others of its kind before it.
+    let mut answer = [0; 12];
+    strangers[69].read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+    assert_eq!(served.get("viewer", "/status").await["pauses"], json!([]));
+    for mut stranger in strangers {
+        // Until the console has closed it; one that was closed with something unread is reset.
+        drop(stranger.read_to_end(&mut Vec::new()).await);
+    }
 }
 
 /// R78: without tokens nobody but this machine is served, whether the configuration or the command line says so; and this

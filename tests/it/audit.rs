@@ -177,6 +177,21 @@ async fn what_is_done_to_the_file_is_found() {
         let found = verify(&muster, &[]).await;
         assert!(word(&found, "flaw").contains(flaw), "{how}: {found}");
     }
+    // Cut off at the beginning, with a note of it that fits what is left; and one that does not fit the copies.
+    let (chain, _) = end.split_once(':').unwrap();
+    for (hash, flaw) in [
+        ("substr(line, 10, 64)", "entry 1 is not kept any more, and its copy says that it is younger"),
+        ("replace(hex(zeroblob(32)), 'A', 'a')", "entry 2 is not the one whose copy"),
+    ] {
+        tamper(&format!(
+            "INSERT OR REPLACE INTO act_ends SELECT 'anchor', '{chain}:2:' || {hash} FROM acts WHERE number = 2; \
+             DELETE FROM acts WHERE number <= 2"
+        ));
+        let found = verify(&muster, &[]).await;
+        assert!(word(&found, "flaw").contains(flaw), "{found}");
+        let alone = verify(&muster, &["--store-only"]).await;
+        assert_eq!(alone["intact"], hash.starts_with("substr"), "{alone}");
+    }
     tamper("DELETE FROM acts WHERE number > 6; DELETE FROM act_ends; DELETE FROM letter_log");
     assert!(word(&verify(&muster, &[]).await, "flaw").contains("ends with entry 6, and entry 0"));
     tamper("DELETE FROM acts; DELETE FROM act_ends; DELETE FROM letter_log");

@@ -107,7 +107,7 @@ impl Scene {
     }
 
     /// Files a letter about a message that nobody can read and that has this text in it.
-    async fn file_letter(&self, id: &str, text: &str) {
+    async fn file_letter(&self, id: &str, text: impl AsRef<[u8]>) {
         let letter = DeadLetter {
             id: LetterId::of_message(id),
             fingerprint: Fingerprint {
@@ -209,17 +209,35 @@ async fn a_person_is_forgotten(mode: Mode) {
     assert_eq!(scene.muster.muster(&["audit", "verify"]).await.status, 0);
 }
 
+/// A change that shows this account with this value.
+fn change(account: &str, value: &str) -> Change {
+    let attributes: Attributes = [("title".parse().unwrap(), Some(value.into()))].into_iter().collect();
+    let version = Version { modified_at: None, read_at: Timestamp(1), tag: None };
+    let snapshot = Snapshot { account: account.parse().unwrap(), partner: None, version, attributes };
+    let cause = Cause { run: "r1".parse().unwrap(), number: 1 };
+    let seen = Sighting::Present { snapshot };
+    Change { connection: "gone".parse().unwrap(), side: Side::A, cause, epoch: Epoch(1), seen }
+}
+
 /// A message that nobody could read and that names the person is closed, and its bytes are gone; one that names somebody else
-/// stays. Where they cannot go, the output says when they will.
+/// stays. Of a page that can be read only what is about the person goes. Where the bytes cannot go, the output says when they
+/// will. What may have been lost with the one that cannot be read is read again.
 async fn what_nobody_could_read_is_forgotten(mode: Mode) {
     let scene = Scene::start(mode).await;
     let body = format!("{{\"broken\": \"{}\", \"title\": \"{LOST}\"", ADDRESS.to_uppercase());
     scene.file_letter("theirs", &body).await;
     scene.file_letter("of-another", "{\"broken\": \"ford.prefect@heart-of-gold.example\"").await;
+    // A colleague's change that names the person, on a page with one of theirs.
+    let colleague = change("a-colleague", &scene.account);
+    let page = |changes: Vec<Change>| Message { id: "page".to_owned(), ..Message::new(Payload::Changes(changes)) };
+    let whole = page(vec![change(&scene.account, LOST), colleague.clone()]).encode();
+    let rest = BASE64.encode(page(vec![colleague]).encode());
+    scene.file_letter("of-both", &whole).await;
     let encoded: &'static str = BASE64.encode(&body).leak();
     assert_eq!(scene.found(&[encoded]).await, [encoded]);
     let erased = scene.forget(&[]).await;
-    assert_eq!((&erased["erased"]["letters"], &erased["erased"]["log_entries"]), (&json!(1), &json!(1)), "{erased}");
+    assert_eq!((&erased["erased"]["letters"], &erased["erased"]["log_entries"]), (&json!(2), &json!(2)), "{erased}");
+    assert_eq!(erased["reads"], json!([CONNECTION]));
     assert_eq!(scene.found(&[encoded]).await, [""; 0]);
     match mode {
         Mode::File => assert!(erased["log_stays_until"].is_null(), "{erased}"),
@@ -227,9 +245,13 @@ async fn what_nobody_could_read_is_forgotten(mode: Mode) {
     }
     let open = scene.muster.letters().await;
     let open: Vec<_> = open.iter().map(|letter| letter["id"].as_str().unwrap()).collect();
-    assert_eq!(open, ["message/of-another"]);
+    assert_eq!(open, ["message/of-another", "message/of-both"]);
+    let exported = scene.muster.muster(&["dead", "export", "--values"]).await.stdout;
+    assert!(exported.contains(&rest) && !exported.contains(LOST), "the colleague's change stays: {exported}");
+    let again = scene.forget(&[]).await;
+    assert_eq!((&again["erased"]["letters"], &again["reads"]), (&json!(0), &json!([])), "{again}");
     let rebuilt = scene.muster.muster(&["dead", "rebuild", "--json"]).await;
-    assert!(rebuilt.status == 0 && rebuilt.stdout.contains("\"in_log\":1"), "{rebuilt:?}");
+    assert!(rebuilt.status == 0 && rebuilt.stdout.contains("\"in_log\":2"), "{rebuilt:?}");
 }
 
 /// Of somebody without a partner the link keeps the id alone.

@@ -387,10 +387,16 @@ async fn creations_over_their_budget_wait() {
     until("they are created", async || copies(&admin).len() == 11).await;
     let page = installation.muster(&["explain", refused]).await;
     assert!(
-        one_line(&page.stdout).contains("rejected it") && one_line(&page.stdout).contains("muster held approve"),
+        one_line(&page.stdout).contains("rejected it")
+            && one_line(&page.stdout).contains("muster held approve --rejected"),
         "{page:?}"
     );
-    assert_eq!(decide(&installation, &["approve", refused]).await.len(), 1);
+    let silent = installation.muster(&["held", "approve", refused]).await;
+    assert!(
+        silent.status == 2 && silent.stderr.contains("--rejected"),
+        "a refusal stands unless it is meant: {silent:?}"
+    );
+    assert_eq!(decide(&installation, &["approve", "--rejected", refused]).await.len(), 1);
     until("and the last one", async || copies(&admin).len() == 12).await;
     let wrong = installation.muster(&["held", "approve"]).await;
     assert_eq!(wrong.status, 2, "{wrong:?}");

@@ -213,7 +213,7 @@ async fn held_writes_pass_and_values_are_given_back() {
     browser.reads("over budget").await;
     assert_fit(&browser, "held").await;
     browser.press("Let the ticked ones pass").await;
-    browser.reads("tick at least one account").await;
+    browser.reads("tick at least one write").await;
     browser.press("Back").await;
     browser.click("(//input[@type='checkbox'])[1]").await;
     browser.press("Let the ticked ones pass").await;

@@ -8,11 +8,11 @@ use super::{Answer, Endpoint, Nothing, act, ask, look};
 use crate::config::Role::{Admin, Approver, Operator, Viewer};
 use crate::console::accounts::{AccountAsk, Explained, Found};
 use crate::console::act::{Act, GiveBack, HeldMeant, ImportLinks, Outcome, SyncNow};
-use crate::console::approvals::Approval;
+use crate::console::approvals::{Approval, ApprovalPage};
 use crate::console::audit::ActView;
 use crate::console::conflicts::{ConflictAsk, ConflictList, ConflictPage};
 use crate::console::held::{HeldAsk, HeldList};
-use crate::console::letters::{Cause, LetterAsk, LetterList, LetterPage, LettersMeant, PageAsk, Preview};
+use crate::console::letters::{Cause, LetterAsk, LetterList, LetterPage, LettersMeant, PageAsk, Preview, filter};
 use crate::console::links::{Imported, Missing};
 use crate::console::overview::{ConnectionView, Overview, RunView};
 use crate::console::problem::Problem;
@@ -40,6 +40,7 @@ impl Answer for ConflictPage {}
 impl Answer for Missing {}
 impl Answer for Imported {}
 impl Answer for Retry {}
+impl Answer for ApprovalPage {}
 impl Answer for Me {}
 impl<T: Serialize + JsonSchema + Send + 'static> Answer for List<T> {}
 
@@ -141,6 +142,7 @@ struct LettersMeantFlat {
     /// Their ids.
     letters: Vec<String>,
     /// A filter.
+    #[serde(deserialize_with = "filter")]
     filter: LetterAsk,
     /// All open letters.
     all: bool,
@@ -344,8 +346,8 @@ fn decisions() -> Vec<Endpoint> {
         ),
         look(
             "/links/missing",
-            Viewer,
-            "Who is on one side only; both systems are read",
+            Operator,
+            "Who is on one side only; both systems are read, or were some minutes ago: `as_of` says when",
             async |console: super::Shared, person, of: OneConnection| {
                 Ok(console.operations.missing(&of.connection, MISSING_TOLD, person.values()).await?)
             },
@@ -390,6 +392,12 @@ fn decisions() -> Vec<Endpoint> {
             async |console: super::Shared, _, _: Nothing| {
                 Ok(List::<Approval> { items: console.approvals.list(crate::console::now()) })
             },
+        ),
+        look(
+            "/approvals/{id}",
+            Operator,
+            "One of them, with everything that it is about",
+            async |console: super::Shared, person, named: Named| console.approval(&person, &named.id).await,
         ),
         act(
             "/approvals/{id}/approve",

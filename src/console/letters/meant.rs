@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::audit::account_named;
 use crate::domain::{AttributePath, ConnectionName, FailureClass, SystemName, Timestamp};
 use crate::ops::dead::{self, Fitting, Meant};
 use crate::ops::sync::UsageError;
@@ -27,6 +28,31 @@ pub struct LetterAsk {
     pub since: Option<String>,
     /// Only what was opened before this time, written likewise.
     pub until: Option<String>,
+    /// Only what was opened longer ago than this, such as `90m`, `12h` or `3d`.
+    pub older_than: Option<String>,
+}
+
+/// The same in a body. What it does not know is refused: a field that was misspelt would mean more letters than its author
+/// does.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    connection: Option<String>,
+    target: Option<String>,
+    class: Option<String>,
+    code: Option<String>,
+    attribute: Option<String>,
+    account: Option<String>,
+    since: Option<String>,
+    until: Option<String>,
+    older_than: Option<String>,
+}
+
+/// The filter of a body.
+pub(in crate::console) fn filter<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<LetterAsk, D::Error> {
+    let Written { connection, target, class, code, attribute, account, since, until, older_than } =
+        Written::deserialize(deserializer)?;
+    Ok(LetterAsk { connection, target, class, code, attribute, account, since, until, older_than })
 }
 
 /// Which page of a list.
@@ -64,6 +90,7 @@ pub struct LettersMeant {
     /// Their ids.
     pub letters: Vec<String>,
     /// A filter.
+    #[serde(deserialize_with = "filter")]
     pub filter: LetterAsk,
     /// All open letters.
     pub all: bool,
@@ -79,6 +106,10 @@ impl LetterAsk {
             let known = FailureClass::ALL.into_iter().find(|class| class.as_str() == text);
             known.ok_or_else(|| UsageError::new(format!("`{text}` is no class of failures")))
         };
+        let (until, older_than) = (time(&self.until)?, time(&self.older_than)?);
+        if until.is_some() && older_than.is_some() {
+            return Err(UsageError::new("give `until` or `older_than`, not both".to_owned()));
+        }
         Ok(Fitting {
             connection: parsed::<ConnectionName>(&self.connection, "name of a connection")?,
             target: parsed::<SystemName>(&self.target, "name of a system")?,
@@ -87,14 +118,23 @@ impl LetterAsk {
             attribute: parsed::<AttributePath>(&self.attribute, "attribute")?,
             account: given(&self.account).map(str::to_owned),
             since: time(&self.since)?,
-            until: time(&self.until)?,
-            older_than: None,
+            until,
+            older_than,
         })
+    }
+
+    /// The same, without what is opened at `now` or later.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse).
+    pub fn as_of(&self, now: Timestamp) -> Result<Self, UsageError> {
+        let until = self.parse()?.filter().until.map_or(now, |until| until.min(now));
+        Ok(Self { until: Some(until.to_string()), older_than: None, ..self.clone() })
     }
 
     /// The fields that are given, with their names, for a form or a link.
     pub fn fields(&self) -> Vec<(&'static str, String)> {
-        let Self { connection, target, class, code, attribute, account, since, until } = self;
+        let Self { connection, target, class, code, attribute, account, since, until, older_than } = self;
         let all = [
             ("connection", connection),
             ("target", target),
@@ -104,6 +144,7 @@ impl LetterAsk {
             ("account", account),
             ("since", since),
             ("until", until),
+            ("older_than", older_than),
         ];
         all.into_iter().filter_map(|(name, value)| Some((name, given(value)?.to_owned()))).collect()
     }
@@ -136,7 +177,12 @@ impl LettersMeant {
 
     /// In words.
     pub fn text(&self) -> String {
-        let fields: Vec<_> = self.filter.fields().into_iter().map(|(name, value)| format!("{name} {value}")).collect();
+        let masked = |(name, value): (&str, String)| match name {
+            // Whoever may not see values reads it as well.
+            "account" => format!("{name} {}", account_named(&value)),
+            _ => format!("{name} {value}"),
+        };
+        let fields: Vec<_> = self.filter.fields().into_iter().map(masked).collect();
         match (self.letters.as_slice(), fields.as_slice()) {
             ([one], _) => format!("letter {one}"),
             ([], []) => "all letters".to_owned(),
@@ -149,6 +195,33 @@ impl LettersMeant {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// R78: a misspelt field does not widen what an act means, and a time can be given as an age.
+    #[test]
+    fn a_filter_of_a_body_has_no_unknown_field() {
+        let meant = |text: &str| serde_json::from_str::<LettersMeant>(text);
+        let refused = meant(r#"{"filter": {"code": "forbidden", "older": "3d"}}"#).unwrap_err().to_string();
+        assert!(refused.contains("unknown field `older`"), "{refused}");
+        let fitting =
+            meant(r#"{"filter": {"code": "forbidden", "older_than": "3d"}}"#).unwrap().parse().unwrap().fitting;
+        assert!(fitting.filter().until.is_some(), "{fitting:?}");
+        let both = r#"{"filter": {"until": "3d", "older_than": "3d"}}"#;
+        assert!(meant(both).unwrap().parse().is_err());
+    }
+
+    /// R78: what is opened after somebody asked is not part of what they asked for, whatever their filter says.
+    #[test]
+    fn a_filter_as_of_now_means_nothing_later() {
+        let now = dead::time("2026-05-01T08:00:00Z").unwrap();
+        let until = |ask: LetterAsk| ask.as_of(now).unwrap().parse().unwrap().filter().until;
+        let given = |text: &str| Some(text.to_owned());
+        assert_eq!(until(LetterAsk::default()), Some(now));
+        assert_eq!(until(LetterAsk { until: given("2026-05-02T08:00:00Z"), ..LetterAsk::default() }), Some(now));
+        let earlier = until(LetterAsk { until: given("2026-04-30T08:00:00.125Z"), ..LetterAsk::default() });
+        assert_eq!(earlier, dead::time("2026-04-30T08:00:00.125Z").ok());
+        let aged = LetterAsk { older_than: given("30m"), ..LetterAsk::default() };
+        assert_eq!(aged.as_of(now).unwrap().older_than, None, "an age is a time from then on");
+    }
 
     #[test]
     fn empty_fields_of_a_form_mean_nothing() {

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::super::api::Shared;
-use super::super::approvals::Approval;
+use super::super::approvals::{Approval, ApprovalPage};
 use super::{Chrome, Fields, Visitor, shown, told, words};
 use crate::config::ActKind;
 
@@ -27,6 +27,19 @@ pub(super) async fn show(State(console): State<Shared>, visitor: Visitor) -> Res
         two_person: console.two_person.iter().map(|kind: &ActKind| words(kind.as_str())).collect(),
     };
     shown(&console, &visitor, HERE, Ok(made))
+}
+
+#[derive(Template)]
+#[template(path = "approval.html")]
+struct OnePage {
+    chrome: Chrome,
+    page: ApprovalPage,
+}
+
+pub(super) async fn one(State(console): State<Shared>, visitor: Visitor, Path(id): Path<String>) -> Response {
+    let found = console.approval(&visitor.person, &id).await;
+    let made = found.map(|page| OnePage { chrome: Chrome::new(&console, &visitor, HERE, "An act that waits"), page });
+    shown(&console, &visitor, HERE, made)
 }
 
 pub(super) async fn approve(

@@ -18,30 +18,30 @@ const HERE: &str = "/held";
 struct HeldPage {
     chrome: Chrome,
     list: HeldList,
+    /// Whether what was rejected is listed, too.
+    rejected: bool,
 }
 
 pub(super) async fn show(State(console): State<Shared>, visitor: Visitor, Query(ask): Query<HeldAsk>) -> Response {
-    let made = console
-        .operations
-        .held(&ask, visitor.person.values())
-        .await
-        .map_err(Problem::from)
-        .map(|list| HeldPage { chrome: Chrome::new(&console, &visitor, HERE, "Held writes"), list });
+    let made = console.operations.held(&ask, visitor.person.values()).await.map_err(Problem::from).map(|list| {
+        HeldPage { chrome: Chrome::new(&console, &visitor, HERE, "Held writes"), list, rejected: ask.rejected }
+    });
     shown(&console, &visitor, HERE, made)
 }
 
 pub(super) async fn decide(State(console): State<Shared>, visitor: Visitor, fields: Fields) -> Response {
     let act = || {
-        let accounts = fields.all("account");
-        if accounts.is_empty() {
-            return Err(Problem::bad_request("tick at least one account"));
+        let writes = fields.all("write");
+        if writes.is_empty() {
+            return Err(Problem::bad_request("tick at least one write"));
         }
         let verdict = match fields.get("verdict").as_deref() {
             Some("approve") => Verdict::Approved,
             Some("reject") => Verdict::Rejected,
             _ => return Err(Problem::bad_request("say whether the writes may pass")),
         };
-        Ok(Act::DecideHeld { meant: HeldMeant { accounts, ..HeldMeant::default() }, verdict })
+        let rejected = fields.get("rejected").is_some();
+        Ok(Act::DecideHeld { meant: HeldMeant { writes, rejected, ..HeldMeant::default() }, verdict })
     };
     done(&console, &visitor, HERE, act(), HERE).await
 }

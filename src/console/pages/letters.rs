@@ -48,6 +48,8 @@ struct ListPage {
     chrome: Chrome,
     list: LetterList,
     ask: LetterAsk,
+    /// What its forms mean: none that is opened after the page was made.
+    meant: LetterAsk,
     reasons: [DiscardReason; 4],
 }
 
@@ -61,11 +63,16 @@ pub(super) struct ListAsk {
 
 pub(super) async fn list(State(console): State<Shared>, visitor: Visitor, Query(asked): Query<ListAsk>) -> Response {
     let ListAsk { ask, page } = asked;
-    let made = console.operations.letters(&ask, &page).await.map_err(Problem::from).map(|list| ListPage {
-        chrome: Chrome::new(&console, &visitor, HERE, "Letters of one cause"),
-        list,
-        ask,
-        reasons: DiscardReason::ALL,
+    let now = super::super::now();
+    let listed = console.operations.letters(&ask, &page).await.map_err(Problem::from);
+    let made = listed.and_then(|list| {
+        Ok(ListPage {
+            chrome: Chrome::new(&console, &visitor, HERE, "Letters of one cause"),
+            list,
+            meant: ask.as_of(now)?,
+            ask,
+            reasons: DiscardReason::ALL,
+        })
     });
     shown(&console, &visitor, HERE, made)
 }
@@ -145,6 +152,7 @@ fn meant(fields: &Fields) -> LettersMeant {
         account: fields.get("account"),
         since: fields.get("since"),
         until: fields.get("until"),
+        older_than: fields.get("older_than"),
     };
     let letters = fields.all("letter");
     // Who names letters means these.

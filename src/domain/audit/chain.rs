@@ -243,6 +243,15 @@ pub enum Flaw {
         /// Its number.
         number: u64,
     },
+    /// Entries are said to be kept no more although they are too young for that.
+    #[error(
+        "entry {number} is not kept any more, and its copy says that it is younger than `retention.audit`: the beginning was \
+         cut off, unless that time was made longer since"
+    )]
+    CutTooEarly {
+        /// The first of them.
+        number: u64,
+    },
     /// An end that somebody kept is not part of the chain.
     #[error("entry {number} of chain {chain} with the hash that was given is not here")]
     NotHere {

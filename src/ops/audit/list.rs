@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::domain::Timestamp;
-use crate::domain::audit::{About, Entry, Line, Outcome, Verb};
+use crate::domain::audit::{About, End, Entry, Line, Outcome, Verb};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::store::{Store, StoreError};
@@ -31,7 +31,7 @@ impl Wanted {
     }
 
     fn fits(&self, entry: &Entry) -> bool {
-        self.by.as_ref().is_none_or(|by| entry.by == *by)
+        self.by.as_ref().is_none_or(|by| entry.is_by(by))
             && self.verb.is_none_or(|verb| entry.verb == verb)
             && self.since.is_none_or(|since| entry.at >= since)
             && self.until.is_none_or(|until| entry.at < until)
@@ -39,8 +39,18 @@ impl Wanted {
 }
 
 /// Hands all lines of the store to `take`, in order.
-pub(super) async fn each_line<S: Store>(store: &S, mut take: impl FnMut(Line)) -> Result<(), StoreError> {
-    let mut after = store.acts_ends().await?.anchor.map_or(0, |anchor| anchor.number);
+pub(super) async fn each_line<S: Store>(store: &S, take: impl FnMut(Line)) -> Result<(), StoreError> {
+    let anchor = store.acts_ends().await?.anchor;
+    each_line_behind(store, anchor.as_ref(), take).await
+}
+
+/// The same, behind an anchor that is known.
+pub(super) async fn each_line_behind<S: Store>(
+    store: &S,
+    anchor: Option<&End>,
+    mut take: impl FnMut(Line),
+) -> Result<(), StoreError> {
+    let mut after = anchor.map_or(0, |anchor| anchor.number);
     loop {
         let page = store.acts(after, PAGE).await?;
         let (read, last) = (page.len(), page.last().and_then(Line::place));

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::json;
 
-use super::list::each_line;
+use super::list::each_line_behind;
 use crate::broker::{Broker, BrokerError};
 use crate::domain::LetterEntry;
 use crate::domain::audit::{ChainId, End, Flaw, Follower, Line};
 use crate::ops::exit::Exit;
 use crate::ops::output::{self, Form};
 use crate::stages::Pipeline;
-use crate::store::Store;
+use crate::store::{ActsEnds, Store};
 
 /// How often a log is read again whose reading was cut off.
 const TRIES: usize = 3;
@@ -53,7 +53,7 @@ pub(super) async fn run<B: Broker, S: Store>(
 ) -> anyhow::Result<Exit> {
     // The copies first: an entry is in the store before its copy is made.
     let copies = if store_only { None } else { Some(copies(&pipeline.broker).await?) };
-    let found = look(&pipeline.store, copies.as_ref(), kept).await?;
+    let found = looked(&pipeline.store, copies.as_ref(), kept).await?;
     report(&found, copies.is_some(), form);
     let is_flawed = found.flaw.is_some() || found.forgotten.iter().any(|chain| chain.flaw.is_some());
     Ok(if is_flawed { Exit::Failed } else { Exit::Done })
@@ -80,8 +80,20 @@ async fn copies<B: Broker>(broker: &B) -> anyhow::Result<Copies> {
     }
 }
 
-async fn look<S: Store>(store: &S, copies: Option<&Copies>, kept: &[End]) -> anyhow::Result<Found> {
-    let noted = store.acts_ends().await?;
+/// Looks, and once more where the oldest entries were forgotten meanwhile: then lines are gone that were to come.
+async fn looked<S: Store>(store: &S, copies: Option<&Copies>, kept: &[End]) -> anyhow::Result<Found> {
+    let mut tries = 0;
+    loop {
+        let noted = store.acts_ends().await?;
+        let found = look(store, &noted, copies, kept).await?;
+        if found.flaw.is_none() || tries == TRIES || store.acts_ends().await?.anchor == noted.anchor {
+            return Ok(found);
+        }
+        tries += 1;
+    }
+}
+
+async fn look<S: Store>(store: &S, noted: &ActsEnds, copies: Option<&Copies>, kept: &[End]) -> anyhow::Result<Found> {
     let mut found = Found { anchor: noted.anchor.clone(), ..Found::default() };
     let mut follower = Follower::new(noted.anchor.clone());
     let mut places = HashMap::<u64, End>::new();
@@ -89,7 +101,8 @@ async fn look<S: Store>(store: &S, copies: Option<&Copies>, kept: &[End]) -> any
     let first = store.acts(noted.anchor.as_ref().map_or(0, |anchor| anchor.number), 1).await?;
     let own = noted.last.as_ref().map(|last| last.chain).or_else(|| Some(first.first()?.place()?.chain));
     let copied = own.and_then(|own| copies?.get(&own));
-    each_line(store, |line| {
+    found.flaw = noted.anchor.as_ref().zip(copied).and_then(|(anchor, copied)| cut(anchor, copied, noted));
+    each_line_behind(store, noted.anchor.as_ref(), |line| {
         if found.flaw.is_some() {
             return;
         }
@@ -133,6 +146,19 @@ async fn look<S: Store>(store: &S, copies: Option<&Copies>, kept: &[End]) -> any
     let missing = missing.map(|end| Flaw::NotHere { number: end.number, chain: end.chain });
     found.flaw = found.flaw.or(missing);
     Ok(found)
+}
+
+/// What copies say against a beginning that is not kept any more: the anchor is not the entry that it names, or one before it
+/// is too young to be forgotten. The copies are older than the note of the anchor, and so is the time to which ages are told.
+fn cut(anchor: &End, copied: &BTreeMap<u64, Vec<Line>>, noted: &ActsEnds) -> Option<Flaw> {
+    let is_other = |line: &Line| line.place().as_ref() != Some(anchor);
+    if copied.get(&anchor.number).is_some_and(|lines| lines.iter().any(is_other)) {
+        return Some(Flaw::OtherCopy { number: anchor.number });
+    }
+    let oldest = noted.now - noted.kept;
+    let is_young = |line: &Line| line.entry().is_some_and(|entry| entry.at >= oldest);
+    let young = copied.range(..=anchor.number).find(|(_, lines)| lines.iter().any(is_young));
+    young.map(|(number, _)| Flaw::CutTooEarly { number: *number })
 }
 
 /// Follows a chain of which only copies are left. The log that they are in drops its oldest, so the first that is there is

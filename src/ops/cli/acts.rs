@@ -61,7 +61,9 @@ impl HeldCommand {
     fn act(&self) -> Option<Act> {
         match self {
             Self::List { .. } => None,
-            Self::Approve { which, all, yes: _ } => Some(Act::new(Verb::HeldApprove, which.about(*all))),
+            Self::Approve { which, all, rejected, yes: _ } => {
+                Some(Act::new(Verb::HeldApprove, which.about(*all).flag("rejected", *rejected)))
+            }
             Self::Reject { which, all, yes: _ } => Some(Act::new(Verb::HeldReject, which.about(*all))),
         }
     }

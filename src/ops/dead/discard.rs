@@ -4,10 +4,11 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
-use super::log_closed;
 use super::retry::AT_ONCE;
 use super::select::{Letters, groups};
+use super::{log_closed, now};
 use crate::broker::Broker;
+use crate::domain::audit::LONGEST_TEXT;
 use crate::domain::dead_letter::DiscardReason;
 use crate::domain::redrive::Which;
 use crate::domain::{DeadLetter, LetterContent, Resolution};
@@ -17,9 +18,6 @@ use crate::ops::output::{self, Form};
 use crate::ops::sync::UsageError;
 use crate::stages::Pipeline;
 use crate::store::Store;
-
-/// Characters of the text at most: it explains, and is kept for ever.
-const LONGEST_TEXT: usize = 1_000;
 
 /// How many letters are told one by one to a person.
 const TOLD: usize = 20;
@@ -43,7 +41,7 @@ impl Grounds {
     }
 }
 
-/// Closes the letters that are meant, telling of each; how many.
+/// Closes the letters that are meant and were open when this began, telling of each; how many.
 pub(crate) async fn close<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     which: &Which,
@@ -51,7 +49,7 @@ pub(crate) async fn close<B: Broker, S: Store>(
     mut told: impl FnMut(&DeadLetter, &'static str),
 ) -> anyhow::Result<usize> {
     grounds.check()?;
-    let mut letters = Letters::of(pipeline, which, None).await?;
+    let mut letters = Letters::of(pipeline, &which.clone().as_of(now()), None).await?;
     let mut closed = 0;
     loop {
         let page = letters.take(pipeline, AT_ONCE).await?;
@@ -78,6 +76,8 @@ pub async fn discard<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     grounds.check()?;
+    // What a person is asked about is what is there now, however long the answer takes.
+    let which = &which.clone().as_of(now());
     let meant = match which {
         Which::Fitting(filter) => {
             let count: u64 = groups(pipeline, filter).await?.iter().map(|group| group.letters).sum();

@@ -3,6 +3,7 @@
 //! once, or once more under the same number, which writes and counts nothing twice.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// why nothing happens.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// So often somebody who waits notes that they are still there.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// How many letters are told one by one to a person.
 const TOLD: u64 = 20;
 
@@ -52,14 +56,8 @@ pub(crate) async fn planned<B: Broker, S: Store>(
     pace: Pace,
 ) -> anyhow::Result<Option<Redrive>> {
     let began_at = now();
-    let which = match which {
-        // What is opened from now on is not meant: it is reported, and is a matter of its own.
-        Which::Fitting(filter) => {
-            let until = Some(filter.until.map_or(began_at, |until| until.min(began_at)));
-            Which::Fitting(LetterFilter { until, ..filter })
-        }
-        ids => ids,
-    };
+    // What is opened from now on is not meant: it is reported, and is a matter of its own.
+    let which = which.as_of(began_at);
     let meant = match &which {
         Which::Fitting(filter) => groups(pipeline, filter).await?.iter().map(|group| group.letters).sum(),
         Which::Letters(ids) => ids.len() as u64,
@@ -103,17 +101,19 @@ pub async fn begin<B: Broker, S: Store>(
         }
         return Ok(Exit::Done);
     };
-    Drive { pipeline, mode, redrive, form: Some(form), stop }.run(pace.wait).await
+    Drive { pipeline, mode, redrive, form: Some(form), stop, stopped_by: None }.run(pace.wait).await
 }
 
-/// Does what was planned or is carried on, without a word: how far it has come is in the store.
+/// Does what was planned or is carried on, without a word: how far it has come is in the store. `stopped_by` is set before
+/// `stop` is cancelled where a person stops it.
 pub(crate) async fn carry_out<B: Broker, S: Store>(
     pipeline: &Pipeline<B, S>,
     mode: &Mode,
     redrive: Redrive,
     stop: &CancellationToken,
+    stopped_by: &OnceLock<String>,
 ) -> anyhow::Result<()> {
-    Drive { pipeline, mode, redrive, form: None, stop }.run(false).await.map(drop)
+    Drive { pipeline, mode, redrive, form: None, stop, stopped_by: Some(stopped_by) }.run(false).await.map(drop)
 }
 
 /// Carries on what was stopped, or what a process that died has left: `id`, or the one that was begun last.
@@ -126,7 +126,7 @@ pub async fn resume<B: Broker, S: Store>(
     form: Form,
 ) -> anyhow::Result<Exit> {
     let redrive = taken_up(pipeline, id).await?;
-    Drive { pipeline, mode, redrive, form: Some(form), stop }.run(wait).await
+    Drive { pipeline, mode, redrive, form: Some(form), stop, stopped_by: None }.run(wait).await
 }
 
 /// What was stopped, or what a process that died has left, ready to be carried on.
@@ -177,6 +177,8 @@ struct Drive<'d, B, S> {
     /// How it is told; `None`: nobody listens.
     form: Option<Form>,
     stop: &'d CancellationToken,
+    /// Who stopped it, once somebody has; `None`: it is whoever runs this command.
+    stopped_by: Option<&'d OnceLock<String>>,
 }
 
 impl<B: Broker, S: Store> Drive<'_, B, S> {
@@ -193,7 +195,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             bar.set_message(format!("retry {}", self.redrive.id));
             if self.stop.is_cancelled() {
                 let unproven = self.redrive.phase == Phase::Canary;
-                self.end(Phase::Stopped { why: format!("stopped by {}", operator()), unproven }).await?;
+                self.end(Phase::Stopped { why: self.why_it_stops(), unproven }).await?;
                 break;
             }
             if self.redrive.phase == Phase::Canary && self.canaries_are_sent() {
@@ -238,6 +240,14 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
             self.await_outcomes().await?;
         }
         self.report().await
+    }
+
+    fn why_it_stops(&self) -> String {
+        match self.stopped_by.map(OnceLock::get) {
+            None => format!("stopped by {}", operator()),
+            Some(Some(by)) => format!("stopped by {by}"),
+            Some(None) => "the console that carried it out has ended".to_owned(),
+        }
     }
 
     fn canaries_are_sent(&self) -> bool {
@@ -368,6 +378,7 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
     async fn await_canaries(&mut self) -> anyhow::Result<Option<Phase>> {
         let stopped = |why: String, unproven: bool| Ok(Some(Phase::Stopped { why, unproven }));
         let began = Instant::now();
+        let mut noted = began;
         loop {
             let (mut open, mut failed) = (0, Vec::new());
             for canary in &self.redrive.canaries {
@@ -396,9 +407,13 @@ impl<B: Broker, S: Store> Drive<'_, B, S> {
                 let of = self.redrive.canaries.len();
                 return stopped(format!("{open} of the first {of} have no outcome yet"), true);
             }
+            if noted.elapsed() > HEARTBEAT {
+                self.save().await?;
+                noted = Instant::now();
+            }
             tokio::select! {
                 () = tokio::time::sleep(POLL) => {}
-                () = self.stop.cancelled() => return stopped(format!("stopped by {}", operator()), true),
+                () = self.stop.cancelled() => return stopped(self.why_it_stops(), true),
             }
         }
     }

@@ -60,7 +60,7 @@ impl Teller<'_> {
         match (is_rejected, stop.why) {
             (true, _) => vec![step(
                 "Nothing to do: it stays so until the source changes the value. To have it written all the same:",
-                "approve",
+                "approve --rejected",
             )],
             (false, Why::Protected) => vec![
                 step("Should it be written all the same, take the account out of `protected`, and then:", "approve"),

@@ -103,23 +103,22 @@ pub(crate) async fn meant<B: Broker, S: Store>(
     decision: &Decision,
     verdict: Verdict,
 ) -> anyhow::Result<(Vec<Item>, Vec<(Item, &'static str)>)> {
-    let Filter { connection, risk, accounts, .. } = &decision.filter;
-    let names_nothing = connection.is_none() && risk.is_none() && accounts.is_empty();
+    let Filter { connection, risk, accounts, writes, rejected } = &decision.filter;
+    let names_nothing = connection.is_none() && risk.is_none() && accounts.is_empty() && writes.is_empty();
     if names_nothing && !decision.all {
         let text = "name accounts as `muster held list` shows them, or use --connection, --risk or --all";
         return Err(UsageError::new(text.to_owned()).into());
     }
     let items = gather(pipeline, &decision.filter).await?;
     if let ([_, ..], []) = (accounts.as_slice(), items.as_slice()) {
-        return Err(
-            UsageError::new(format!("nothing is held of {}; see `muster held list`", accounts.join(", "))).into()
-        );
+        let but = if *rejected { "" } else { ", unless it was rejected: see `muster held list --rejected`" };
+        return Err(UsageError::new(format!("nothing is held of {}{but}", accounts.join(", "))).into());
     }
     let (mut meant, mut left) = (Vec::new(), Vec::new());
     for item in items {
         // Which of two values is right is a question about each of them.
-        let alone =
-            (item.stop.is_none() && accounts.is_empty()).then_some("base_lost is decided one by one: name the account");
+        let is_alone = accounts.is_empty() && writes.is_empty();
+        let alone = (item.stop.is_none() && is_alone).then_some("base_lost is decided one by one: name the account");
         match alone.or_else(|| obstacle(&item, verdict)) {
             Some(reason) => left.push((item, reason)),
             None => meant.push(item),

@@ -501,7 +501,7 @@ impl Store for MemoryStore {
     }
 
     async fn acts_ends(&self) -> Result<ActsEnds, StoreError> {
-        Ok(ActsEnds { now: self.clock.now(), last: None, anchor: None })
+        Ok(ActsEnds { now: self.clock.now(), last: None, anchor: None, kept: Duration::MAX })
     }
 
     async fn append_act(&self, _: Option<&End>, _: &Line, _: &End) -> Result<bool, StoreError> {

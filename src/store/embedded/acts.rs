@@ -12,7 +12,8 @@ const ANCHOR: &str = "anchor";
 impl EmbeddedStore {
     /// See [`Store::acts_ends`](crate::store::Store::acts_ends).
     pub(super) async fn ends_of_acts(&self) -> Result<ActsEnds, StoreError> {
-        self.read(|file, now| Ok(ActsEnds { now, last: end(file, LAST)?, anchor: end(file, ANCHOR)? })).await
+        let kept = self.retention.audit;
+        self.read(move |file, now| Ok(ActsEnds { now, last: end(file, LAST)?, anchor: end(file, ANCHOR)?, kept })).await
     }
 
     /// See [`Store::append_act`](crate::store::Store::append_act).

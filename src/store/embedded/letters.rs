@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use super::{EmbeddedStore, sql};
 use crate::domain::redrive::Redrive;
 use crate::domain::{ConnectionName, DeadLetter, Fingerprint, LetterGroup, LetterId, LetterPlace, Timestamp};
-use crate::store::{LetterPage, REDRIVES_KEPT, StoreError};
+use crate::store::{LetterPage, REDRIVES_KEPT, REDRIVES_OPEN_KEPT, StoreError};
 
 impl EmbeddedStore {
     /// See [`Store::file_letters`](crate::store::Store::file_letters).
@@ -123,9 +123,12 @@ impl EmbeddedStore {
             let json = super::json(&redrive);
             let row = (&redrive.id, next, redrive.saved_at.0, json);
             sql::run(file, "INSERT OR REPLACE INTO redrives VALUES (?1, ?2, ?3, ?4)", row)?;
-            let forget = "DELETE FROM redrives WHERE id IN \
-                          (SELECT id FROM redrives ORDER BY id = ?1 DESC, saved_at DESC LIMIT -1 OFFSET ?2)";
-            sql::run(file, forget, (&redrive.id, i64::try_from(REDRIVES_KEPT).unwrap_or(i64::MAX)))?;
+            let forget = "DELETE FROM redrives WHERE (SELECT count(*) FROM redrives) > ?2 AND id = \
+                          (SELECT id FROM redrives WHERE id <> ?1 AND (?3 OR json_extract(redrive, '$.phase') = 'done') \
+                          ORDER BY saved_at, id LIMIT 1)";
+            for (kept, any) in [(REDRIVES_KEPT, false), (REDRIVES_OPEN_KEPT, true)] {
+                sql::run(file, forget, (&redrive.id, i64::try_from(kept).unwrap_or(i64::MAX), any))?;
+            }
             Ok(true)
         })
         .await

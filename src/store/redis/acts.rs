@@ -24,7 +24,8 @@ impl RedisStore {
             let unreadable = |_| StoreError::Unusable(format!("the {name} place of the log of acts is unreadable"));
             ends.get(name).map(|text| text.parse().map_err(unreadable)).transpose()
         };
-        Ok(ActsEnds { now: Timestamp(seconds * 1000 + micros / 1000), last: end("last")?, anchor: end("anchor")? })
+        let (now, kept) = (Timestamp(seconds * 1000 + micros / 1000), self.retention.audit);
+        Ok(ActsEnds { now, last: end("last")?, anchor: end("anchor")?, kept })
     }
 
     /// See [`Store::append_act`](crate::store::Store::append_act).

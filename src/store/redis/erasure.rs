@@ -56,6 +56,7 @@ async fn rewrite(
         return Ok(meant);
     }
     // Counted anew: more of theirs may have come since.
+    let mut copied: u64 = 0;
     (meant, last) = (0, None);
     loop {
         while let Some((page, next)) = read(server, key, last.as_deref()).await? {
@@ -69,15 +70,19 @@ async fn rewrite(
                     Fate::Goes => continue,
                 };
                 steps.cmd("XADD").arg(copy).arg(id).arg("e").arg(text).ignore();
+                copied += 1;
             }
             steps.cmd("PEXPIRE").arg(copy).arg(COPY_TTL.as_millis() as u64).ignore();
             steps.query_async::<()>(server).await.map_err(failed)?;
             last = Some(next);
         }
         let mut call = Call::new([key.to_owned(), copy.to_owned()]);
-        call.arg(last.as_deref().unwrap_or_default());
-        if REWRITTEN.run(server, &call).await? {
-            return Ok(meant);
+        call.arg(last.as_deref().unwrap_or_default()).number(copied);
+        match REWRITTEN.run::<i64>(server, &call).await? {
+            1 => return Ok(meant),
+            0 => {}
+            // The copy grew old before it was whole: from the beginning.
+            _ => (meant, last, copied) = (0, None, 0),
         }
     }
 }

@@ -33,7 +33,7 @@
 //! | `P:{+messages}:letters.2`, `...:index`, `...:groups` | as above | letters about messages | never |
 //! | `P:{+acts}:lines` | stream | one line of the log of acts an entry, id `<number>-1`, field `e`, see `src/domain/audit/chain.rs` | what `[retention] audit` says |
 //! | `P:{+acts}:ends` | hash | `last` and `anchor`: `<chain>:<number>:<hash>` of the entry that was appended last, and of the last one that is not kept any more | never |
-//! | `P:redrives` | hash | id → retry of many letters, JSON | with the one saved longest ago, of more than [`REDRIVES_KEPT`] |
+//! | `P:redrives` | hash | id → retry of many letters, JSON | of more than [`REDRIVES_KEPT`] with the one that is done, of more than [`REDRIVES_OPEN_KEPT`] with any, saved longest ago |
 //! | `P:system:{S}` | hash | `not_before`, `reason`, `used`, `allowed`; `ahead_ms` of its clock before the server's, measured at `ahead_at`; `circuit` (JSON) and `circuit_revision` | never |
 //! | `P:pauses` | hash | connection, `*` for all → JSON, `since` and `by` | never |
 //! | `P:calls:{S}:B` | sorted set | one member a call of kind B that was taken lately, by its time | the longest window after the last |
@@ -44,7 +44,8 @@ use crate::domain::guard::Risk;
 use crate::domain::{ConnectionName, RunId, Side, SystemName, Token};
 use crate::store::LeaseName;
 pub(super) use crate::store::retention::{
-    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, REDRIVES_KEPT, REQUESTS_TTL, RUNS_KEPT, SUSPECT_TTL,
+    HISTORY_ENTRIES, INSTANCE_TTL, JOURNAL_ENTRIES, REDRIVES_KEPT, REDRIVES_OPEN_KEPT, REQUESTS_TTL, RUNS_KEPT,
+    SUSPECT_TTL,
 };
 
 /// Bits of a run's bitmap for each change.

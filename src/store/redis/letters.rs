@@ -9,7 +9,7 @@ use std::ops::Range;
 use redis::{Pipeline, cmd};
 
 use super::RedisStore;
-use super::keys::{self, Keys, REDRIVES_KEPT};
+use super::keys::{self, Keys, REDRIVES_KEPT, REDRIVES_OPEN_KEPT};
 use super::pool::failed;
 use super::script::{Call, FILE_LETTERS, SAVE_REDRIVE};
 use crate::domain::redrive::Redrive;
@@ -171,6 +171,7 @@ impl RedisStore {
     pub(super) async fn keep_redrive(&self, redrive: &Redrive) -> Result<bool, StoreError> {
         let mut call = Call::new([keys::redrives(&self.prefix)]);
         call.arg(&redrive.id).number(redrive.revision - 1).arg(super::json(redrive)).number(REDRIVES_KEPT);
+        call.number(REDRIVES_OPEN_KEPT);
         call.number(redrive.revision).number(redrive.saved_at.0);
         SAVE_REDRIVE.run(&mut *self.pool.lend().await?, &call).await
     }

@@ -1,7 +1,12 @@
 -- Puts the copy of a stream in its place, if the copy has seen all of it.
 -- KEYS: 1 the stream, 2 the copy
--- ARGV: 1 id of the last entry that was copied or left out
--- Answer: 1, or 0 if entries came meanwhile
+-- ARGV: 1 id of the last entry that was copied or left out, 2 how many were copied
+-- Answer: 1, or 0 if entries came meanwhile, or -1 if the copy, or a part of it, is not there any more: whoever copied was
+-- away for longer than it lives
+if redis.call('XLEN', KEYS[2]) ~= tonumber(ARGV[2]) then
+  redis.call('DEL', KEYS[2])
+  return -1
+end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if newest and newest[1] ~= ARGV[1] then return 0 end
 local left = redis.call('PTTL', KEYS[1])

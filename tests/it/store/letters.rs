@@ -146,7 +146,8 @@ pub async fn a_letter_that_fails_otherwise_changes_its_group<S: Store>(store: S)
     }
 }
 
-/// B8: of two that carry on the same retry one does; the ones saved longest ago are forgotten.
+/// B8: of two that carry on the same retry one does. Of many, those that are done are forgotten; one that can be carried on is
+/// not thrown out by small ones that come and go.
 pub async fn a_retry_of_many_letters_has_one_hand<S: Store>(store: S) {
     let redrive = |id: &str, began_at: i64| Redrive {
         id: id.to_owned(),
@@ -181,10 +182,23 @@ pub async fn a_retry_of_many_letters_has_one_hand<S: Store>(store: S) {
     let kept = store.redrives().await.unwrap();
     assert_eq!(kept.iter().map(|redrive| redrive.id.as_str()).collect::<Vec<_>>(), ["never seen", "one"]);
     assert_eq!(kept[1], second);
-    for number in 0..REDRIVES_KEPT as i64 {
-        assert!(store.save_redrive(&redrive(&format!("r{number}"), 100 + number)).await.unwrap());
+    let done = |number: i64| Redrive { phase: Phase::Done, ..redrive(&format!("d{number}"), 100 + number) };
+    let going = |number: i64| {
+        let which =
+            Which::Fitting(LetterFilter { code: Some("\"phase\":\"done\"".to_owned()), ..LetterFilter::default() });
+        Redrive { phase: Phase::Going, which, ..redrive(&format!("g{number}"), 1_000 + number) }
+    };
+    for number in 0..REDRIVES_KEPT as i64 + 5 {
+        assert!(store.save_redrive(&done(number)).await.unwrap());
     }
-    let kept = store.redrives().await.unwrap();
-    assert_eq!((kept.len(), kept[0].id.as_str()), (REDRIVES_KEPT, "r19"));
-    assert!(kept.iter().all(|redrive| redrive.id.starts_with('r')), "{kept:?}");
+    let ids = async || store.redrives().await.unwrap().into_iter().map(|redrive| redrive.id).collect::<Vec<_>>();
+    let kept = ids().await;
+    assert_eq!((kept.len(), kept[0].as_str()), (REDRIVES_KEPT, "d24"));
+    assert!(kept.contains(&"one".to_owned()) && kept.contains(&"never seen".to_owned()), "{kept:?}");
+    for number in 0..REDRIVES_OPEN_KEPT as i64 {
+        assert!(store.save_redrive(&going(number)).await.unwrap());
+    }
+    let kept = ids().await;
+    assert_eq!(kept.len(), REDRIVES_OPEN_KEPT);
+    assert!(kept.iter().all(|id| id.starts_with('g')), "of too many that are not done the oldest go: {kept:?}");
 }
