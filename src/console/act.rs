@@ -346,7 +346,7 @@ impl Console {
             then(&outcome);
             outcome
         };
-        Ok(tokio::spawn(task).await.context("the act ended with a defect")??)
+        tokio::spawn(task).await.context("the act ended with a defect")?
     }
 
     /// An act that waits or was decided about, with what it is about.

@@ -38,10 +38,13 @@ const KEPT: usize = 1_000;
 
 /// What was answered lately, by connection. Whoever asks for the same meanwhile waits for the one answer.
 #[derive(Debug, Default)]
-pub(super) struct Lately(StdMutex<BTreeMap<ConnectionName, Arc<Mutex<Option<(Instant, Missing)>>>>>);
+pub(super) struct Lately(StdMutex<BTreeMap<ConnectionName, Answer>>);
+
+/// What was answered last, and when.
+type Answer = Arc<Mutex<Option<(Instant, Missing)>>>;
 
 impl Lately {
-    fn of(&self, connection: &ConnectionName) -> Arc<Mutex<Option<(Instant, Missing)>>> {
+    fn of(&self, connection: &ConnectionName) -> Answer {
         let mut all = self.0.lock().expect("nothing panics while the lock is held");
         Arc::clone(all.entry(connection.clone()).or_default())
     }

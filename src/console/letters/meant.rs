@@ -129,7 +129,10 @@ impl LetterAsk {
     /// Those of [`parse`](Self::parse).
     pub fn as_of(&self, now: Timestamp) -> Result<Self, UsageError> {
         let until = self.parse()?.filter().until.map_or(now, |until| until.min(now));
-        Ok(Self { until: Some(until.to_string()), older_than: None, ..self.clone() })
+        // To the millisecond, as letters are dated.
+        let until =
+            jiff::Timestamp::from_millisecond(until.0).map_or_else(|_| until.to_string(), |it| format!("{it:.3}"));
+        Ok(Self { until: Some(until), older_than: None, ..self.clone() })
     }
 
     /// The fields that are given, with their names, for a form or a link.
