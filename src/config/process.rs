@@ -63,7 +63,8 @@ pub(super) fn writer(table: &mut Table<'_, '_>) -> Option<WriterConfig> {
         "attempts",
         Whole(1..=100_u32),
         8,
-        "Failed attempts before a command becomes a dead letter. Waiting for a throttling or busy target costs none.",
+        "Failed attempts before a command becomes a dead letter; up to twice as many while most calls of its system fail. Waiting for \
+         a throttling or busy target costs none.",
     );
     let lease = table.default(
         "lease",

@@ -237,8 +237,10 @@ async fn a_newcomer_takes_nobody_who_is_ambiguous() {
     let muster = On::File.installation(&connection, WRITER).await;
     assert_eq!(muster.sync(&[]).await.failed, None);
     let letters = || async {
+        let who = |letter: &Value| letter["account"].as_str().or(letter["partner"].as_str()).map(str::to_owned);
+        let code = |letter: &Value| text(&letter["fingerprint"]["code"]);
         let letters = muster.letters().await;
-        letters.iter().map(|letter| (text(&letter["account"]), text(&letter["code"]))).collect::<BTreeMap<_, _>>()
+        letters.iter().map(|it| (who(it).unwrap_or_else(|| it.to_string()), code(it))).collect::<BTreeMap<_, _>>()
     };
     let ambiguous = |user: &String| (user.clone(), "ambiguous_match".to_owned());
     assert_eq!(letters().await, users[..2].iter().map(ambiguous).collect());

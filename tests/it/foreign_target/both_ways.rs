@@ -72,7 +72,12 @@ async fn a_contact_and_a_foreign_account_both_change(mode: Mode) {
 
     let listed = muster.muster(&["conflicts", "list", "--values", "--json"]).await;
     let listed: Vec<Value> = listed.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((listed.len(), &listed[0]["value"]), (1, &json!("Boss")), "{listed:?}");
+    // What may have been typed again while a write was under way is kept as well, and lost nothing.
+    let (lost, doubts): (Vec<Value>, Vec<Value>) =
+        listed.into_iter().partition(|entry| entry["reason"] == "conflict_lost");
+    assert_eq!((lost.len(), &lost[0]["value"]), (1, &json!("Boss")), "{lost:?}");
+    assert!(doubts.iter().all(|entry| entry["reason"] == "may_be_a_persons"), "{doubts:?}");
+    let listed = lost;
     let given = muster.muster(&["conflicts", "give-back", listed[0]["conflict"].as_str().unwrap()]).await;
     assert_eq!(given.status, 0, "{given:?}");
     muster.sync(&["--full"]).await;
