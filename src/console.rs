@@ -5,7 +5,7 @@
 //! - [`operations`]: what is asked of the installation, one file per subject: [`overview`], [`accounts`], [`letters`],
 //!   [`retries`], [`held`], [`conflicts`], [`links`], [`audit`].
 //! - [`api`]: the endpoints for programs; [`pages`]: the pages for people.
-//! - [`edge`]: what holds for every request: limits, headers, where it comes from.
+//! - `edge`: what holds for every request: limits, headers, where it comes from.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
