@@ -8,6 +8,10 @@ use muster::sandbox::{Sandbox, SandboxSettings};
 use super::processes::{Installation, Mode, active_users, connection, crm, directory, written};
 use super::show::show;
 
+/// What a program takes more that was built without optimisation, before it does anything: its code alone (`muster
+/// config-schema` took 42 MiB at its peak, and 15 MiB as a release build). It is no memory that the work costs.
+const UNOPTIMISED_MIB: u64 = if cfg!(debug_assertions) { 27 } else { 0 };
+
 /// Loads as many users, each created once, and reads them again, which writes nothing. Prints rates and the peak memory of
 /// each process, none of which may take more than this.
 async fn loads_once_and_then_writes_nothing(mode: Mode, users: usize, memory_mib: u64) {
@@ -33,7 +37,7 @@ async fn loads_once_and_then_writes_nothing(mode: Mode, users: usize, memory_mib
     for (role, kib) in muster.peak_memory_kib() {
         show(format_args!("peak memory: {role} {} MiB", kib / 1024));
         // The bodies in hand are bounded by prefetch, not by the roster.
-        assert!(kib < memory_mib * 1024, "{role} took {kib} KiB");
+        assert!(kib < (memory_mib + UNOPTIMISED_MIB) * 1024, "{role} took {kib} KiB");
     }
 }
 
