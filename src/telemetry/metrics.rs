@@ -10,7 +10,7 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::broker::{BrokerHealth, QueueDepth};
+use crate::broker::BrokerHealth;
 use crate::domain::circuit::{self, Open};
 use crate::domain::guard::{Risk, spares};
 use crate::domain::hold::Why;
@@ -51,7 +51,6 @@ pub struct Metrics {
     api_quota_allowed: IntGaugeVec,
     broker_up: IntGaugeVec,
     broker_blocked: IntGauge,
-    queue_messages: IntGaugeVec,
     store_up: IntGauge,
     published_messages: IntCounter,
     freshness: HistogramVec,
@@ -173,12 +172,6 @@ impl Metrics {
                 &registry,
                 "muster_broker_blocked",
                 "Whether the broker refuses publishes because of an alarm: 1 or 0.",
-            ),
-            queue_messages: gauges(
-                &registry,
-                "muster_queue_messages",
-                "Messages that wait in a queue, or in a rung of the retry ladder.",
-                &["queue"],
             ),
             store_up: gauge(&registry, "muster_store_up", "Whether the store answers: 1 or 0."),
             published_messages: register(
@@ -355,13 +348,6 @@ impl Metrics {
         self.broker_blocked.set(i64::from(health.blocked.is_some()));
     }
 
-    /// The depths of queues as they are now.
-    pub fn queues(&self, depths: &[QueueDepth]) {
-        for depth in depths {
-            self.queue_messages.with_label_values(&[depth.name.as_str()]).set(whole(depth.ready));
-        }
-    }
-
     /// Whether the store answers.
     pub fn store(&self, up: bool) {
         self.store_up.set(i64::from(up));
@@ -458,7 +444,6 @@ mod tests {
             },
         );
         metrics.broker(&BrokerHealth { publishing: true, consuming: false, blocked: Some("memory".to_owned()) });
-        metrics.queues(&[QueueDepth { name: "muster.changes".to_owned(), ready: 5 }]);
         metrics.store(true);
         metrics.published(4);
         metrics.fresh(&connection, Duration::from_millis(700));
